@@ -1,0 +1,47 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both install what they need into .venv first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= ../shared/data
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format results-tiktok clean
+
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+setup: $(VENV)/.installed  ## create .venv and install Medley with everything that development needs
+
+# The stamp makes later calls instant; a change of the pins or of the dependencies installs again.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Medley needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+		{ echo "Python's venv module is missing. On Debian or Ubuntu: sudo apt install python3-venv"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt "pip>=25.1"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[plots]" --group dev
+	touch $@
+
+demo: setup  ## simulate a catalogue, train four models, compare them, recommend, write demo/report.html
+	$(BIN)/python -m medley.experiments.demo --out demo
+
+test: setup  ## run the tests (those that need real data look for it in DATA)
+	MEDLEY_DATA=$(DATA) $(BIN)/python -m pytest
+
+check: setup  ## formatting, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyrefly check
+	$(BIN)/lint-imports
+
+format: setup  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+results-tiktok: setup  ## the table of docs/results/tiktok.md, from the data in DATA/tiktok
+	$(BIN)/python -m medley.experiments.results --data $(DATA)/tiktok --out docs/results/tiktok.md
+
+clean:  ## remove what the commands above made
+	rm -rf $(VENV) demo .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,80 @@
+"""The few things that move between the rooms of this house. All are immutable, none knows a file.
+
+Shapes: U users, I items, n interactions, d_m raw dimension of modality m, d = dim, B rows of a batch.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from torch import Tensor
+
+
+class Interactions(NamedTuple):
+    """Which user touched which item: n distinct pairs of rows."""
+
+    user: np.ndarray  # (n,) int32, 0 <= user < num_users
+    item: np.ndarray  # (n,) int32, 0 <= item < num_items
+    num_users: int
+    num_items: int
+
+    def __len__(self) -> int:  # a NamedTuple would count its fields
+        return len(self.user)
+
+    def csr(self) -> sp.csr_array:
+        """The 0/1 matrix R (U, I), float32, columns ascending within each row."""
+        ones = np.ones(len(self.user), dtype=np.float32)
+        matrix = sp.csr_array((ones, (self.user, self.item)), shape=(self.num_users, self.num_items))
+        matrix.sort_indices()
+        return matrix
+
+    def items_per_user(self) -> np.ndarray:
+        """(U,) number of interactions of each user."""
+        return np.bincount(self.user, minlength=self.num_users)
+
+    def users_per_item(self) -> np.ndarray:
+        """(I,) number of interactions of each item: its popularity."""
+        return np.bincount(self.item, minlength=self.num_items)
+
+
+class Features(NamedTuple):
+    """Raw features of the items in one modality. Rows of items that lack it carry no meaning."""
+
+    values: np.ndarray  # (I, d_m) float32 or float16, possibly memory-mapped
+    present: np.ndarray  # (I,) bool
+
+
+class Inputs(NamedTuple):
+    """All that a model may see when it is built: nothing of validation or test, so nothing can leak."""
+
+    train: Interactions
+    features: Mapping[str, Features]  # modality -> features, in a fixed order
+
+
+class Triplets(NamedTuple):
+    """A batch of BPR: user u touched pos and did not touch neg."""
+
+    user: Tensor  # (B,) int64
+    pos: Tensor  # (B,) int64
+    neg: Tensor  # (B,) int64
+
+
+class Embeddings(NamedTuple):
+    """Final vectors; the score of user u for item i is user[u] . item[i]."""
+
+    user: Tensor  # (U, d)
+    item: Tensor  # (I, d)
+
+
+class Ranking(NamedTuple):
+    """Where the held-out items of each judged user landed. Everything a metric needs, and nothing else."""
+
+    user: np.ndarray  # (q,) int64, the judged users (queries)
+    start: np.ndarray  # (q + 1,) int64; the ranks of query x are rank[start[x]:start[x + 1]], ascending
+    rank: np.ndarray  # (n,) int64, 1 = best
+
+    @property
+    def num_relevant(self) -> np.ndarray:
+        """(q,) number of held-out items of each query."""
+        return np.diff(self.start)
