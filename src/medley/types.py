@@ -4,6 +4,7 @@ Shapes: U users, I items, n interactions, d_m raw dimension of modality m, d = d
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,8 @@ import scipy.sparse as sp
 from torch import Tensor
 
 
-class Interactions(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Interactions:
     """Which user touched which item: n distinct pairs of rows."""
 
     user: np.ndarray  # (n,) int32, 0 <= user < num_users
@@ -19,7 +21,7 @@ class Interactions(NamedTuple):
     num_users: int
     num_items: int
 
-    def __len__(self) -> int:  # a NamedTuple would count its fields
+    def __len__(self) -> int:
         return len(self.user)
 
     def csr(self) -> sp.csr_array:

@@ -1,0 +1,90 @@
+"""The models, by the names that users type. `build` makes one from data; `describe` says what each one is."""
+
+import inspect
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from medley.errors import InputError
+from medley.models.base import Recommender, Scorer
+from medley.models.lightgcn import LightGCN
+from medley.models.mf import MF
+from medley.models.mmgcn import MMGCN
+from medley.models.popularity import Popularity
+from medley.models.vbpr import VBPR
+from medley.types import Inputs
+
+MODELS: dict[str, type[Recommender]] = {
+    "popularity": Popularity,
+    "mf": MF,
+    "vbpr": VBPR,
+    "lightgcn": LightGCN,
+    "mmgcn": MMGCN,
+}
+
+__all__ = ["MODELS", "Recommender", "Scorer", "build", "check_options", "describe", "find"]
+
+
+def build(name: str, inputs: Inputs, *, seed: int = 0, **options: Any) -> Recommender:
+    """A new model with parameters drawn under `seed`; the caller's random state is left as it was.
+
+    Args:
+        name: a key of `MODELS`.
+        inputs: train interactions and item features, e.g. `dataset.inputs()`.
+        seed: of the initial parameters.
+        options: the model's own options, see `describe`.
+
+    Raises:
+        InputError: unknown model or option, or a value of the wrong type.
+    """
+    checked = check_options(name, options)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return find(name)(inputs, **checked)
+
+
+def find(name: str) -> type[Recommender]:
+    """The class of a model, or InputError with the names there are."""
+    if name not in MODELS:
+        raise InputError("unknown model", expected=" or ".join(MODELS), got=repr(name))
+    return MODELS[name]
+
+
+def check_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """All options of a model: the given ones, typed and checked, over its defaults."""
+    try:
+        return _schema(name).model_validate(options).model_dump()
+    except ValidationError as error:
+        problem = error.errors()[0]
+        option = ".".join(str(part) for part in problem["loc"])
+        known = ", ".join(_schema(name).model_fields) or "none"
+        raise InputError(
+            f"option {option!r} of {name}",
+            got=f"{problem['input']!r} ({problem['msg']})",
+            remedy=f"its options: {known}",
+        ) from None
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Name, paper, summary and options with types and defaults of one model, read from its file."""
+    model = find(name)
+    module_doc = inspect.getdoc(inspect.getmodule(model)) or ""
+    fields = _schema(name).model_fields
+    return {
+        "name": name,
+        "title": model.__name__,
+        "summary": (inspect.getdoc(model) or "").splitlines()[0],
+        "paper": " ".join(module_doc.split("\n\n")[0].split()),
+        "options": {
+            key: {"type": inspect.formatannotation(field.annotation), "default": field.default}
+            for key, field in fields.items()
+        },
+    }
+
+
+def _schema(name: str) -> type[BaseModel]:
+    """A pydantic model of the keyword-only options in a model's constructor."""
+    parameters = inspect.signature(find(name)).parameters.values()
+    fields: dict[str, Any] = {p.name: (p.annotation, p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return create_model(f"{name}_options", __config__=ConfigDict(extra="forbid"), **fields)

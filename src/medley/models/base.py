@@ -1,0 +1,52 @@
+"""What every model promises."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from medley.types import Embeddings, Inputs, Triplets
+
+Scorer = Embeddings | Callable[[Tensor], Tensor]
+
+
+class Recommender(ABC, nn.Module):
+    """A model is built from `Inputs` alone, has keyword-only options, and answers three questions.
+
+    forward()    final user and item vectors whose inner product is the score
+    loss(batch)  its training objective on a batch
+    scorer()     what ranking uses: the vectors, or a function from users to scores where it is no inner product
+
+    A model that has no parameters is complete when it is built, and is not trained.
+
+    Shapes: U users, I items, d = dim, B rows of a batch, K recommended items.
+    """
+
+    def __init__(self, inputs: Inputs):
+        super().__init__()
+        self.num_users = inputs.train.num_users
+        self.num_items = inputs.train.num_items
+
+    @abstractmethod
+    def forward(self) -> Embeddings:
+        """User (U, d) and item (I, d) vectors."""
+
+    def loss(self, batch: Triplets) -> Tensor:
+        """A scalar to minimise, on B triplets."""
+        raise NotImplementedError(f"{type(self).__name__} has nothing to train")
+
+    def scorer(self) -> Scorer:
+        """What ranking uses; call it under `torch.no_grad()`."""
+        return self()
+
+    def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
+        """Parts of the scores by name (a modality, `id`, ...), which sum to the scores. Empty where there are none.
+
+        Args:
+            users: (B,) int64.
+            items: (B, K) int64.
+
+        Returns:
+            name -> (B, K).
+        """
+        return {}

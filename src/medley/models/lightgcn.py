@@ -1,0 +1,41 @@
+"""LightGCN. He et al., "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation", SIGIR 2020,
+https://arxiv.org/abs/2002.02126.
+
+    E(k+1) = D^-1/2 A D^-1/2 E(k)      E = mean_k E(k), k = 0..K      s_ui = e_u . e_i
+
+A joins users and items only, so with R^ = D_u^-1/2 R D_i^-1/2 one layer is: users R^ E_i, items R^T E_u.
+
+Shapes: U users, I items, d = dim, B triplets.
+Differs from the authors' code: nothing that changes results; e0 is Xavier uniform (theirs: normal with std 0.1).
+"""
+
+import torch
+from torch import Tensor
+
+from medley import graphs
+from medley.models.base import Recommender
+from medley.nn.init import xavier
+from medley.nn.losses import bpr_loss, l2_of_batch
+from medley.types import Embeddings, Inputs, Triplets
+
+
+class LightGCN(Recommender):
+    """Vectors of users and items, smoothed over the interaction graph."""
+
+    def __init__(self, inputs: Inputs, *, dim: int = 64, num_layers: int = 3, reg: float = 1e-4):
+        super().__init__(inputs)
+        self.num_layers, self.reg = num_layers, reg
+        self.graph = graphs.symmetric(inputs.train)  # (U, I)
+        self.e0_user = xavier(self.num_users, dim)  # (U, d)
+        self.e0_item = xavier(self.num_items, dim)  # (I, d)
+
+    def forward(self) -> Embeddings:
+        """User (U, d) and item (I, d) vectors."""
+        users, items = [self.e0_user], [self.e0_item]
+        for _ in range(self.num_layers):  # eq. 3
+            users, items = [*users, self.graph @ items[-1]], [*items, self.graph.T @ users[-1]]
+        return Embeddings(torch.stack(users).mean(dim=0), torch.stack(items).mean(dim=0))  # eq. 4, alpha_k = 1/(K+1)
+
+    def loss(self, batch: Triplets) -> Tensor:
+        """BPR and L2 of the layer-0 rows that the batch touches (eq. 15)."""
+        return bpr_loss(self(), batch) + self.reg * l2_of_batch(Embeddings(self.e0_user, self.e0_item), batch)

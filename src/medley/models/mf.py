@@ -1,0 +1,32 @@
+"""MF with BPR. Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", UAI 2009,
+https://arxiv.org/abs/1205.2618.
+
+    s_ui = p_u . q_i
+
+Shapes: U users, I items, d = dim, B triplets.
+"""
+
+from torch import Tensor
+
+from medley.models.base import Recommender
+from medley.nn.init import xavier
+from medley.nn.losses import bpr_loss, l2_of_batch
+from medley.types import Embeddings, Inputs, Triplets
+
+
+class MF(Recommender):
+    """Matrix factorisation: one vector per user and one per item, nothing else."""
+
+    def __init__(self, inputs: Inputs, *, dim: int = 64, reg: float = 1e-4):
+        super().__init__(inputs)
+        self.reg = reg
+        self.p = xavier(self.num_users, dim)  # (U, d)
+        self.q = xavier(self.num_items, dim)  # (I, d)
+
+    def forward(self) -> Embeddings:
+        """User (U, d) and item (I, d) vectors."""
+        return Embeddings(self.p, self.q)
+
+    def loss(self, batch: Triplets) -> Tensor:
+        """BPR and L2 of the rows that the batch touches."""
+        return bpr_loss(self(), batch) + self.reg * l2_of_batch(self(), batch)

@@ -1,0 +1,119 @@
+"""MMGCN. Wei et al., "MMGCN: Multi-modal Graph Convolution Network for Personalized Recommendation of Micro-video",
+MM 2019, https://doi.org/10.1145/3343031.3351034.
+
+Per modality m, on the interaction graph G_m, for l = 1..L, users and items alike (u stands for both):
+
+    h = LeakyReLU(mean_{j in N_u} W1 j_m)                                                                  (eq. 2)
+    u^_m = LeakyReLU(W2 u_m) + u_id                                                                        (eq. 5)
+    u_m <- LeakyReLU(W3 (h || u^_m))     combination = "concat"                                            (eq. 6)
+    u_m <- LeakyReLU(W3 h + u^_m)        combination = "element-wise"                                      (eq. 7)
+
+u_m^(0) is a trained vector of size d_m for a user and the raw feature for an item. Last, u* = sum_m u_m^(L) (eq. 9),
+s_ui = u* . i*, so an item's modality m has the part u* . i_m of the score.
+
+Shapes: U users, I items, d = dim, d_m raw dimension of modality m, L = num_layers, B triplets, K items.
+The paper leaves open: the sizes d'_m (here d in every layer), where lambda ||Theta||^2 applies (here to all
+parameters), what an item that lacks m does (here: its edges are not in G_m, its i_m is left out of eq. 9).
+Differs from the authors' code: user vectors and IDs are trained (there they never reached the optimiser); modalities
+are summed as in eq. 9 (there averaged); any number of layers (there three whatever the option says).
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medley import graphs
+from medley.models.base import Recommender
+from medley.nn.features import FeatureScale, ItemFeatures, item_features
+from medley.nn.init import linear, xavier
+from medley.nn.losses import bpr_loss, l2_of_parameters
+from medley.types import Embeddings, Inputs, Triplets
+
+Combination = Literal["element-wise", "concat"]
+
+
+class MMGCN(Recommender):
+    """One graph convolution network per modality, joined by shared ID vectors and a sum."""
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        *,
+        dim: int = 64,
+        num_layers: int = 2,  # Table 4: two is best on all three data sets
+        combination: Combination = "element-wise",  # Table 3: best on all three
+        use_id: bool = True,
+        reg: float = 1e-5,
+        feature_scale: FeatureScale = "none",
+    ):
+        super().__init__(inputs)
+        self.reg = reg
+        self.id_user = xavier(self.num_users, dim) if use_id else None  # (U, d)
+        self.id_item = xavier(self.num_items, dim) if use_id else None  # (I, d)
+        self.branches = nn.ModuleDict()
+        for m, features in item_features(inputs, feature_scale).items():
+            graph = graphs.mean_over_neighbours(inputs.train, of=inputs.features[m])
+            self.branches[m] = _Branch(graph, features, self.num_users, dim, num_layers, combination)
+
+    def _parts(self) -> dict[str, Embeddings]:
+        """Modality -> user (U, d) and item (I, d) vectors of the last layer."""
+        return {m: branch(self.id_user, self.id_item) for m, branch in self.branches.items()}
+
+    def forward(self) -> Embeddings:
+        """User (U, d) and item (I, d) vectors (eq. 9)."""
+        parts = self._parts().values()
+        return Embeddings(sum_of([part.user for part in parts]), sum_of([part.item for part in parts]))
+
+    def loss(self, batch: Triplets) -> Tensor:
+        """BPR and L2 of all parameters (eq. 11)."""
+        return bpr_loss(self(), batch) + self.reg * l2_of_parameters(self.parameters())
+
+    def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
+        """Modality -> (B, K), u* . i_m"""
+        parts = self._parts()
+        user = sum_of([part.user for part in parts.values()])[users][:, None]  # (B, 1, d)
+        return {m: (user * part.item[items]).sum(dim=2) for m, part in parts.items()}
+
+
+def sum_of(tensors: list[Tensor]) -> Tensor:
+    """Sum of tensors of one shape."""
+    return torch.stack(tensors).sum(dim=0)
+
+
+class _Branch(nn.Module):
+    """The graph convolution network of one modality."""
+
+    def __init__(
+        self,
+        graph: graphs.Bipartite,
+        features: ItemFeatures,
+        num_users: int,
+        dim: int,
+        num_layers: int,
+        combination: Combination,
+    ):
+        super().__init__()
+        self.graph, self.features = graph, features
+        self.user = xavier(num_users, features.dim)  # (U, d_m)
+        dims_in = [features.dim] + [dim] * (num_layers - 1)
+        dim_w3 = 2 * dim if combination == "concat" else dim
+        self.concat = combination == "concat"
+        self.W1 = nn.ModuleList(linear(dim_in, dim) for dim_in in dims_in)
+        self.W2 = nn.ModuleList(linear(dim_in, dim) for dim_in in dims_in)
+        self.W3 = nn.ModuleList(linear(dim_w3, dim) for _ in dims_in)
+
+    def forward(self, id_user: Tensor | None, id_item: Tensor | None) -> Embeddings:
+        user, item = self.user, self.features.values  # (U, d_m), (I, d_m)
+        for W1, W2, W3 in zip(self.W1, self.W2, self.W3, strict=True):
+            h_user = F.leaky_relu(self.graph.users_from_items @ W1(item))  # (U, d), eq. 2
+            h_item = F.leaky_relu(self.graph.items_from_users @ W1(user))  # (I, d)
+            user = self._combine(W2, W3, h_user, user, id_user)
+            item = self._combine(W2, W3, h_item, item, id_item)
+        return Embeddings(user, item * self.features.present)
+
+    def _combine(self, W2: nn.Module, W3: nn.Module, h: Tensor, x: Tensor, x_id: Tensor | None) -> Tensor:
+        hat = F.leaky_relu(W2(x)) if x_id is None else F.leaky_relu(W2(x)) + x_id  # eq. 5
+        mixed = W3(torch.cat([h, hat], dim=1)) if self.concat else W3(h) + hat  # eq. 6 or 7
+        return F.leaky_relu(mixed)

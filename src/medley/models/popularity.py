@@ -1,0 +1,22 @@
+"""Popularity: everyone is recommended what most people watched. The yardstick that nobody may fall below.
+
+s_ui = |N_i|
+"""
+
+import torch
+
+from medley.models.base import Recommender
+from medley.types import Embeddings, Inputs
+
+
+class Popularity(Recommender):
+    """The number of train interactions of an item. No parameters."""
+
+    def __init__(self, inputs: Inputs):
+        super().__init__(inputs)
+        popularity = torch.from_numpy(inputs.train.users_per_item()).float()
+        self.register_buffer("popularity", popularity[:, None], persistent=False)  # (I, 1)
+
+    def forward(self) -> Embeddings:
+        """User (U, 1) and item (I, 1) vectors."""
+        return Embeddings(self.popularity.new_ones(self.num_users, 1), self.popularity)

@@ -1,0 +1,66 @@
+"""VBPR. He & McAuley, "VBPR: Visual Bayesian Personalized Ranking from Implicit Feedback", AAAI 2016,
+https://arxiv.org/abs/1510.01784.
+
+    s_ui = beta_i + p_u . q_i + theta_u . (E f_i) + beta' . f_i                                            (eq. 4)
+
+f_i is the concatenation of all modalities, so E f_i = sum_m E_m f_im and every modality has its own part of the score:
+
+    part_id = beta_i + p_u . q_i        part_m = theta_u . (E_m f_im) + beta'_m . f_im
+
+An item that lacks modality m has no part_m. The global offset and the user bias of the paper cancel in BPR.
+
+Shapes: U users, I items, d = dim (of p, q and of theta), d_m raw dimension, B triplets, K items.
+Differs from the paper: any number of modalities instead of one; one `reg` for all parameters (the paper has three).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from medley.models.base import Recommender
+from medley.nn.features import FeatureScale, item_features
+from medley.nn.init import linear, xavier
+from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters
+from medley.types import Embeddings, Inputs, Triplets
+
+
+class VBPR(Recommender):
+    """Matrix factorisation plus a linear taste for item features."""
+
+    def __init__(self, inputs: Inputs, *, dim: int = 64, reg: float = 1e-4, feature_scale: FeatureScale = "standard"):
+        super().__init__(inputs)
+        self.reg = reg
+        self.f = item_features(inputs, feature_scale)  # m -> (I, d_m)
+        self.p = xavier(self.num_users, dim)  # (U, d)
+        self.q = xavier(self.num_items, dim)  # (I, d)
+        self.beta = nn.Parameter(torch.zeros(self.num_items, 1))  # (I, 1)
+        self.theta = xavier(self.num_users, dim)  # (U, d)
+        self.E = nn.ModuleDict({m: linear(f.dim, dim) for m, f in self.f.items()})
+        self.beta_content = nn.ModuleDict({m: linear(f.dim, 1) for m, f in self.f.items()})  # beta'
+
+    def _parts(self) -> dict[str, Embeddings]:
+        """Part of the score -> vectors whose inner product it is."""
+        one = self.p.new_ones(self.num_users, 1)
+        parts = {"id": Embeddings(torch.cat([self.p, one], dim=1), torch.cat([self.q, self.beta], dim=1))}
+        theta = torch.cat([self.theta, one], dim=1)  # (U, d + 1)
+        for m, f in self.f.items():
+            content = torch.cat([self.E[m](f.values), self.beta_content[m](f.values)], dim=1)  # (I, d + 1)
+            parts[m] = Embeddings(theta, content)
+        return parts
+
+    def forward(self) -> Embeddings:
+        """User (U, 2d + 2) and item (I, 2d + 2) vectors: ID and bias, then content and its bias."""
+        identity, *contents = self._parts().values()
+        content = torch.stack([part.item for part in contents]).sum(dim=0)  # E f, beta' . f
+        return Embeddings(
+            torch.cat([identity.user, contents[0].user], dim=1), torch.cat([identity.item, content], dim=1)
+        )
+
+    def loss(self, batch: Triplets) -> Tensor:
+        """BPR; L2 of the rows that the batch touches and of the content matrices."""
+        matrices = [*self.E.parameters(), *self.beta_content.parameters()]
+        rows = Embeddings(torch.cat([self.p, self.theta], dim=1), torch.cat([self.q, self.beta], dim=1))
+        return bpr_loss(self(), batch) + self.reg * (l2_of_batch(rows, batch) + l2_of_parameters(matrices))
+
+    def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
+        """`id` and every modality -> (B, K)."""
+        return {name: (part.user[users][:, None] * part.item[items]).sum(dim=2) for name, part in self._parts().items()}

@@ -1,0 +1,21 @@
+"""Parameters that are drawn at random. They come from torch's default generator, which `models.build` seeds."""
+
+import torch
+from torch import nn
+
+
+def xavier(num_rows: int, dim: int) -> nn.Parameter:
+    """A (num_rows, dim) table, Xavier uniform: bound sqrt(6 / (num_rows + dim)). Glorot & Bengio, AISTATS 2010."""
+    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(num_rows, dim)))
+
+
+def gaussian(num_rows: int, dim: int, *, std: float) -> nn.Parameter:
+    """A (num_rows, dim) table of independent normal values with mean 0."""
+    return nn.Parameter(torch.randn(num_rows, dim) * std)
+
+
+def linear(dim_in: int, dim_out: int) -> nn.Linear:
+    """x -> W x without bias, as the papers write it; W Xavier uniform."""
+    layer = nn.Linear(dim_in, dim_out, bias=False)
+    nn.init.xavier_uniform_(layer.weight)
+    return layer
