@@ -1,0 +1,26 @@
+"""The command line. Thin: parse, call, show. Results go to standard output, progress and errors to standard error.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or input.
+"""
+
+import os
+import sys
+import traceback
+
+
+def main() -> None:
+    """Entry point of `medley`."""
+    debug = "--debug" in sys.argv[1:] or bool(os.environ.get("MEDLEY_DEBUG"))
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+
+    from medley.cli.commands import app
+    from medley.errors import MedleyError
+
+    try:
+        app(arguments, prog_name="medley")
+    except Exception as error:  # every error ends here: users get a sentence, --debug a traceback
+        if debug:
+            traceback.print_exc()
+        known = isinstance(error, MedleyError)
+        print(f"Error: {error}" if known else f"Internal error: {error!r}. Run again with --debug", file=sys.stderr)
+        sys.exit(error.exit_code if isinstance(error, MedleyError) else 1)

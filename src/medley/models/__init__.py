@@ -1,13 +1,14 @@
 """The models, by the names that users type. `build` makes one from data; `describe` says what each one is."""
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from medley.errors import InputError
-from medley.models.base import Recommender, Scorer
+from medley.models.base import Recommender, Scorer, Spec
 from medley.models.lightgcn import LightGCN
 from medley.models.mf import MF
 from medley.models.mmgcn import MMGCN
@@ -23,7 +24,7 @@ MODELS: dict[str, type[Recommender]] = {
     "mmgcn": MMGCN,
 }
 
-__all__ = ["MODELS", "Recommender", "Scorer", "build", "check_options", "describe", "find"]
+__all__ = ["MODELS", "Recommender", "Scorer", "Spec", "build", "check_options", "describe", "find"]
 
 
 def build(name: str, inputs: Inputs, *, seed: int = 0, **options: Any) -> Recommender:
@@ -41,7 +42,9 @@ def build(name: str, inputs: Inputs, *, seed: int = 0, **options: Any) -> Recomm
     checked = check_options(name, options)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return find(name)(inputs, **checked)
+        model = find(name)(inputs, **checked)
+    model.spec = Spec(name, checked)
+    return model
 
 
 def find(name: str) -> type[Recommender]:
@@ -51,14 +54,20 @@ def find(name: str) -> type[Recommender]:
     return MODELS[name]
 
 
-def check_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """All options of a model: the given ones, typed and checked, over its defaults."""
+def check_options(name: str, options: dict[str, Any], *, more: Sequence[str] = ()) -> dict[str, Any]:
+    """All options of a model: the given ones, typed and checked, over its defaults.
+
+    Args:
+        name: of the model.
+        options: the given ones.
+        more: names that the caller takes itself; the error for an unknown option lists them too.
+    """
     try:
         return _schema(name).model_validate(options).model_dump()
     except ValidationError as error:
         problem = error.errors()[0]
         option = ".".join(str(part) for part in problem["loc"])
-        known = ", ".join(_schema(name).model_fields) or "none"
+        known = ", ".join([*_schema(name).model_fields, *more]) or "none"
         raise InputError(
             f"option {option!r} of {name}",
             got=f"{problem['input']!r} ({problem['msg']})",

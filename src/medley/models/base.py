@@ -2,12 +2,20 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from medley.types import Embeddings, Inputs, Triplets
 
 Scorer = Embeddings | Callable[[Tensor], Tensor]
+
+
+class Spec(NamedTuple):
+    """What `models.build` was asked for: enough to build the same model again."""
+
+    name: str
+    options: dict[str, Any]
 
 
 class Recommender(ABC, nn.Module):
@@ -21,6 +29,8 @@ class Recommender(ABC, nn.Module):
 
     Shapes: U users, I items, d = dim, B rows of a batch, K recommended items.
     """
+
+    spec: Spec  # set by `models.build`
 
     def __init__(self, inputs: Inputs):
         super().__init__()

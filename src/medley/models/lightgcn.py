@@ -16,6 +16,7 @@ from medley import graphs
 from medley.models.base import Recommender
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
+from medley.nn.propagation import propagate
 from medley.types import Embeddings, Inputs, Triplets
 
 
@@ -31,9 +32,8 @@ class LightGCN(Recommender):
 
     def forward(self) -> Embeddings:
         """User (U, d) and item (I, d) vectors."""
-        users, items = [self.e0_user], [self.e0_item]
-        for _ in range(self.num_layers):  # eq. 3
-            users, items = [*users, self.graph @ items[-1]], [*items, self.graph.T @ users[-1]]
+        layers = propagate(self.graph, Embeddings(self.e0_user, self.e0_item), self.num_layers)  # eq. 3
+        users, items = zip(*layers, strict=True)
         return Embeddings(torch.stack(users).mean(dim=0), torch.stack(items).mean(dim=0))  # eq. 4, alpha_k = 1/(K+1)
 
     def loss(self, batch: Triplets) -> Tensor:

@@ -29,13 +29,14 @@ class VBPR(Recommender):
     def __init__(self, inputs: Inputs, *, dim: int = 64, reg: float = 1e-4, feature_scale: FeatureScale = "standard"):
         super().__init__(inputs)
         self.reg = reg
-        self.f = item_features(inputs, feature_scale)  # m -> (I, d_m)
+        features = item_features(inputs, feature_scale)
+        self.f = nn.ModuleDict(features)  # m -> (I, d_m)
         self.p = xavier(self.num_users, dim)  # (U, d)
         self.q = xavier(self.num_items, dim)  # (I, d)
         self.beta = nn.Parameter(torch.zeros(self.num_items, 1))  # (I, 1)
         self.theta = xavier(self.num_users, dim)  # (U, d)
-        self.E = nn.ModuleDict({m: linear(f.dim, dim) for m, f in self.f.items()})
-        self.beta_content = nn.ModuleDict({m: linear(f.dim, 1) for m, f in self.f.items()})  # beta'
+        self.E = nn.ModuleDict({m: linear(f.dim, dim) for m, f in features.items()})
+        self.beta_content = nn.ModuleDict({m: linear(f.dim, 1) for m, f in features.items()})  # beta'
 
     def _parts(self) -> dict[str, Embeddings]:
         """Part of the score -> vectors whose inner product it is."""

@@ -29,7 +29,7 @@ class ItemFeatures(nn.Module):
         return self.values.shape[1]
 
 
-def item_features(inputs: Inputs, scale: FeatureScale) -> nn.ModuleDict:
+def item_features(inputs: Inputs, scale: FeatureScale) -> dict[str, ItemFeatures]:
     """Modality -> `ItemFeatures`.
 
     Args:
@@ -47,7 +47,7 @@ def item_features(inputs: Inputs, scale: FeatureScale) -> nn.ModuleDict:
             got="none",
             remedy="import features with the interactions, or choose a model without them (mf, lightgcn)",
         )
-    return nn.ModuleDict({m: ItemFeatures(features, scale) for m, features in inputs.features.items()})
+    return {m: ItemFeatures(features, scale) for m, features in inputs.features.items()}
 
 
 def _scaled(features: Features, scale: FeatureScale) -> np.ndarray:

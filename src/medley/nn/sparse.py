@@ -27,16 +27,16 @@ class SparseMatrix(nn.Module):
 
     def __init__(self, matrix: sp.csr_array):
         super().__init__()
-        self.shape = (int(matrix.shape[0]), int(matrix.shape[1]))
         self.rows = _Csr(matrix)
         self.columns = _Csr(sp.csr_array(matrix.T))
+        self.shape = (self.rows.num_rows, self.rows.num_columns)
 
     def __matmul__(self, x: Tensor) -> Tensor:
         """(C, d) -> (R, d)"""
         return _Product.apply(x, self.rows, self.columns)
 
     @property
-    def T(self) -> "_Transposed":  # noqa: N802 - the name that numpy and torch use
+    def T(self) -> "_Transposed":
         """The transpose, (C, R), without a copy."""
         return _Transposed(self)
 
@@ -69,7 +69,7 @@ class _Csr(nn.Module):
         super().__init__()
         if matrix.nnz >= 2**31:
             raise ValueError(f"a sparse matrix holds at most 2^31 - 1 non-zeros, got {matrix.nnz:,}")
-        self.num_rows, self.num_columns = int(matrix.shape[0]), int(matrix.shape[1])
+        self.num_rows, self.num_columns = len(matrix.indptr) - 1, _num_columns(matrix)
         work = matrix.indptr.astype(np.int64) + np.arange(self.num_rows + 1)  # an empty row costs one write
         piece = np.searchsorted(work, np.linspace(0, work[-1], NUM_PIECES + 1))
         arrays = {
@@ -98,6 +98,11 @@ class _Csr(nn.Module):
             return out
         size = (self.num_rows, self.num_columns)
         return torch.sparse_csr_tensor(self.start, self.index, self.value.to(x.dtype), size) @ x
+
+
+def _num_columns(matrix: sp.csr_array) -> int:
+    shape: tuple[int, int] = matrix.shape  # type: ignore[assignment]
+    return int(shape[1])
 
 
 class _Product(torch.autograd.Function):

@@ -1,0 +1,75 @@
+"""A trained model and a data set -> recommendations with raw ids, titles and reasons."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from medley.data.dataset import SPLITS, Dataset
+from medley.errors import InputError
+from medley.evaluation.ranking import top_k
+from medley.models import Recommender
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One recommended item."""
+
+    item: str  # raw id
+    title: str | None
+    score: float
+    parts: dict[str, float]  # of the score by modality, `id`, ...: they sum to the score. Empty where there are none
+    shares: dict[str, float]  # parts / sum of |parts|: their sizes sum to 1, a negative one speaks against the item
+
+
+def recommend(
+    model: Recommender,
+    data: Dataset,
+    *,
+    user: str,
+    k: int = 10,
+    explain: bool = False,
+    hide: Sequence[str] = SPLITS,
+) -> list[Recommendation]:
+    """The k best items for a user, best first.
+
+    Args:
+        model: a trained model.
+        data: the data set that it was built from.
+        user: raw id.
+        k: how many; fewer come back where the user has touched nearly everything.
+        explain: fill `parts` and `shares`, where the model's score is a sum.
+        hide: items that the user touched in these splits are not recommended.
+
+    Raises:
+        InputError: unknown user, or k below 1.
+    """
+    if k < 1:
+        raise InputError("k", expected="at least 1", got=k)
+    row = data.users.row(user)
+    with torch.no_grad():
+        items, scores = top_k(model.scorer(), np.array([row]), seen_by_user(data, hide), k)  # (1, k)
+        items, scores = items[items >= 0], scores[items >= 0]  # -1 where there are no more
+        contributions = model.contributions(torch.tensor([row]), torch.from_numpy(items)[None]) if explain else {}
+    parts = {name: values[0].tolist() for name, values in contributions.items()}
+    return [
+        _recommendation(data, item, score, {name: values[place] for name, values in parts.items()})
+        for place, (item, score) in enumerate(zip(items.tolist(), scores.tolist(), strict=True))
+    ]
+
+
+def seen_by_user(data: Dataset, splits: Sequence[str]) -> sp.csr_array:
+    """0/1 matrix (U, I) of the interactions in some splits."""
+    size = (data.manifest.num_users, data.manifest.num_items)
+    seen = sp.csr_array(size, dtype=np.float32)
+    for split in splits:
+        seen = seen + data.interactions(split).csr()
+    return sp.csr_array(seen)
+
+
+def _recommendation(data: Dataset, item: int, score: float, parts: dict[str, float]) -> Recommendation:
+    size = sum(abs(part) for part in parts.values())
+    shares = {name: part / size if size else 0.0 for name, part in parts.items()}
+    return Recommendation(data.items.raw_id(item), data.title(item), score, parts, shares)

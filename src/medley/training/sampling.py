@@ -1,0 +1,70 @@
+"""Batches for pairwise training: each epoch every interaction once, each with one fresh negative."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from medley.errors import InputError
+from medley.types import Interactions, Triplets
+
+
+class TripletSampler:
+    """Draws whole epochs of (user, positive, negative) at once; a negative is never a train positive of the user.
+
+    Negatives are uniform over the items that the user did not touch in train: whoever is drawn and was touched is
+    drawn again until none is left. Users who touched every item have no negative and are left out.
+    """
+
+    def __init__(self, train: Interactions, generator: torch.Generator):
+        """Args:
+        train: the interactions; epochs live on the device of `generator`.
+        generator: the only source of randomness here.
+
+        Raises:
+            InputError: there is nothing to draw from.
+        """
+        self.generator, self.device = generator, generator.device
+        self.num_items = train.num_items
+        user = torch.from_numpy(train.user).to(self.device, torch.int64)
+        item = torch.from_numpy(train.item).to(self.device, torch.int64)
+        self._touched = (user * self.num_items + item).sort().values  # (n,) one code per interaction
+        can_lose = torch.bincount(user, minlength=train.num_users) < self.num_items  # (U,)
+        self.user, self.item = user[can_lose[user]], item[can_lose[user]]
+        if not len(self.user):
+            raise InputError(
+                "the train split", expected="users with an item they did not touch", got=f"{len(train):,} interactions"
+            )
+
+    def __len__(self) -> int:
+        """Triplets per epoch."""
+        return len(self.user)
+
+    def epoch(self) -> Triplets:
+        """All interactions in a new order, with new negatives: n triplets."""
+        order = torch.randperm(len(self), generator=self.generator, device=self.device)
+        user, pos = self.user[order], self.item[order]
+        return Triplets(user, pos, self._negatives(user))
+
+    def _negatives(self, user: Tensor) -> Tensor:
+        neg = self._uniform(len(user))
+        wrong = torch.nonzero(self._is_touched(user, neg)).flatten()
+        while len(wrong):
+            neg[wrong] = self._uniform(len(wrong))
+            wrong = wrong[self._is_touched(user[wrong], neg[wrong])]
+        return neg
+
+    def _uniform(self, count: int) -> Tensor:
+        return torch.randint(self.num_items, (count,), generator=self.generator, device=self.device)
+
+    def _is_touched(self, user: Tensor, item: Tensor) -> Tensor:
+        code = user * self.num_items + item
+        place = torch.searchsorted(self._touched, code).clamp_(max=len(self._touched) - 1)
+        return self._touched[place] == code
+
+
+def batches(epoch: Triplets, batch_size: int) -> Iterator[Triplets]:
+    """An epoch in slices of at most `batch_size` triplets."""
+    for begin in range(0, len(epoch.user), batch_size):
+        end = begin + batch_size
+        yield Triplets(epoch.user[begin:end], epoch.pos[begin:end], epoch.neg[begin:end])

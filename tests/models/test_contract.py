@@ -1,0 +1,142 @@
+"""What every model promises, asked of every model there is."""
+
+import copy
+import inspect
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from medley import models
+from medley.evaluation.ranking import top_k
+from medley.models import MODELS
+from medley.training.sampling import TripletSampler
+from medley.types import Embeddings, Inputs, Triplets
+
+TRAINED = [name for name in MODELS if name != "popularity"]
+
+
+def small(name: str, inputs: Inputs, seed: int = 0) -> models.Recommender:
+    options = {"dim": 8} if "dim" in models.describe(name)["options"] else {}
+    return models.build(name, inputs, seed=seed, **options)
+
+
+def batch_of(inputs: Inputs, seed: int = 0) -> Triplets:
+    return TripletSampler(inputs.train, torch.Generator().manual_seed(seed)).epoch()
+
+
+def scores_of(model: models.Recommender) -> Tensor:
+    with torch.no_grad():
+        scorer = model.scorer()
+        return scorer.user @ scorer.item.T if isinstance(scorer, Embeddings) else scorer(torch.arange(model.num_users))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_loss_reaches_every_parameter_with_a_finite_gradient(name, checkerboard):
+    model = small(name, checkerboard)
+    model.loss(batch_of(checkerboard)).backward()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None, f"{parameter_name} is not part of the loss"
+        assert parameter.grad.isfinite().all(), parameter_name
+        assert parameter.grad.abs().sum() > 0, f"{parameter_name} has no influence on the loss"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_saved_weights_restore_the_same_scores(name, checkerboard):
+    trained, fresh = small(name, checkerboard, seed=1), small(name, checkerboard, seed=2)
+    fresh.load_state_dict({key: value.clone() for key, value in trained.state_dict().items()})
+    assert torch.equal(scores_of(trained), scores_of(fresh))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_loss_leaves_the_batch_and_the_model_as_they_were(name, checkerboard):
+    model, batch = small(name, checkerboard), batch_of(checkerboard)
+    before, attributes = copy.deepcopy(batch), set(vars(model))
+    first, second = model.loss(batch), model.loss(batch)
+    assert all(torch.equal(now, then) for now, then in zip(batch, before, strict=True))
+    assert set(vars(model)) == attributes
+    assert first.shape == () and torch.equal(first, second)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_only_parameters_and_buffers_are_tensors_so_all_of_it_moves_between_devices(name, checkerboard):
+    for module in small(name, checkerboard).modules():
+        for key, value in vars(module).items():
+            assert not isinstance(value, Tensor), f"{type(module).__name__}.{key} is a plain tensor"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_seed_decides_the_parameters_and_the_callers_random_state_is_left_alone(name, checkerboard):
+    state = torch.get_rng_state()
+    first, again = small(name, checkerboard, seed=3), small(name, checkerboard, seed=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(scores_of(first), scores_of(again))
+    if name in TRAINED:
+        assert not torch.equal(scores_of(first), scores_of(small(name, checkerboard, seed=4)))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_it_learns_the_checkerboard(name, checkerboard):
+    model, train = small(name, checkerboard), checkerboard.train
+    sampler = TripletSampler(train, torch.Generator().manual_seed(0))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(80):
+        optimizer.zero_grad()
+        model.loss(sampler.epoch()).backward()
+        optimizer.step()
+    with torch.no_grad():
+        items, _ = top_k(model.scorer(), np.arange(train.num_users), train.csr(), 3)
+    same_colour = items % 2 == np.arange(train.num_users)[:, None] % 2
+    assert same_colour.mean() > 0.9  # by chance: about a quarter of the unseen items have the user's colour
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_items_without_interactions_or_modalities_have_finite_scores(name, checkerboard):
+    scores = scores_of(small(name, checkerboard))
+    assert scores.shape == (checkerboard.train.num_users, checkerboard.train.num_items)
+    assert scores.isfinite().all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_one_modality_of_any_name_is_enough(name, checkerboard):
+    inputs = Inputs(checkerboard.train, {"smell-of-it": checkerboard.features["visual"]})
+    assert scores_of(small(name, inputs)).isfinite().all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_contributions_sum_to_the_scores(name, checkerboard):
+    model = small(name, checkerboard)
+    users, items = torch.tensor([0, 5, 7]), torch.tensor([[1, 2], [3, 31], [0, 4]])
+    with torch.no_grad():
+        parts = model.contributions(users, items)
+    if parts:
+        total = torch.stack(list(parts.values())).sum(dim=0)
+        assert torch.allclose(total, scores_of(model)[users[:, None], items], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_file_names_its_paper_and_every_option_has_a_type_and_a_default(name):
+    model, described = MODELS[name], models.describe(name)
+    assert described["summary"].endswith(".")
+    if name in TRAINED:
+        assert "http" in described["paper"]
+    options = list(inspect.signature(model).parameters.values())[1:]
+    assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in options)
+    assert all(p.annotation is not p.empty for p in options)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_an_unknown_option_is_refused_with_the_known_ones(name, checkerboard):
+    with pytest.raises(ValueError, match=r"'dimension' of .*its options: dim"):
+        models.build(name, checkerboard, dimension=3)
+
+
+def test_an_unknown_model_is_refused_with_the_known_ones(checkerboard):
+    with pytest.raises(ValueError, match=r"expected popularity or mf .* got 'ncf'"):
+        models.build("ncf", checkerboard)
+
+
+def test_a_value_of_the_wrong_type_is_refused(checkerboard):
+    with pytest.raises(ValueError, match=r"'num_layers' of lightgcn.*'three'"):
+        models.build("lightgcn", checkerboard, num_layers="three")

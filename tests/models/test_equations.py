@@ -1,0 +1,113 @@
+"""Each model's equations once more, as slow loops over a graph of five nodes."""
+
+import numpy as np
+import pytest
+import torch
+
+from medley import models
+from medley.types import Inputs
+
+TOUCHED = {0: [0, 1], 1: [2]}  # user -> items, as in the fixture `five_nodes`
+TOUCHED_BY = {0: [0], 1: [0], 2: [1]}
+
+
+def parameters_of(model: models.Recommender) -> dict[str, np.ndarray]:
+    return {name: value.detach().double().numpy() for name, value in model.named_parameters()}
+
+
+def scores_of(model: models.Recommender) -> np.ndarray:
+    with torch.no_grad():
+        embeddings = model()
+        return (embeddings.user @ embeddings.item.T).double().numpy()
+
+
+def act(x: np.ndarray) -> np.ndarray:
+    """LeakyReLU with torch's default slope."""
+    return np.where(x > 0, x, 0.01 * x)
+
+
+def test_mf(five_nodes: Inputs):
+    model = models.build("mf", five_nodes, dim=3)
+    w = parameters_of(model)
+    expected = [[w["p"][u] @ w["q"][i] for i in range(3)] for u in range(2)]
+    assert np.allclose(scores_of(model), expected, atol=1e-6)
+
+
+def test_popularity(five_nodes: Inputs):
+    assert np.array_equal(scores_of(models.build("popularity", five_nodes)), [[1, 1, 1], [1, 1, 1]])
+
+
+def test_vbpr_equation_4(five_nodes: Inputs):
+    model = models.build("vbpr", five_nodes, dim=3, feature_scale="none")
+    torch.nn.init.normal_(model.get_parameter("beta"))
+    w, f = parameters_of(model), {m: features.values for m, features in five_nodes.features.items()}
+    for u in range(2):
+        for i in range(3):
+            score = w["beta"][i, 0] + w["p"][u] @ w["q"][i]
+            for m in ("visual", "acoustic"):
+                score += w["theta"][u] @ (w[f"E.{m}.weight"] @ f[m][i]) + w[f"beta_content.{m}.weight"][0] @ f[m][i]
+            assert scores_of(model)[u, i] == pytest.approx(score, abs=1e-5)
+
+
+@pytest.mark.parametrize("num_layers", [0, 1, 3])
+def test_lightgcn_equations_3_and_4(five_nodes: Inputs, num_layers: int):
+    model = models.build("lightgcn", five_nodes, dim=3, num_layers=num_layers)
+    w = parameters_of(model)
+    users, items = [w["e0_user"]], [w["e0_item"]]
+    for _ in range(num_layers):
+        user, item = np.zeros((2, 3)), np.zeros((3, 3))
+        for u in range(2):
+            for i in TOUCHED[u]:
+                weight = 1 / np.sqrt(len(TOUCHED[u]) * len(TOUCHED_BY[i]))
+                user[u] += weight * items[-1][i]
+                item[i] += weight * users[-1][u]
+        users, items = [*users, user], [*items, item]
+    expected = np.mean(users, axis=0) @ np.mean(items, axis=0).T
+    assert np.allclose(scores_of(model), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("use_id", [True, False])
+@pytest.mark.parametrize("combination", ["element-wise", "concat"])
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+def test_mmgcn_equations_2_to_9(five_nodes: Inputs, num_layers: int, combination: str, use_id: bool):
+    model = models.build("mmgcn", five_nodes, dim=3, num_layers=num_layers, combination=combination, use_id=use_id)
+    w = parameters_of(model)
+    total_user, total_item = np.zeros((2, 3)), np.zeros((3, 3))
+    for m, features in five_nodes.features.items():
+        neighbours_u = {u: [i for i in items if features.present[i]] for u, items in TOUCHED.items()}
+        neighbours_i = {i: users if features.present[i] else [] for i, users in TOUCHED_BY.items()}
+        user = [w[f"branches.{m}.user"][u] for u in range(2)]
+        item = [features.values[i].astype(float) for i in range(3)]
+        for layer in range(num_layers):
+            W1, W2, W3 = (w[f"branches.{m}.{W}.{layer}.weight"] for W in ("W1", "W2", "W3"))
+
+            def combine(x, neighbours, x_id, W1=W1, W2=W2, W3=W3):
+                h = act(np.mean([W1 @ j for j in neighbours], axis=0)) if neighbours else np.zeros(3)  # eq. 2
+                hat = act(W2 @ x) + (x_id if use_id else 0)  # eq. 5
+                if combination == "concat":
+                    return act(W3 @ np.concatenate([h, hat]))  # eq. 6
+                return act(W3 @ h + hat)  # eq. 7
+
+            id_user, id_item = w.get("id_user", np.zeros((2, 3))), w.get("id_item", np.zeros((3, 3)))
+            new_user = [combine(user[u], [item[j] for j in neighbours_u[u]], id_user[u]) for u in range(2)]
+            new_item = [combine(item[i], [user[j] for j in neighbours_i[i]], id_item[i]) for i in range(3)]
+            user, item = new_user, new_item
+        total_user += np.array(user)  # eq. 9
+        total_item += np.array([item[i] if features.present[i] else np.zeros(3) for i in range(3)])
+    assert np.allclose(scores_of(model), total_user @ total_item.T, atol=1e-5)
+
+
+def test_a_missing_modality_has_no_part_in_an_items_score(five_nodes: Inputs):
+    model = models.build("mmgcn", five_nodes, dim=3)
+    with torch.no_grad():
+        parts = model.contributions(torch.tensor([0]), torch.tensor([[0, 2]]))
+    assert parts["acoustic"][0, 1] == 0
+    assert parts["acoustic"][0, 0] != 0
+
+
+def test_values_stored_for_missing_features_never_matter(five_nodes: Inputs):
+    changed = {m: features._replace(values=features.values.copy()) for m, features in five_nodes.features.items()}
+    changed["acoustic"].values[2] = 99.0
+    for name in ("vbpr", "mmgcn"):
+        expected = scores_of(models.build(name, five_nodes, dim=3))
+        assert np.array_equal(scores_of(models.build(name, Inputs(five_nodes.train, changed), dim=3)), expected)
