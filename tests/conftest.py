@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medley.data.dataset import Dataset
+from medley.data.simulate import preset, simulate
 from medley.types import Features, Inputs, Interactions
 
 
@@ -61,3 +63,10 @@ def checkerboard() -> Inputs:
             present[3], values[3] = False, 0
         features[name] = Features(values, present)
     return Inputs(train, features)
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory) -> Dataset:
+    """A small data set on disk: 60 users, 90 items, three modalities."""
+    settings = preset("demo", num_users=60, num_items=90, num_interactions=1200, num_clusters=6)
+    return simulate(tmp_path_factory.mktemp("simulated") / "data", settings=settings, seed=1)

@@ -195,9 +195,11 @@ def evaluate_command(
     if json:
         show_json(document)
         return
-    columns, row = zip(*evaluation.metrics.items(), strict=True)
+    names = dict.fromkeys(name.partition("@")[0] for name in evaluation.metrics)
+    rows = [(name, *(evaluation.metrics[f"{name}@{k}"] for k in ks)) for name in names]
     caption = f"{evaluation.num_users:,} users, candidates: {candidates}, protocol {evaluation.fingerprint[:12]}"
-    show_table(f"{opened.record.model} on {data.manifest.name}, {split}", columns, [row], caption=caption)
+    title = f"{opened.record.model} on {data.manifest.name}, {split}"
+    show_table(title, ("", *(f"@{k}" for k in ks)), rows, caption=caption)
 
 
 @app.command("compare")

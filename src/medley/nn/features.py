@@ -21,7 +21,7 @@ class ItemFeatures(nn.Module):
     def __init__(self, features: Features, scale: FeatureScale):
         super().__init__()
         self.register_buffer("values", torch.from_numpy(_scaled(features, scale)), persistent=False)
-        self.register_buffer("present", torch.from_numpy(features.present)[:, None], persistent=False)
+        self.register_buffer("present", torch.tensor(features.present)[:, None], persistent=False)
 
     @property
     def dim(self) -> int:

@@ -26,8 +26,8 @@ class TripletSampler:
         """
         self.generator, self.device = generator, generator.device
         self.num_items = train.num_items
-        user = torch.from_numpy(train.user).to(self.device, torch.int64)
-        item = torch.from_numpy(train.item).to(self.device, torch.int64)
+        user = torch.tensor(train.user, dtype=torch.int64, device=self.device)
+        item = torch.tensor(train.item, dtype=torch.int64, device=self.device)
         self._touched = (user * self.num_items + item).sort().values  # (n,) one code per interaction
         can_lose = torch.bincount(user, minlength=train.num_users) < self.num_items  # (U,)
         self.user, self.item = user[can_lose[user]], item[can_lose[user]]

@@ -1,0 +1,147 @@
+"""The commands as a user runs them: exit codes, one JSON document on standard output, no traceback for a mistake."""
+
+import io
+import json
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from typing import NamedTuple
+from unittest.mock import patch
+
+import pytest
+
+from medley.cli import main
+from medley.data.dataset import Dataset
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def medley(*arguments: object, ok: bool = True) -> Done:
+    """Runs a command in this process, as the entry point would."""
+    out, err = io.StringIO(), io.StringIO()
+    with patch.object(sys, "argv", ["medley", *map(str, arguments)]), redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+            code = 0
+        except SystemExit as exit:
+            code = exit.code or 0
+    done = Done(code, out.getvalue(), err.getvalue())
+    assert (done.returncode == 0) == ok, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def run(simulated: Dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "mmgcn"
+    options = ["-s", "dim=8", "-s", "num_epochs=3", "-s", "lr=0.01", "--seed", "1"]
+    done = medley("train", "mmgcn", simulated.folder, "--out", folder, *options, "--json")
+    document = json.loads(done.stdout)
+    assert document["num_epochs"] == 3 and document["metric"] == "recall@20" and "recall@20" in done.stderr
+    return folder
+
+
+def test_evaluate_prints_one_document_and_keeps_it_in_the_run(run):
+    document = json.loads(medley("evaluate", run, "--json", "--at", "5,20").stdout)
+    assert document["model"] == "mmgcn" and document["split"] == "test"
+    assert {"recall@5", "ndcg@20", "precision@20", "map@5", "mrr@20", "hit_rate@5"} <= document["metrics"].keys()
+    assert document["num_users"] > 0 and len(document["fingerprint"]) == 64
+    assert json.loads((run / "test.json").read_text())["metrics"] == document["metrics"]
+
+
+def test_recommend_gives_raw_ids_titles_scores_and_shares(run, simulated):
+    user = simulated.users.raw_id(3)
+    document = json.loads(medley("recommend", run, "--user", user, "-k", 4, "--explain", "--json").stdout)
+    assert len(document["items"]) == 4
+    for item in document["items"]:
+        assert item["title"] == simulated.title(simulated.items.row(item["item"]))
+        assert sum(item["parts"].values()) == pytest.approx(item["score"], rel=1e-3, abs=1e-4)
+        assert sum(map(abs, item["shares"].values())) == pytest.approx(1)
+    touched = simulated.log.filter(simulated.log["user"] == 3)["item"].to_list()
+    assert not {simulated.items.row(item["item"]) for item in document["items"]} & set(touched)
+
+
+def test_compare_refuses_unlike_evaluations_and_tests_like_ones(run, simulated, tmp_path):
+    medley("train", "popularity", simulated.folder, "--out", tmp_path / "popularity")
+    for folder in (run, tmp_path / "popularity"):
+        medley("evaluate", folder)
+    rows = json.loads(medley("compare", tmp_path / "popularity", run, "--json").stdout)["runs"]
+    assert [row["model"] for row in rows] == ["popularity", "mmgcn"]
+    assert rows[0]["p_value"] is None and 0 < rows[1]["p_value"] <= 1
+    difference = rows[1]["metrics"]["recall@20"] - rows[0]["metrics"]["recall@20"]
+    assert rows[1]["difference"]["mean"] == pytest.approx(difference)
+    medley("evaluate", run, "--candidates", "sampled-20")
+    refused = medley("compare", tmp_path / "popularity", run, ok=False)
+    assert refused.returncode == 2 and "candidates" in refused.stderr
+
+
+def test_models_lists_every_model_with_options_and_paper():
+    models = {model["name"]: model for model in json.loads(medley("models", "--json").stdout)["models"]}
+    assert {"mf", "vbpr", "lightgcn", "mmgcn"} <= models.keys()
+    assert models["mmgcn"]["options"]["num_layers"]["default"] == 2
+    assert "MM 2019" in models["mmgcn"]["paper"]
+
+
+def test_simulate_and_inspect_print_the_same_statistics(tmp_path):
+    sizes = ["-s", "num_users=30", "-s", "num_items=40", "-s", "num_interactions=250"]
+    made = json.loads(medley("simulate", "demo", "--out", tmp_path / "data", *sizes, "--json").stdout)
+    seen = json.loads(medley("inspect", tmp_path / "data", "--verify", "--json").stdout)
+    assert made == seen and made["interactions"] == 250
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train", "ncf", "{data}", "--out", "{tmp}/run"], 2, "unknown model: expected popularity or mf"),
+        (["train", "mf", "{tmp}/nothing", "--out", "{tmp}/run"], 2, "the file does not exist. Remedy"),
+        (["train", "mf", "{data}", "--out", "{tmp}/run", "-s", "dim"], 2, "--set: expected key=value, got 'dim'"),
+        (["train", "mf", "{data}", "--out", "{tmp}/run", "-s", "dims=3"], 2, "its options: dim, reg, lr"),
+        (["train", "mf", "{data}", "--out", "{run}"], 2, "holds a run already"),
+        (["evaluate", "{tmp}"], 2, "run.json: the file does not exist"),
+        (["evaluate", "{run}", "--at", "0"], 2, "--at: expected whole numbers from 1 on"),
+        (["evaluate", "{run}", "--split", "train"], 2, "expected valid or test"),
+        (["recommend", "{run}", "--user", "nobody"], 2, "unknown user id: got 'nobody'"),
+        (["simulate", "demo", "--out", "{data}"], 2, "the folder exists already"),
+        (["simulate", "mars", "--out", "{tmp}/data"], 2, "preset: expected demo"),
+        (["import", "xml", "{data}", "--out", "{tmp}/data"], 2, "csv"),
+        (["recommend", "{run}"], 2, "--user"),
+        (["fly"], 2, "No such command"),
+    ],
+)
+def test_a_mistake_gets_one_sentence_and_the_right_exit_code(arguments, code, message, run, simulated, tmp_path):
+    places = {"data": simulated.folder, "run": run, "tmp": tmp_path}
+    done = medley(*(argument.format(**places) for argument in arguments), ok=False)
+    assert done.returncode == code
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr and done.stdout == ""
+    assert not (tmp_path / "run").exists() and not (tmp_path / "data").exists()
+
+
+def test_debug_shows_the_traceback_of_a_mistake(tmp_path):
+    assert "Traceback" in medley("evaluate", tmp_path, "--debug", ok=False).stderr
+
+
+SMALL = ["-s", "num_users=60", "-s", "num_items=90", "-s", "num_interactions=1200"]
+
+
+def test_a_data_set_that_changed_after_training_is_refused(run, tmp_path):
+    medley("simulate", "demo", "--out", tmp_path / "other", *SMALL)
+    done = medley("evaluate", run, "--dataset", tmp_path / "other", ok=False)
+    assert done.returncode == 2 and "not the data set that the run was trained on" in done.stderr
+
+
+def test_help_is_quick_because_torch_is_not_imported_for_it():
+    script = """if True:
+        import sys
+        from medley.cli import main
+        sys.argv = ["medley", "--help"]
+        try:
+            main()
+        finally:
+            assert "torch" not in sys.modules
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "recommend" in done.stdout

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medley.errors import InputError
+from medley.training.sampling import TripletSampler, batches
+from medley.types import Interactions
+
+
+def sampler_of(touched: np.ndarray, seed: int = 0) -> TripletSampler:
+    user, item = np.nonzero(touched)
+    train = Interactions(user.astype("i4"), item.astype("i4"), *touched.shape)
+    return TripletSampler(train, torch.Generator().manual_seed(seed))
+
+
+@given(st.integers(1, 6), st.integers(2, 8), st.integers(0, 2**32 - 1))
+def test_an_epoch_holds_every_interaction_once_and_no_negative_was_ever_touched(num_users, num_items, seed):
+    touched = np.random.default_rng(seed).random((num_users, num_items)) < 0.6
+    touched[:, 0] = False
+    touched[0, 1] = True
+    epoch = sampler_of(touched, seed).epoch()
+    pairs = set(zip(epoch.user.tolist(), epoch.pos.tolist(), strict=True))
+    assert len(pairs) == len(epoch.user) and pairs == set(
+        zip(*map(np.ndarray.tolist, np.nonzero(touched)), strict=True)
+    )
+    assert not touched[epoch.user, epoch.neg].any()
+
+
+def test_negatives_are_uniform_over_the_untouched_items():
+    touched = np.zeros((1, 5), dtype=bool)
+    touched[0, [0, 3]] = True
+    sampler = sampler_of(touched)
+    drawn = torch.cat([sampler.epoch().neg for _ in range(3000)])
+    shares = np.bincount(drawn, minlength=5) / len(drawn)
+    assert shares[[0, 3]].tolist() == [0, 0]
+    assert np.allclose(shares[[1, 2, 4]], 1 / 3, atol=0.03)
+
+
+def test_users_who_touched_everything_are_left_out():
+    epoch = sampler_of(np.array([[True, True, True], [True, False, False]])).epoch()
+    assert epoch.user.tolist() == [1]
+
+
+def test_a_catalogue_that_everyone_has_emptied_is_refused():
+    with pytest.raises(InputError, match="did not touch"):
+        sampler_of(np.ones((2, 3), dtype=bool))
+
+
+def test_the_same_generator_state_gives_the_same_epochs_and_the_next_epoch_differs():
+    touched = np.random.default_rng(0).random((5, 20)) < 0.3
+    one, other = sampler_of(touched, 7), sampler_of(touched, 7)
+    first, second = one.epoch(), one.epoch()
+    assert all(torch.equal(a, b) for a, b in zip(first, other.epoch(), strict=True))
+    assert not torch.equal(first.user, second.user) or not torch.equal(first.neg, second.neg)
+
+
+def test_batches_cut_an_epoch_without_losing_a_triplet():
+    epoch = sampler_of(np.random.default_rng(0).random((5, 20)) < 0.3).epoch()
+    parts = list(batches(epoch, 7))
+    assert all(len(part.user) <= 7 for part in parts)
+    assert torch.equal(torch.cat([part.neg for part in parts]), epoch.neg)
