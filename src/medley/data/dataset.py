@@ -210,6 +210,9 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
     def __init__(self, out: str | Path, *, name: str, overwrite: bool = False):
         self.out = Path(out)
         self.name = name
+        if overwrite and self.out.exists() and not (self.out / "manifest.json").exists():
+            remedy = "only a data set is ever replaced: choose another name"
+            raise InputError("not a data set folder", file=self.out, remedy=remedy)
         self._staged = staged_folder(self.out, overwrite=overwrite)
 
     def __enter__(self) -> "DatasetWriter":

@@ -1,0 +1,148 @@
+"""What is in a data set: the statistics table of the papers, and what is odd about it."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from medley.data.dataset import SPLITS, Dataset
+from medley.types import Features, Interactions
+
+BLOCK = 65_536  # feature rows looked at together
+
+
+class SplitStatistics(NamedTuple):
+    """One split. Cold: never in train."""
+
+    interactions: int
+    users: int
+    items: int
+    cold_users: int
+    cold_items: int
+    interactions_of_cold_users: int
+    interactions_of_cold_items: int
+
+
+class ModalityStatistics(NamedTuple):
+    """One modality."""
+
+    dim: int
+    dtype: str
+    items: int  # that have it
+    missing: int  # items that lack it
+    all_zero: int  # items that have it, as zeros only
+
+
+class Inspection(NamedTuple):
+    """Everything `medley inspect` knows; `as_dict` for programs, `tables` for people."""
+
+    name: str
+    interactions: int
+    users: int
+    items: int
+    sparsity: float  # share of the user-item pairs that are no interaction, 0 to 1
+    splits: dict[str, SplitStatistics]
+    modalities: dict[str, ModalityStatistics]
+    isolated_users: int  # without any interaction
+    isolated_items: int
+    users_without_train: int
+    import_oddities: dict[str, int]  # what the import changed or dropped
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain dicts and numbers, ready for JSON."""
+        parts = {"splits": self.splits, "modalities": self.modalities}
+        plain = {what: {key: value._asdict() for key, value in part.items()} for what, part in parts.items()}
+        return {**self._asdict(), **plain, "oddities": self.oddities()}
+
+    def oddities(self) -> dict[str, int]:
+        """What is odd, in words -> how often; only what does occur."""
+        found = {what.replace("_", " "): count for what, count in self.import_oddities.items()}
+        for split, part in self.splits.items():
+            found[f"{split}: users never in train"] = part.cold_users
+            found[f"{split}: interactions with users never in train"] = part.interactions_of_cold_users
+            found[f"{split}: items never in train"] = part.cold_items
+            found[f"{split}: interactions with items never in train"] = part.interactions_of_cold_items
+        for modality, part in self.modalities.items():
+            found[f"{modality}: items that lack it"] = part.missing
+            found[f"{modality}: items whose features are all zero"] = part.all_zero
+        found["users without any interaction"] = self.isolated_users
+        found["users without a train interaction"] = self.users_without_train
+        found["items without any interaction"] = self.isolated_items
+        return {what: count for what, count in found.items() if count}
+
+    def tables(self) -> dict[str, list[tuple[str, ...]]]:
+        """Title -> rows of text, the header first."""
+        dims = [f"{name} {part.dim}" for name, part in self.modalities.items()]
+        counts = (
+            f"{self.interactions:,}",
+            f"{self.items:,}",
+            f"{self.users:,}",
+            f"{self.sparsity:.3%}",
+            ", ".join(dims),
+        )
+        tables: dict[str, list[tuple[str, ...]]] = {
+            self.name: [("interactions", "items", "users", "sparsity", "dimensions"), counts],
+            "splits": [
+                ("split", *(field.replace("_", " ") for field in SplitStatistics._fields[:5])),
+                *((split, *(f"{count:,}" for count in part[:5])) for split, part in self.splits.items()),
+            ],
+        }
+        if self.modalities:
+            tables["modalities"] = [
+                ("modality", "dim", "dtype", "items", "missing", "all zero"),
+                *(
+                    (name, f"{p.dim:,}", p.dtype, f"{p.items:,}", f"{p.missing:,}", f"{p.all_zero:,}")
+                    for name, p in self.modalities.items()
+                ),
+            ]
+        if odd := self.oddities():
+            tables["what is odd"] = [("what", "how many"), *((what, f"{count:,}") for what, count in odd.items())]
+        return tables
+
+
+def inspect_dataset(dataset: Dataset) -> Inspection:
+    """Counts everything once; features are read block by block."""
+    m = dataset.manifest
+    parts = {split: dataset.interactions(split) for split in SPLITS}
+    per_user = np.sum([part.items_per_user() for part in parts.values()], axis=0)  # (U,)
+    per_item = np.sum([part.users_per_item() for part in parts.values()], axis=0)  # (I,)
+    interactions = sum(m.num_interactions.values())
+    return Inspection(
+        name=m.name,
+        interactions=interactions,
+        users=m.num_users,
+        items=m.num_items,
+        sparsity=1 - interactions / (m.num_users * m.num_items),
+        splits={split: _split_statistics(part, parts["train"]) for split, part in parts.items()},
+        modalities={name: _modality_statistics(features) for name, features in dataset.features.items()},
+        isolated_users=int((per_user == 0).sum()),
+        isolated_items=int((per_item == 0).sum()),
+        users_without_train=int((parts["train"].items_per_user() == 0).sum()),
+        import_oddities=m.oddities,
+    )
+
+
+def _split_statistics(part: Interactions, train: Interactions) -> SplitStatistics:
+    cold_user, cold_item = train.items_per_user() == 0, train.users_per_item() == 0
+    users, items = part.items_per_user(), part.users_per_item()
+    return SplitStatistics(
+        interactions=len(part),
+        users=int((users > 0).sum()),
+        items=int((items > 0).sum()),
+        cold_users=int((cold_user & (users > 0)).sum()),
+        cold_items=int((cold_item & (items > 0)).sum()),
+        interactions_of_cold_users=int(users[cold_user].sum()),
+        interactions_of_cold_items=int(items[cold_item].sum()),
+    )
+
+
+def _modality_statistics(features: Features) -> ModalityStatistics:
+    values, present = features
+    starts = range(0, len(values), BLOCK)
+    zero = np.concatenate([~np.asarray(values[start : start + BLOCK]).any(axis=1) for start in starts])  # (I,)
+    return ModalityStatistics(
+        dim=values.shape[1],
+        dtype=str(values.dtype),
+        items=int(present.sum()),
+        missing=int((~present).sum()),
+        all_zero=int((zero & present).sum()),
+    )

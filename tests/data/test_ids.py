@@ -1,0 +1,48 @@
+"""Ids become rows and come back."""
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medley.data.ids import IdMap
+from medley.errors import InputError
+
+texts = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6), min_size=1)
+
+
+@given(texts)
+def test_ids_come_back_from_their_rows(raw):
+    ids = IdMap.of(pl.Series(raw), kind="item")
+    assert len(ids) == len(set(raw))
+    assert [ids.raw_id(row) for row in ids.rows(pl.Series(raw))] == raw
+    assert [ids.row(raw_id) for raw_id in ids.raw] == list(range(len(ids)))
+
+
+@given(texts, st.randoms())
+def test_the_order_of_the_log_does_not_change_rows(raw, random):
+    shuffled = raw.copy()
+    random.shuffle(shuffled)
+    assert IdMap.of(pl.Series(raw), kind="user").raw.equals(IdMap.of(pl.Series(shuffled), kind="user").raw)
+
+
+@given(st.lists(st.integers(-(10**12), 10**12), min_size=1))
+def test_whole_numbers_are_in_numeric_order(numbers):
+    assert IdMap.of(pl.Series(numbers), kind="user").raw.to_list() == [str(n) for n in sorted(set(numbers))]
+
+
+def test_one_id_that_is_no_plain_number_makes_the_order_that_of_text():
+    assert IdMap.of(pl.Series(["10", "9", "x"]), kind="item").raw.to_list() == ["10", "9", "x"]
+    assert IdMap.of(pl.Series(["10", "9", "07"]), kind="item").raw.to_list() == ["07", "10", "9"]
+
+
+def test_an_unknown_id_has_row_minus_one_in_bulk_and_a_clear_error_alone():
+    ids = IdMap.of(pl.Series(["ann", "bob"]), kind="user")
+    assert ids.rows(pl.Series(["bob", "eve"])).tolist() == [1, -1]
+    with pytest.raises(InputError, match=r"unknown user id: got 'anne'. Remedy: did you mean ann\?"):
+        ids.row("anne")
+
+
+def test_an_id_twice_is_refused():
+    with pytest.raises(InputError, match="item ids must be distinct: got 'x' twice"):
+        IdMap(pl.Series(["x", "y", "x"]), kind="item")

@@ -1,0 +1,86 @@
+"""Nothing is ever half-written."""
+
+import json
+
+import pytest
+
+from medley.errors import InputError
+from medley.files import read_json, sha256_of_file, sha256_of_json, staged_folder, write_atomic, write_json
+
+
+def test_writing_replaces_the_whole_file_and_leaves_no_other(tmp_path):
+    path = tmp_path / "new" / "file.txt"
+    write_atomic(path, "long content")
+    write_atomic(path, b"short")
+    assert path.read_bytes() == b"short"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file.txt"
+    write_atomic(path, "old")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_atomic(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_comes_back(tmp_path):
+    document = {"z": [1, 2.5], "a": "Misérables"}
+    write_json(tmp_path / "x.json", document)
+    assert read_json(tmp_path / "x.json", remedy="") == document
+    assert list(json.loads((tmp_path / "x.json").read_text())) == ["z", "a"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        (b"{", "not valid JSON"),
+        (b"\xff", "not valid JSON"),
+        (b"[]", "expected a JSON object, got list"),
+    ],
+)
+def test_bad_json_is_an_input_error_with_the_remedy(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(InputError, match=rf"x\.json.*{message}.*Remedy: dance"):
+        read_json(tmp_path / "x.json", remedy="dance")
+
+
+def test_a_staged_folder_appears_at_the_end(tmp_path):
+    with staged_folder(tmp_path / "a" / "out") as folder:
+        (folder / "file").write_text("x")
+        assert not (tmp_path / "a" / "out").exists()
+    assert (tmp_path / "a" / "out" / "file").read_text() == "x"
+    assert (tmp_path / "a" / "out").stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_staged_folder_is_gone_after_an_error_and_the_old_one_stays(tmp_path, error):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "file").write_text("old")
+    with pytest.raises(error), staged_folder(tmp_path / "out", overwrite=True) as folder:
+        (folder / "file").write_text("new")
+        raise error
+    assert (tmp_path / "out" / "file").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_that_exists_is_only_replaced_on_demand(tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match=r"exists already.*--overwrite"), staged_folder(tmp_path / "out"):
+        raise AssertionError("the block must not run")
+    with staged_folder(tmp_path / "out", overwrite=True) as folder:
+        (folder / "file").write_text("new")
+    assert (tmp_path / "out" / "file").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_hashes_depend_on_content_alone(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256_of_file(tmp_path / "a").startswith("ba7816bf")
+    assert (
+        sha256_of_json({"a": 1, "b": [2]}) == sha256_of_json({"b": [2], "a": 1}) != sha256_of_json({"a": 1, "b": [3]})
+    )
