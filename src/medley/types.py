@@ -3,7 +3,7 @@
 Shapes: U users, I items, n interactions, d_m raw dimension of modality m, d = dim, B rows of a batch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -67,6 +67,10 @@ class Embeddings(NamedTuple):
 
     user: Tensor  # (U, d)
     item: Tensor  # (I, d)
+
+
+Scorer = Embeddings | Callable[[Tensor], Tensor]
+"""What ranking uses: final vectors, or a function from user rows (B,) int64 on the CPU to scores (B, I)."""
 
 
 class Ranking(NamedTuple):

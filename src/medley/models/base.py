@@ -1,14 +1,11 @@
 """What every model promises."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from medley.types import Embeddings, Inputs, Triplets
-
-Scorer = Embeddings | Callable[[Tensor], Tensor]
+from medley.types import Embeddings, Inputs, Scorer, Triplets
 
 
 class Spec(NamedTuple):

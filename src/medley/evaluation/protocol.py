@@ -1,0 +1,223 @@
+"""One evaluation: a model, a split, what is masked and who competes. Its fingerprint says whether two are alike."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from medley.data.dataset import Dataset
+from medley.errors import InputError
+from medley.evaluation import metrics as definitions
+from medley.evaluation.metrics import METRICS, check_metrics, metrics_at
+from medley.evaluation.ranking import Queries, full_ranks, sampled_ranks
+from medley.files import read_json, sha256_of_json, write_atomic, write_json
+from medley.types import Interactions, Scorer
+
+MASKED = {"valid": ("train",), "test": ("train", "valid")}
+"""Judged split -> the splits whose interactions are no candidates: all that happened earlier."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a model found again what was held out. The means are over queries: users, or pairs where `candidates`
+    gives each pair its own list."""
+
+    split: str
+    metrics: dict[str, float]  # "recall@20" -> mean
+    per_user: dict[str, np.ndarray]  # "recall@20" -> (q,); NaN where a user has no item of a group
+    user: np.ndarray  # (q,) int64 rows of the users, ascending
+    num_users: int  # judged
+    num_users_without: int  # not judged, as nothing is held out for them
+    num_held_out: int  # interactions to be found again
+    num_cold: int  # of these, with items that never occur in train
+    protocol: dict[str, Any]  # all that must be equal for two evaluations to be comparable
+
+    @property
+    def candidates(self) -> str:
+        """Who competes: "all", "sampled-1000", ..."""
+        return self.protocol["candidates"]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the protocol."""
+        return sha256_of_json(self.protocol)
+
+    def document(self) -> dict[str, Any]:
+        """All but the values of single users, ready for JSON."""
+        return {
+            "split": self.split,
+            "metrics": self.metrics,
+            "num_users": self.num_users,
+            "num_users_without": self.num_users_without,
+            "num_held_out": self.num_held_out,
+            "num_cold": self.num_cold,
+            "candidates": self.candidates,
+            "fingerprint": self.fingerprint,
+            "protocol": self.protocol,
+        }
+
+    def save(self, folder: str | Path) -> None:
+        """Writes `<split>.json` and, with the values of every user, `<split>.parquet`."""
+        table = io.BytesIO()
+        pl.DataFrame({"user": self.user, **self.per_user}).write_parquet(table)
+        write_atomic(Path(folder) / f"{self.split}.parquet", table.getvalue())
+        write_json(Path(folder) / f"{self.split}.json", self.document())
+
+    @classmethod
+    def load(cls, folder: str | Path, split: str = "test") -> "Evaluation":
+        """Reads what `save` wrote.
+
+        Raises:
+            InputError: the folder holds no evaluation of this split.
+        """
+        path = Path(folder) / f"{split}.json"
+        remedy = "run medley evaluate first"
+        document = read_json(path, remedy=remedy)
+        try:
+            table = pl.read_parquet(path.with_suffix(".parquet"))
+            del document["candidates"], document["fingerprint"]
+            user = table["user"].to_numpy()
+            per_user = {name: table[name].to_numpy() for name in table.columns if name != "user"}
+            return cls(**document, per_user=per_user, user=user)
+        except (OSError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+            raise InputError("not an evaluation", file=path, got=str(error), remedy=remedy) from None
+
+
+class Judge:
+    """Evaluates any number of models, or one after every epoch, under the same protocol.
+
+    judge = Judge(data, split="valid", at=(20,), metrics=("recall",))
+    judge(model.scorer()).metrics["recall@20"]
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        *,
+        split: str = "test",
+        at: Sequence[int] = (10, 20),
+        metrics: Sequence[str] = tuple(METRICS),
+        candidates: str = "all",
+        seed: int = 0,
+        groups: bool = False,
+        memory_mb: int = 64,
+    ):
+        """Prepares all that does not depend on the model.
+
+        Args:
+            data: interactions earlier than `split` are masked: train at validation, train and validation at test.
+            split: valid or test.
+            at: cut-offs K.
+            metrics: names out of METRICS.
+            candidates: "all" unseen items; "sampled-N" ranks each held-out item among N sampled ones (MMGCN: 1000);
+                "sampled-N-per-user" all held-out items of a user in one list with N sampled ones.
+            seed: of the sampled candidates, which are the same at every call.
+            groups: also recall among the cold held-out items (never in train) and among the warm ones, as
+                "cold_recall@20" and "warm_recall@20": means over the users who have such items.
+            memory_mb: bound on a block of scores.
+
+        Raises:
+            InputError: an unknown split, metric or kind of candidates, a K below 1, or a split with nothing in it.
+        """
+        if split not in MASKED:
+            raise InputError("split to be judged", expected=" or ".join(MASKED), got=repr(split))
+        check_metrics(metrics, at)
+        held_out, masked = data.interactions(split), [data.interactions(name) for name in MASKED[split]]
+        if not len(held_out):
+            remedy = "import the data with a splitting that fills it"
+            raise InputError(f"split {split}", expected="interactions", got="none", remedy=remedy)
+        self.split, self.at, self.metrics, self.seed, self.memory_mb = split, tuple(at), tuple(metrics), seed, memory_mb
+        self.num_candidates, self.per = _parse(candidates)
+        self.queries = Queries.of(held_out, _union(masked).csr())
+        self.judged = self.queries.per_pair() if self.per == "pair" else self.queries
+        self.cold = data.train.users_per_item()[self.queries.item] == 0  # (n,)
+        groups_of_pairs = {"cold": self.cold, "warm": ~self.cold} if groups else {}
+        self.groups = {name: among for name, among in groups_of_pairs.items() if among.any()}
+        self.num_users_without = held_out.num_users - len(self.queries.user)
+        self.protocol = {
+            "split_hash": data.manifest.split_hash,
+            "split": split,
+            "num_items": held_out.num_items,
+            "masked": list(MASKED[split]),
+            "candidates": candidates,
+            "seed": None if self.num_candidates is None else seed,
+            "ties": "lower row first",
+            "metrics": definitions.VARIANT,
+        }
+
+    def __call__(self, score: Scorer) -> Evaluation:
+        """Scores, ranks and measures.
+
+        Raises:
+            InputError: the scores hold NaN or have the wrong shape.
+        """
+        rank = self._ranks(score)
+        per_user = metrics_at(self.judged.ranking(rank), self.metrics, self.at)
+        for name, among in self.groups.items():
+            queries = np.unique(self.judged.query[among])
+            for metric, values in metrics_at(self.judged.ranking(rank, among), ["recall"], self.at).items():
+                per_user[f"{name}_{metric}"] = np.full(len(self.judged.user), np.nan)
+                per_user[f"{name}_{metric}"][queries] = values
+        return Evaluation(
+            split=self.split,
+            metrics={name: float(np.nanmean(values)) for name, values in per_user.items()},
+            per_user=per_user,
+            user=self.judged.user,
+            num_users=len(self.queries.user),
+            num_users_without=self.num_users_without,
+            num_held_out=len(rank),
+            num_cold=int(self.cold.sum()),
+            protocol=self.protocol,
+        )
+
+    def _ranks(self, score: Scorer) -> np.ndarray:
+        if self.num_candidates is None:
+            return full_ranks(score, self.queries, memory_mb=self.memory_mb)
+        return sampled_ranks(
+            score,
+            self.queries,
+            generator=np.random.default_rng(self.seed),
+            num_candidates=self.num_candidates,
+            per=self.per,
+            memory_mb=self.memory_mb,
+        )
+
+
+def evaluate(score: Scorer, data: Dataset, **options: Any) -> Evaluation:
+    """Evaluates one model once; `options` are those of `Judge`: split, at, metrics, candidates, seed, groups."""
+    return Judge(data, **options)(score)
+
+
+def same_protocol(evaluations: Mapping[str, Evaluation]) -> None:
+    """Refuses to compare unlike evaluations, given by name.
+
+    Raises:
+        InputError: names the first two that differ, and in what.
+    """
+    (first, one), *others = evaluations.items()
+    for name, other in others:
+        keys = [key for key in one.protocol | other.protocol if one.protocol.get(key) != other.protocol.get(key)]
+        if keys:
+            expected, got = (", ".join(f"{key}={found.protocol.get(key)}" for key in keys) for found in (one, other))
+            remedy = "evaluate all of them on one data set with the same options"
+            raise InputError(f"{first} and {name} cannot be compared", expected=expected, got=got, remedy=remedy)
+
+
+def _parse(candidates: str) -> tuple[int | None, Literal["pair", "user"]]:
+    """Sampled candidates per list (None: all items), and what shares a list."""
+    if candidates == "all":
+        return None, "user"
+    match = re.fullmatch(r"sampled-([1-9]\d*)(-per-user)?", candidates)
+    if match is None:
+        raise InputError("candidates", expected="all, sampled-1000 or sampled-1000-per-user", got=repr(candidates))
+    return int(match[1]), "user" if match[2] else "pair"
+
+
+def _union(parts: Sequence[Interactions]) -> Interactions:
+    user, item = (np.concatenate(columns) for columns in zip(*((part.user, part.item) for part in parts), strict=True))
+    return Interactions(user, item, parts[0].num_users, parts[0].num_items)

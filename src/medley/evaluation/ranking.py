@@ -1,0 +1,338 @@
+"""Who is ranked against what, and where it lands.
+
+A held-out item's rank is a count, so nothing is sorted: 1 + the candidates that score higher + those that score the
+same and have a lower row. `top_k` lists items in the same order. An item that the user has seen is no candidate; the
+other held-out items of the user are.
+
+Shapes: U users, I items, q queries (users with held-out items), n held-out items, B rows of a block.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple, cast
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numba import njit, prange
+from torch import Tensor
+
+from medley.errors import InputError
+from medley.types import Embeddings, Interactions, Ranking, Scorer
+
+Offsets = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # start, item, seen_start, seen_item of a block
+
+CACHE_BYTES = 6 << 20  # a block of scores that the second and third level cache hold until it is counted
+MIN_ROWS = 64  # fewer rows and the matrix product is bound by reading the items
+TILE = 4096  # scores that stay in the first level cache while every held-out item of a row is compared
+
+
+class Queries(NamedTuple):
+    """The judged users, what is held out for them and what they have seen. Serves any number of rankings."""
+
+    user: np.ndarray  # (q,) int64, ascending
+    start: np.ndarray  # (q + 1,) int64; the held-out items of query x are item[start[x]:start[x + 1]], ascending
+    item: np.ndarray  # (n,) int64
+    seen_start: np.ndarray  # (q + 1,) int64, as start, for seen_item
+    seen_item: np.ndarray  # int64
+    num_items: int
+
+    @classmethod
+    def of(cls, held_out: Interactions, seen: sp.csr_array) -> "Queries":
+        """Groups the held-out items (disjoint from `seen`, (U, I)) by user; users without any are no query."""
+        user = np.unique(held_out.user).astype(np.int64)
+        hidden, seen = sp.csr_array(held_out.csr()[user]), sp.csr_array(sp.csr_array(seen)[user])
+        seen.sum_duplicates()
+        seen.eliminate_zeros()
+        assert seen.multiply(hidden).nnz == 0, "held-out items must not be among the seen ones"
+        arrays = (hidden.indptr, hidden.indices, seen.indptr, seen.indices)
+        return cls(user, *(array.astype(np.int64) for array in arrays), num_items=held_out.num_items)
+
+    @property
+    def query(self) -> np.ndarray:
+        """(n,) the query of each held-out item."""
+        return np.repeat(np.arange(len(self.user)), np.diff(self.start))
+
+    def per_pair(self) -> "Queries":
+        """The same with one query for each held-out item. Only to group ranks: what else is held out is forgotten."""
+        seen_start = np.zeros(len(self.item) + 1, dtype=np.int64)
+        return Queries(
+            self.user[self.query], np.arange(len(self.item) + 1), self.item, seen_start, self.item[:0], self.num_items
+        )
+
+    def ranking(self, rank: np.ndarray, among: np.ndarray | None = None) -> Ranking:
+        """Sorts the ranks (n,) of the held-out items by query; `among` (n,) bool keeps some of the items."""
+        query = self.query
+        if among is not None:
+            query, rank = query[among], rank[among]
+        kept, size = np.unique(query, return_counts=True)
+        return Ranking(self.user[kept], np.concatenate([[0], np.cumsum(size)]), rank[np.lexsort((rank, query))])
+
+    def block(self, rows: slice) -> Offsets:
+        """What a kernel needs of some queries; the starts still count from the first query of all."""
+        bounds = slice(rows.start, rows.stop + 1)
+        return self.start[bounds], self.item, self.seen_start[bounds], self.seen_item
+
+
+def rank_held_out(score: Scorer, held_out: Interactions, seen: sp.csr_array, *, memory_mb: int = 64) -> Ranking:
+    """Ranks the held-out items of each user among all items that the user has not seen.
+
+    Args:
+        score: the model: a function of user rows, or final embeddings (faster).
+        held_out: what is to be found again; disjoint from `seen`.
+        seen: (U, I), non-zero where an item is no candidate.
+        memory_mb: bound on a block of scores (at least one row).
+
+    Raises:
+        InputError: the scores hold NaN or have another shape than (B, I).
+    """
+    queries = Queries.of(held_out, seen)
+    return queries.ranking(full_ranks(score, queries, memory_mb=memory_mb))
+
+
+def rank_sampled(
+    score: Scorer,
+    held_out: Interactions,
+    seen: sp.csr_array,
+    *,
+    generator: np.random.Generator,
+    num_candidates: int = 1000,
+    per: Literal["pair", "user"] = "pair",
+    memory_mb: int = 64,
+) -> Ranking:
+    """Ranks held-out items among a few sampled items that are neither seen nor held out for the user (MMGCN).
+
+    Each list of candidates is drawn uniformly without replacement; a user with fewer than `num_candidates` such items
+    meets all of them.
+
+    Args:
+        score: as in `rank_held_out`.
+        held_out: as in `rank_held_out`.
+        seen: as in `rank_held_out`.
+        generator: draws the candidates; the same state gives the same ones, whatever the model.
+        num_candidates: sampled items per list.
+        per: "pair" gives each held-out item its own list and query; "user" puts all held-out items of a user into
+            one list, where they also compete with each other.
+        memory_mb: as in `rank_held_out`.
+
+    Raises:
+        InputError: as in `rank_held_out`.
+    """
+    queries = Queries.of(held_out, seen)
+    rank = sampled_ranks(
+        score, queries, generator=generator, num_candidates=num_candidates, per=per, memory_mb=memory_mb
+    )
+    return (queries if per == "user" else queries.per_pair()).ranking(rank)
+
+
+def full_ranks(score: Scorer, queries: Queries, *, memory_mb: int = 64) -> np.ndarray:
+    """(n,) rank of each held-out item among all unseen items, in the order of `queries.item`."""
+    ranks = np.empty(len(queries.item), dtype=np.int64)
+    for rows, scores in _score_blocks(score, queries.user, queries.num_items, memory_mb):
+        count = COUNT_ON.get(scores.device.type, _count_with_torch)
+        _refuse_nan(count(scores, queries.block(rows), ranks))
+    return ranks
+
+
+def sampled_ranks(
+    score: Scorer,
+    queries: Queries,
+    *,
+    generator: np.random.Generator,
+    num_candidates: int = 1000,
+    per: Literal["pair", "user"] = "pair",
+    memory_mb: int = 64,
+) -> np.ndarray:
+    """(n,) rank of each held-out item among sampled ones, in the order of `queries.item`; see `rank_sampled`."""
+    ranks = np.empty(len(queries.item), dtype=np.int64)
+    order, excluded = np.arange(queries.num_items), np.zeros(queries.num_items, dtype=np.bool_)
+    for rows, scores in _score_blocks(score, queries.user, queries.num_items, memory_mb):
+        _refuse_nan(int(scores.isnan().sum()))
+        block, offsets = scores.cpu().numpy(), queries.block(rows)
+        _rank_sampled(block, *offsets, num_candidates, per == "user", generator, order, excluded, ranks)
+    return ranks
+
+
+@torch.no_grad()
+def top_k(
+    score: Scorer, users: np.ndarray | Tensor, seen: sp.csr_array, k: int, *, memory_mb: int = 64
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best unseen items of each user, best first; equal scores by ascending row, as ranks are counted.
+
+    Args:
+        score: as in `rank_held_out`.
+        users: (B,) user rows.
+        seen: (U, I), non-zero where an item must not be listed.
+        k: length of a list.
+        memory_mb: bound on a block of scores (at least one row).
+
+    Returns:
+        Items (B, k) int64 and their scores (B, k), padded with -1 and -inf where fewer than k items are unseen.
+
+    Raises:
+        InputError: as in `rank_held_out`, or k < 1.
+    """
+    if k < 1:
+        raise InputError("k", expected="a whole number of at least 1", got=k)
+    users = torch.as_tensor(users, dtype=torch.int64).cpu().numpy()
+    seen = sp.csr_array(seen)
+    _, num_items = cast(tuple[int, int], seen.shape)
+    items = np.full((len(users), k), -1, dtype=np.int64)
+    values = np.full((len(users), k), -np.inf, dtype=np.float32)
+    for rows, scores in _score_blocks(score, users, num_items, memory_mb):
+        _refuse_nan(int(scores.isnan().sum()))
+        hidden = sp.csr_array(seen[users[rows]])
+        unseen = ~_mask(hidden.indptr, hidden.indices, num_items, scores.device)  # (B, I)
+        masked = scores.masked_fill(~unseen, -torch.inf)
+        least = masked.topk(min(k, num_items), sorted=False).values.amin(dim=1, keepdim=True)  # (B, 1)
+        tied = unseen & (masked == least)
+        room = k - (masked > least).sum(dim=1, keepdim=True)
+        row, item = ((masked > least) | (tied & (tied.cumsum(dim=1) <= room))).nonzero(as_tuple=True)
+        order = torch.argsort(masked[row, item], descending=True, stable=True)
+        order = order[torch.argsort(row[order], stable=True)]
+        row, item = row[order], item[order]  # by user, then score, then item
+        column = torch.arange(len(row), device=row.device) - torch.searchsorted(row, row)
+        where = (row.cpu().numpy() + rows.start, column.cpu().numpy())
+        items[where], values[where] = item.cpu().numpy(), masked[row, item].cpu().numpy()
+    return items, values
+
+
+def _refuse_nan(count: int) -> None:
+    if count:
+        remedy = "train with a lower learning rate, and look for NaN in the features"
+        raise InputError("scores of the model", expected="numbers", got=f"{count:,} NaN", remedy=remedy)
+
+
+@torch.no_grad()
+def _score_blocks(score: Scorer, users: np.ndarray, num_items: int, memory_mb: int) -> Iterator[tuple[slice, Tensor]]:
+    """Yields rows of `users` and their scores (B, I); a block is valid until the next one is asked for."""
+    row_bytes, size = 4 * num_items, memory_mb << 20
+    if not isinstance(score, Embeddings) or score.item.device.type == "cpu":
+        size = min(size, max(CACHE_BYTES, MIN_ROWS * row_bytes))
+    num_rows = max(1, min(size // row_bytes, len(users)))
+    function = _inner_products(score, num_rows) if isinstance(score, Embeddings) else score
+    for first in range(0, len(users), num_rows):
+        rows = slice(first, min(first + num_rows, len(users)))
+        scores = _at_least_float32(function(torch.from_numpy(users[rows])).detach()).contiguous()
+        expected = (rows.stop - rows.start, num_items)
+        if scores.shape != expected:
+            raise InputError("scores of the model", expected=f"{expected} (users, items)", got=tuple(scores.shape))
+        yield rows, scores
+
+
+def _inner_products(vectors: Embeddings, num_rows: int) -> Callable[[Tensor], Tensor]:
+    """Scores of up to `num_rows` users, always in the same memory: fresh pages would cost a fifth of the time."""
+    user, item = (_at_least_float32(table) for table in vectors)
+    buffer = item.new_empty(num_rows, len(item))
+
+    def score(users: Tensor) -> Tensor:
+        return torch.mm(user[users.to(user.device)], item.T, out=buffer[: len(users)])
+
+    return score
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def _mask(start: np.ndarray, item: np.ndarray, num_items: int, device: torch.device) -> Tensor:
+    """(B, I) bool, true at item[start[x]:start[x + 1]] of row x."""
+    size = np.diff(start)
+    mask = torch.zeros(len(size), num_items, dtype=torch.bool, device=device)
+    row = torch.from_numpy(np.repeat(np.arange(len(size)), size)).to(device)
+    mask[row, torch.from_numpy(item[start[0] : start[-1]].astype(np.int64)).to(device)] = True
+    return mask
+
+
+def _count_with_numba(scores: Tensor, offsets: Offsets, ranks: np.ndarray) -> int:
+    return _count(scores.numpy(), *offsets, ranks)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _count(scores, start, item, seen_start, seen_item, ranks):  # pragma: no cover (compiled)
+    """Writes the ranks of the rows' held-out items; returns how many scores are NaN.
+
+    Better items are counted among all, then the seen ones are taken off: the scores are only read.
+    """
+    num_items, nans = scores.shape[1], 0
+    for row in prange(scores.shape[0]):
+        ranks[start[row] : start[row + 1]] = 1
+        for low in range(0, num_items, TILE):
+            tile = scores[row, low : low + TILE]
+            for j in range(len(tile)):
+                nans += tile[j] != tile[j]
+            for pair in range(start[row], start[row + 1]):
+                level, before, better = scores[row, item[pair]], min(max(item[pair] - low, 0), len(tile)), np.int32(0)
+                for j in range(before):
+                    better += tile[j] >= level
+                for j in range(before, len(tile)):
+                    better += tile[j] > level
+                ranks[pair] += better
+        for pair in range(start[row], start[row + 1]):
+            level = scores[row, item[pair]]
+            for s in range(seen_start[row], seen_start[row + 1]):
+                other = scores[row, seen_item[s]]
+                ranks[pair] -= other > level or (other == level and seen_item[s] < item[pair])
+    return nans
+
+
+def _count_with_torch(scores: Tensor, offsets: Offsets, ranks: np.ndarray) -> int:
+    """As `_count`, on the device of the scores. Compares a few rows at a time: as many as the block has."""
+    start, item, seen_start, seen_item = offsets
+    num_rows, num_items = scores.shape
+    device = scores.device
+    unseen = ~_mask(seen_start, seen_item, num_items, device)
+    column = torch.arange(num_items, device=device)
+    row_of = torch.from_numpy(np.repeat(np.arange(num_rows), np.diff(start))).to(device)
+    item_of = torch.from_numpy(item[start[0] : start[-1]]).to(device)
+    for first in range(0, len(row_of), num_rows):
+        row, held = row_of[first : first + num_rows], item_of[first : first + num_rows, None]
+        others, level = scores[row], scores[row].gather(1, held)
+        better = (others > level) | ((others == level) & (column < held))
+        found = 1 + (better & unseen[row]).sum(dim=1)
+        ranks[start[0] + first : start[0] + first + len(row)] = found.cpu().numpy()
+    return int(scores.isnan().sum())
+
+
+COUNT_ON = {"cpu": _count_with_numba}  # other devices count with torch
+
+
+@njit(cache=True, nogil=True)
+def _rank_sampled(
+    scores, start, item, seen_start, seen_item, num_candidates, pooled, generator, order, excluded, ranks
+):  # pragma: no cover (compiled)
+    """Writes the ranks among sampled items.
+
+    Candidates are the first allowed items of a random permutation, of which only the needed front is shuffled
+    (Fisher-Yates); any permutation that an earlier list left in `order` (I,) is as good a beginning as any other.
+    """
+    num_items = len(order)
+    for row in range(scores.shape[0]):
+        held = item[start[row] : start[row + 1]]
+        seen = seen_item[seen_start[row] : seen_start[row + 1]]
+        excluded[held] = True
+        excluded[seen] = True
+        pair = start[row]
+        while pair < start[row + 1]:
+            last = start[row + 1] if pooled else pair + 1
+            ranks[pair:last] = 1
+            place = drawn = 0
+            while drawn < num_candidates and place < num_items:
+                other = generator.integers(place, num_items)
+                order[place], order[other] = order[other], order[place]
+                candidate = order[place]
+                place += 1
+                if not excluded[candidate]:
+                    drawn += 1
+                    for p in range(pair, last):
+                        ranks[p] += _beats(scores[row], candidate, item[p])
+            for p in range(pair, last):
+                for other in item[pair:last]:
+                    ranks[p] += _beats(scores[row], other, item[p])
+            pair = last
+        excluded[held] = False
+        excluded[seen] = False
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _beats(scores, one, other):  # pragma: no cover (compiled)
+    return scores[one] > scores[other] or (scores[one] == scores[other] and one < other)
