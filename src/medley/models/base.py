@@ -1,7 +1,8 @@
 """What every model promises."""
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -13,6 +14,14 @@ class Spec(NamedTuple):
 
     name: str
     options: dict[str, Any]
+
+
+class Insight(NamedTuple):
+    """Something that a model has learned about one user or one item, for people to read."""
+
+    topic: str  # "weights of the modalities", "intents", "fused neighbours", ...
+    weights: Mapping[str, float] | Mapping[int, float]  # largest first
+    keys: Literal["names", "users", "items"] = "names"  # what the keys are: names, or rows of users or items
 
 
 class Recommender(ABC, nn.Module):
@@ -57,3 +66,11 @@ class Recommender(ABC, nn.Module):
             name -> (B, K).
         """
         return {}
+
+    def about_user(self, user: int) -> list[Insight]:
+        """What the model has learned about the user of this row. Empty where it has nothing to tell."""
+        return []
+
+    def about_item(self, item: int) -> list[Insight]:
+        """What the model has learned about the item of this row. Empty where it has nothing to tell."""
+        return []
