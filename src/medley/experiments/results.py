@@ -16,15 +16,13 @@ from medley.files import write_atomic
 from medley.training.progress import ProgressBar
 from medley.version import versions
 
-TRAINING = {"dim": 64, "batch_size": 2048, "num_epochs": 300, "patience": 15, "metric": "recall@20"}
-REGS = (1e-5, 1e-3, 1e-2)
-
+TRAINING = {"dim": 64, "batch_size": 2048, "num_epochs": 200, "patience": 10, "metric": "recall@20"}
 CANDIDATES = (
     Candidate("popularity", "Popularity", {}, {}),
-    Candidate("mf", "MF (BPR)", TRAINING, {"lr": (1e-3, 5e-3), "reg": (*REGS, 1e-1)}),
-    Candidate("vbpr", "VBPR", TRAINING, {"lr": (1e-3, 5e-3), "reg": (*REGS, 1e-1)}),
-    Candidate("lightgcn", "LightGCN", TRAINING, {"lr": (1e-3, 5e-3), "reg": REGS, "num_layers": (2, 3)}),
-    Candidate("mmgcn", "MMGCN", TRAINING, {"lr": (3e-4, 1e-3), "reg": (1e-6, 1e-5, 1e-4), "num_layers": (1, 2)}),
+    Candidate("mf", "MF (BPR)", TRAINING, {"lr": (1e-3, 5e-3), "reg": (1e-3, 1e-2, 1e-1)}),
+    Candidate("vbpr", "VBPR", TRAINING, {"lr": (1e-3, 5e-3), "reg": (1e-3, 1e-2, 1e-1)}),
+    Candidate("lightgcn", "LightGCN", TRAINING, {"lr": (1e-3, 5e-3), "reg": (1e-4, 1e-3, 1e-2)}),
+    Candidate("mmgcn", "MMGCN", TRAINING, {"lr": (3e-4, 1e-3), "reg": (1e-6, 1e-4), "num_layers": (1, 2)}),
 )
 
 SHOWN = ("recall@10", "recall@20", "precision@10", "precision@20", "ndcg@10", "ndcg@20")
