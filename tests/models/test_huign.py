@@ -1,0 +1,216 @@
+"""HUIGN: its equations as slow loops, its variants, what happens without edges or modalities, its explanations."""
+
+import numpy as np
+import pytest
+import torch
+
+from medley import models
+from medley.types import Features, Inputs, Interactions, Triplets
+
+BATCH = Triplets(torch.tensor([0, 1]), torch.tensor([1, 2]), torch.tensor([2, 0]))
+JOINED = {(0, 1), (0, 2)}  # items with a common user in `shared`; without item 3
+
+
+@pytest.fixture
+def shared(five_nodes: Inputs) -> Inputs:
+    """Two users and four items; 0 and 1 share user 0, 0 and 2 share user 1. 2 lacks the acoustic modality.
+
+    Item 3 has no interaction and both modalities.
+    """
+    train = Interactions(np.array([0, 0, 1, 1], "i4"), np.array([0, 1, 0, 2], "i4"), num_users=2, num_items=4)
+    features = {
+        m: Features(np.concatenate([of.values, of.values[:1] - 2]), np.append(of.present, True))
+        for m, of in five_nodes.features.items()
+    }
+    return Inputs(train, features)
+
+
+def build(inputs: Inputs, **options) -> models.Recommender:
+    """With large supernodes, so that distributions are far from uniform."""
+    chosen = {"dim": 3, "levels": (3, 2), "threshold": 1, "feature_scale": "none"} | options
+    model = models.build("huign", inputs, **chosen)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".X." in name:
+                parameter.mul_(2)
+    return model
+
+
+def parameters_of(model: models.Recommender) -> dict[str, np.ndarray]:
+    return {name: value.detach().double().numpy() for name, value in model.named_parameters()}
+
+
+def scores_of(model: models.Recommender) -> np.ndarray:
+    with torch.no_grad():
+        embeddings = model()
+        return (embeddings.user @ embeddings.item.T).double().numpy()
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    return np.exp(x) / np.exp(x).sum()
+
+
+def slow_adjacency(present: np.ndarray, self_loops: str) -> np.ndarray:
+    A = np.zeros((len(present), len(present)))  # eq. 2
+    for i, j in JOINED:
+        if present[i] and present[j]:
+            A[i, j] = A[j, i] = 1
+    for i in np.flatnonzero(present):
+        if self_loops == "all" or (self_loops == "isolated" and A[i].sum() == 0):
+            A[i, i] = 1
+    return A
+
+
+def slow_gammas(w: dict[str, np.ndarray], m: str, features: Features, num_levels: int, loops: str) -> list[np.ndarray]:
+    A, X, gammas = slow_adjacency(features.present, loops), features.values.astype(float), []
+    there = features.present
+    for level in range(num_levels):
+        degree, above = A.sum(axis=1), w[f"hierarchies.{m}.X.{level}"]
+        gamma = np.zeros((len(X), len(above)))
+        for i in np.flatnonzero(there):
+            z = np.zeros(X.shape[1])
+            for j in np.flatnonzero(A[i]):
+                z += A[i, j] * X[j] / np.sqrt(degree[i] * degree[j])  # eq. 4
+            gamma[i] = softmax(np.array([z @ x for x in above]))  # eq. 6, 7
+        next_A = np.zeros((len(above), len(above)))
+        for k in range(len(above)):
+            for other in range(len(above)):
+                next_A[k, other] = sum(
+                    gamma[i, k] * A[i, j] * gamma[j, other] for i in range(len(X)) for j in range(len(X))
+                )  # eq. 8
+        A, X, there = next_A, above, np.ones(len(above), dtype=bool)
+        gammas.append(gamma)
+    return gammas
+
+
+def slow_items(w: dict[str, np.ndarray], inputs: Inputs, levels: tuple[int, ...], loops: str) -> dict[str, np.ndarray]:
+    """Modality -> v_im (I, K)."""
+    items = {}
+    for m, features in inputs.features.items():
+        gammas = slow_gammas(w, m, features, len(levels), loops)
+        items[m] = np.zeros((inputs.train.num_items, sum(levels)))
+        for i in range(inputs.train.num_items):
+            share, shares = gammas[0][i], [gammas[0][i]]
+            for gamma in gammas[1:]:
+                share = share @ gamma  # eq. 11
+                shares.append(share)
+            items[m][i] = np.concatenate(shares)  # eq. 12
+    return items
+
+
+@pytest.mark.parametrize("use_id", [True, False])
+@pytest.mark.parametrize("self_loops", ["isolated", "all", "none"])
+@pytest.mark.parametrize("levels", [(3,), (3, 2), (2, 4, 2)])
+def test_scores_are_equations_2_to_15(shared: Inputs, levels: tuple[int, ...], self_loops: str, use_id: bool):
+    model = build(shared, levels=levels, self_loops=self_loops, use_id=use_id)
+    w = parameters_of(model)
+    items = slow_items(w, shared, levels, self_loops)
+    for u in range(2):
+        for i in range(4):
+            score = w["id_user"][u] @ w["id_item"][i] if use_id else 0.0
+            score += w["u"][u] @ sum(item[i] for item in items.values())  # eq. 14, 15
+            assert scores_of(model)[u, i] == pytest.approx(score, abs=1e-5)
+
+
+@pytest.mark.parametrize("weights", [(0.0, 0.0, 0.0), (0.7, 0.0, 0.0), (0.0, 0.7, 0.0), (0.0, 0.0, 0.7)])
+def test_the_loss_is_equation_18_and_each_term_can_be_switched_off(shared: Inputs, weights: tuple[float, ...]):
+    reg, entropy_reg, independence_reg = weights
+    model = build(shared, reg=reg, entropy_reg=entropy_reg, independence_reg=independence_reg)
+    w, scores = parameters_of(model), scores_of(model)
+    expected = 0.0
+    for u, pos, neg in zip(*(rows.tolist() for rows in BATCH), strict=True):
+        expected += np.log1p(np.exp(scores[u, neg] - scores[u, pos])) / 2  # eq. 17, mean over the batch
+        rows = [w["id_user"][u], w["u"][u], w["id_item"][pos], w["id_item"][neg]]
+        expected += reg * sum((row**2).sum() for row in rows) / 4
+    for m, features in shared.features.items():
+        for level, gamma in enumerate(slow_gammas(w, m, features, 2, "isolated")):
+            nodes = np.flatnonzero(features.present) if level == 0 else range(len(gamma))
+            num_intents, X = gamma.shape[1], w[f"hierarchies.{m}.X.{level}"]
+            mean_entropy = np.mean([-sum(g * np.log(g) for g in gamma[i]) / num_intents for i in nodes])
+            expected += entropy_reg * mean_entropy  # eq. 9
+            squares = [(X[k] @ X[j] - (k == j)) ** 2 for k in range(num_intents) for j in range(num_intents)]
+            expected += independence_reg * np.sqrt(sum(squares)) / num_intents  # eq. 10
+    assert model.loss(BATCH).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_items_are_joined_when_enough_users_touched_both(shared: Inputs):
+    """At a threshold nobody reaches, A is the loops alone and every item is known by its own features."""
+    model = build(shared, threshold=2, levels=(3,))
+    w = parameters_of(model)
+    visual = shared.features["visual"].values.astype(float)
+    expected = np.array([softmax(w["hierarchies.visual.X.0"] @ visual[i]) for i in range(4)])
+    (level,) = model.get_submodule("hierarchies.visual")()
+    assert np.allclose(level.gamma.detach().numpy(), expected, atol=1e-6)
+
+
+def test_without_edges_and_loops_items_belong_to_all_intents_alike(shared: Inputs):
+    model = build(shared, threshold=2, self_loops="none")
+    assert np.isfinite(scores_of(model)).all()
+    for level in model.get_submodule("hierarchies.visual")():
+        assert torch.allclose(level.gamma, torch.full_like(level.gamma, 1 / level.gamma.shape[1]))
+    loss = model.loss(BATCH)
+    loss.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_a_missing_modality_has_no_part_in_the_score_nor_in_the_distributions_of_others(shared: Inputs):
+    model = build(shared)
+    with torch.no_grad():
+        parts = model.contributions(torch.tensor([0]), torch.tensor([[0, 2]]))
+    assert parts["acoustic"][0, 1] == 0
+    assert parts["acoustic"][0, 0] != 0
+    changed = {m: of._replace(values=of.values.copy()) for m, of in shared.features.items()}
+    changed["acoustic"].values[2] = 99.0
+    assert np.array_equal(scores_of(build(Inputs(shared.train, changed))), scores_of(model))
+
+
+def test_one_modality_has_the_scores_of_its_part_and_the_ids(shared: Inputs):
+    both = build(shared)
+    alone = build(Inputs(shared.train, {"acoustic": shared.features["acoustic"]}))
+    alone.load_state_dict({key: value for key, value in both.state_dict().items() if "visual" not in key})
+    users, items = torch.tensor([0, 1]), torch.arange(4).expand(2, 4)
+    with torch.no_grad():
+        parts = both.contributions(users, items)
+    assert np.allclose(scores_of(alone), (parts["id"] + parts["acoustic"]).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("levels", [(), (4, 1), (0,)])
+def test_levels_that_are_none_are_refused(shared: Inputs, levels: tuple[int, ...]):
+    with pytest.raises(ValueError, match="levels: expected one or more levels of 2 or more intents"):
+        build(shared, levels=levels)
+
+
+def test_options_are_the_same_after_they_were_written_as_json(shared: Inputs):
+    assert build(shared, levels=[3, 2]).spec == build(shared, levels=(3, 2)).spec
+
+
+def test_an_item_tells_its_share_of_each_intent_largest_first(shared: Inputs):
+    model = build(shared)
+    insights = {insight.topic: insight for insight in model.about_item(0)}
+    assert set(insights) == {f"{m}: intents of level {at}" for m in shared.features for at in (1, 2)}
+    for m, vectors in slow_items(parameters_of(model), shared, (3, 2), "isolated").items():
+        for at, share in ((1, vectors[0][:3]), (2, vectors[0][3:])):
+            told = insights[f"{m}: intents of level {at}"].weights
+            assert list(told.values()) == sorted(told.values(), reverse=True)
+            assert told == pytest.approx({f"intent {k + 1}": share[k] for k in range(len(share))}, abs=1e-5)
+    assert [insight.topic for insight in model.about_item(2)] == [
+        "visual: intents of level 1",
+        "visual: intents of level 2",
+    ]
+
+
+def test_a_user_tells_its_leaning_and_items_that_show_its_favourite_intent(shared: Inputs):
+    model = build(shared)
+    w = parameters_of(model)
+    fine, coarse, examples = model.about_user(1)
+    assert fine.weights == pytest.approx(
+        {f"intent {k + 1}": x for k, x in enumerate(w["u"][1, :3] - w["u"][1, :3].mean())}
+    )
+    assert sum(coarse.weights.values()) == pytest.approx(0, abs=1e-6)
+    favourite = int(np.argmax(w["u"][1, :3]))
+    assert next(iter(fine.weights)) == f"intent {favourite + 1}"
+    shares = sum(slow_items(w, shared, (3, 2), "isolated").values())[:, favourite]
+    assert examples.topic == f"items of intent {favourite + 1} of level 1"
+    assert examples.keys == "items"
+    assert list(examples.weights) == np.argsort(-shares).tolist()
+    assert list(examples.weights.values()) == pytest.approx(sorted(shares, reverse=True), abs=1e-5)
