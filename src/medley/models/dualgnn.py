@@ -1,0 +1,214 @@
+"""DualGNN. Wang et al., "DualGNN: Dual Graph Neural Network for Multimedia Recommendation", IEEE Transactions on
+Multimedia 2023 (online 2021), https://doi.org/10.1109/TMM.2021.3138298.
+
+Per modality m, on the interaction graph G_m:
+
+    u_m(l+1) = sum_{i in N_u} i_m(l) / sqrt(|N_u| |N_i|)      i_m(l+1) likewise from users                 (eq. 1)
+    u_m = sum_l u_m(l)      i_m = sum_l i_m(l)      l = 0..L                                               (eq. 2)
+
+Every user weighs the modalities, alpha_um = 1 at first, and takes from the users with whom it shares most items:
+
+    u_mul = W_m (||_m alpha_um u_m) + b_m      construction = "concat"                                     (eq. 3)
+    u_mul = sum_m alpha_um u_m                 construction = "sum"                                        (eq. 4)
+    u_mul = max_m alpha_um u_m                 construction = "max", per dimension                         (eq. 5)
+    u_mul <- u_mul + mean of u'_mul            aggregation = "mean", over N_u,c: the top K users by C_uu'  (eq. 6)
+    u_mul <- u_mul + sum_u' a_uu' u'_mul       aggregation = "softmax", a = softmax of C_uu' over N_u,c    (eq. 7)
+
+Last, u* = u_mul after L' of these steps, i* = sum_m i_m (eq. 8), s_ui = u* . i* (eq. 9), so an item's modality m has
+the part u* . i_m of the score. The loss is the mean of -ln sigmoid(s_ui - s_uj) + reg ||theta||^2 (eq. 11).
+
+Variants: Dual-U is num_user_layers = 0; Dual-A is construction = "mean", without alpha; Dual-A-U is both (Table IV).
+Dual/v is a data set with that modality alone (Fig. 3), Fig. 9 one whose items lack modalities.
+
+Shapes: U users, I items, M modalities, d = dim, d_m raw dimension of modality m, L = num_layers,
+L' = num_user_layers, K = k, B triplets, n recommended items.
+The paper leaves open: how raw features become i_m(0) of size d (`projection`); the scale of u_m(0) and i_m(0)
+(`unit_input`: all of length one, as in the authors' code); where lambda ||theta||_2 applies (here half the squared norm
+of the rows of users in the batch, per triplet, and of whole matrices); an item that lacks m (here, as in Fig. 9: no
+edges in G_m, no i_m in eq. 8, and neighbours count it in no |N| of G_m); a user who shares no item with anybody (here:
+nothing is added in eq. 6-7).
+Differs from the authors' code: alpha starts at 1 (there at a softmax of random numbers); ln, not log2, in the loss;
+any L and L' (there 2 and 1 whatever the options say); a user with fewer than K neighbours has fewer (there some are
+repeated at random, which changes their weights); edges of missing items are dropped (there the shortened lists of edges
+are made but not read). C is never formed: its top K per row are counted directly.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import reduce
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medley import graphs
+from medley.errors import InputError
+from medley.models.base import Insight, Recommender
+from medley.nn.features import FeatureScale, ItemFeatures, item_features
+from medley.nn.init import linear, xavier
+from medley.nn.losses import bpr_loss, l2_of_parameters
+from medley.nn.propagation import propagate_combined
+from medley.nn.sparse import SparseMatrix
+from medley.types import Embeddings, Features, Inputs, Interactions, Triplets
+
+Construction = Literal["sum", "max", "concat", "mean"]
+Aggregation = Literal["softmax", "mean"]
+Projection = Literal["linear", "mlp", "none"]
+
+
+class DualGNN(Recommender):
+    """Light graph convolution per modality, each user's own weights of the modalities, and a graph of similar users."""
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        *,
+        dim: int = 64,
+        num_layers: int = 2,  # Sec. V-D
+        construction: Construction = "sum",  # Fig. 4: best on both data sets
+        aggregation: Aggregation = "softmax",  # Fig. 5: best on both
+        num_user_layers: int = 1,  # Sec. V-D
+        k: int = 40,  # Sec. V-D: 40 on MovieLens, 50 on TikTok
+        projection: Projection = "mlp",
+        unit_input: bool = False,
+        reg: float = 1e-3,
+        feature_scale: FeatureScale = "none",
+    ):
+        super().__init__(inputs)
+        self.construction, self.num_user_layers, self.reg = construction, num_user_layers, reg
+        complete = graphs.symmetric(inputs.train)  # shared by the modalities that no item lacks
+        self.branches = nn.ModuleDict()
+        for m, features in item_features(inputs, feature_scale).items():
+            lacked = not inputs.features[m].present.all()
+            graph = graphs.symmetric(_with_modality(inputs.train, inputs.features[m])) if lacked else complete
+            project = _projection(projection, m, features.dim, dim)
+            self.branches[m] = _Branch(graph, features, project, self.num_users, dim, num_layers, unit_input)
+        num_modalities = len(self.branches)
+        weighted = construction != "mean"
+        self.alpha = nn.Parameter(torch.ones(self.num_users, num_modalities)) if weighted else None  # (U, M)
+        self.W_m = _affine(num_modalities * dim, dim) if construction == "concat" else None
+        self.neighbours = _neighbours(inputs.train, k, aggregation) if num_user_layers else None  # (U, U)
+
+    def _parts(self) -> dict[str, Embeddings]:
+        """Modality -> user (U, d) and item (I, d) vectors (eq. 2)."""
+        return {m: branch() for m, branch in self.branches.items()}
+
+    def _fused(self, users: list[Tensor]) -> Tensor:
+        """u_m of every modality, (U, d) each -> u*, (U, d)"""
+        if self.alpha is None:
+            user = sum_of(users) / len(users)  # Table IV
+        else:
+            users = [weight * user for weight, user in zip(self.alpha.split(1, dim=1), users, strict=True)]
+            if self.W_m is not None:
+                user = self.W_m(torch.cat(users, dim=1))  # eq. 3
+            elif self.construction == "sum":
+                user = sum_of(users)  # eq. 4
+            else:
+                user = reduce(torch.maximum, users)  # eq. 5
+        if self.neighbours is not None:
+            for _ in range(self.num_user_layers):
+                user = user + self.neighbours @ user  # eq. 6 or 7
+        return user
+
+    def forward(self) -> Embeddings:
+        """User (U, d) and item (I, d) vectors (eq. 8)."""
+        users, items = zip(*self._parts().values(), strict=True)  # M x (U, d), M x (I, d)
+        return Embeddings(self._fused(list(users)), sum_of(items))
+
+    def loss(self, batch: Triplets) -> Tensor:
+        """BPR; L2 of the rows of users in the batch and of whole matrices (eq. 11)."""
+        tables = [branch.user for branch in self.branches.values()] + ([] if self.alpha is None else [self.alpha])
+        matrices = [p for name, p in self.named_parameters() if ".project." in name or name.startswith("W_m")]
+        rows = torch.stack([table.index_select(0, batch.user).square().sum() for table in tables]).sum()
+        l2 = rows / (2 * len(batch.user)) + (l2_of_parameters(matrices) if matrices else 0)
+        return bpr_loss(self(), batch) + self.reg * l2
+
+    def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
+        """Modality -> (B, K), u* . i_m"""
+        parts = self._parts()
+        user = self._fused([part.user for part in parts.values()])[users][:, None]  # (B, 1, d)
+        return {m: (user * part.item[items]).sum(dim=2) for m, part in parts.items()}
+
+    def about_user(self, user: int) -> list[Insight]:
+        """The user's alpha, and the users whose vectors it takes (eq. 6-7)."""
+        insights = []
+        if self.alpha is not None:
+            order = self.alpha[user].argsort(descending=True).tolist()
+            modalities, weights = list(self.branches), self.alpha[user].tolist()
+            insights.append(Insight("weights of the modalities", {modalities[i]: weights[i] for i in order}))
+        if self.neighbours is not None:
+            rows = self.neighbours.rows
+            edges = slice(rows.start[user], rows.start[user + 1])
+            pairs = zip(rows.index[edges].tolist(), rows.value[edges].tolist(), strict=True)
+            heaviest_first = dict(sorted(pairs, key=lambda pair: -pair[1]))
+            insights.append(Insight("users with the same items", heaviest_first, keys="users"))
+        return insights
+
+
+def sum_of(tensors: Iterable[Tensor]) -> Tensor:
+    """Sum of tensors of one shape, without a copy of all of them."""
+    return reduce(torch.add, tensors)
+
+
+class _Branch(nn.Module):
+    """Single-modal representation learning (eq. 1-2)."""
+
+    def __init__(
+        self,
+        graph: SparseMatrix,
+        features: ItemFeatures,
+        project: nn.Module,
+        num_users: int,
+        dim: int,
+        num_layers: int,
+        unit_input: bool,
+    ):
+        super().__init__()
+        self.graph, self.features, self.project = graph, features, project
+        self.num_layers, self.unit_input = num_layers, unit_input
+        self.user = xavier(num_users, dim)  # (U, d)
+
+    def forward(self) -> Embeddings:
+        user, item = self.user, self.project(self.features.values) * self.features.present  # (U, d), (I, d)
+        if self.unit_input:
+            user, item = F.normalize(user), F.normalize(item)
+        return propagate_combined(self.graph, Embeddings(user, item), [1.0] * (self.num_layers + 1))  # eq. 1, 2
+
+
+def _projection(kind: Projection, modality: str, dim_in: int, dim: int) -> nn.Module:
+    """f_im (I, d_m) -> i_m(0) (I, d)"""
+    if kind == "mlp":
+        return nn.Sequential(_affine(dim_in, 4 * dim), nn.LeakyReLU(), _affine(4 * dim, dim))
+    if kind == "linear":
+        return linear(dim_in, dim)
+    if dim_in != dim:
+        raise InputError(
+            f"dim of {modality} without a projection",
+            expected=f"dim = {dim}",
+            got=dim_in,
+            remedy="choose projection=linear or mlp",
+        )
+    return nn.Identity()
+
+
+def _affine(dim_in: int, dim_out: int) -> nn.Linear:
+    """x -> W x + b; W Xavier uniform, b = 0."""
+    layer = nn.Linear(dim_in, dim_out)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _with_modality(train: Interactions, features: Features) -> Interactions:
+    """The interactions with items that have the modality: the edges of G_m."""
+    kept = features.present[train.item]
+    return replace(train, user=train.user[kept], item=train.item[kept])
+
+
+def _neighbours(train: Interactions, k: int, aggregation: Aggregation) -> SparseMatrix:
+    """Weights of eq. 6 or 7, (U, U)"""
+    counts = graphs.user_cooccurrence(train, k)  # C, its top K per row
+    if aggregation == "softmax":
+        return SparseMatrix(graphs.softmax_rows(counts))
+    return SparseMatrix(graphs.normalise_rows(graphs.binarise(counts)))

@@ -1,0 +1,223 @@
+"""DualGNN's equations once more, as slow loops; its variants, missing modalities and what it tells about a user."""
+
+import numpy as np
+import pytest
+import torch
+
+from medley import models
+from medley.types import Features, Inputs, Interactions, Triplets
+
+TOUCHED = {0: [0, 1, 2], 1: [0, 1], 2: [2, 3], 3: [1, 2, 3], 4: []}  # user -> items; user 4 has none, like item 4
+SHARED = {(0, 1): 2, (0, 2): 1, (0, 3): 2, (1, 3): 1, (2, 3): 2}  # users -> number of items in common
+NUM_USERS, NUM_ITEMS, DIM = 5, 5, 3
+
+
+@pytest.fixture
+def inputs() -> Inputs:
+    """Item 2 lacks the acoustic modality, item 4 has none at all."""
+    rng = np.random.default_rng(1)
+    pairs = np.array([(user, item) for user, items in TOUCHED.items() for item in items], "i4")
+    train = Interactions(pairs[:, 0], pairs[:, 1], NUM_USERS, NUM_ITEMS)
+    return Inputs(
+        train,
+        {
+            "visual": Features(rng.normal(size=(NUM_ITEMS, 3)).astype("f4"), np.arange(NUM_ITEMS) != 4),
+            "acoustic": Features(
+                rng.normal(size=(NUM_ITEMS, 3)).astype("f4"), np.isin(np.arange(NUM_ITEMS), [0, 1, 3])
+            ),
+        },
+    )
+
+
+def build(inputs: Inputs, **options) -> models.Recommender:
+    """A model whose weights of the modalities differ between users, and whose biases are not 0."""
+    model = models.build("dualgnn", inputs, dim=DIM, **options)
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if name == "alpha" or name.endswith("bias"):
+            torch.nn.init.normal_(parameter, generator=generator)
+    return model
+
+
+def weights_of(model: models.Recommender) -> dict[str, np.ndarray]:
+    return {name: value.detach().double().numpy() for name, value in model.named_parameters()}
+
+
+def scores_of(model: models.Recommender) -> np.ndarray:
+    with torch.no_grad():
+        embeddings = model()
+        return (embeddings.user @ embeddings.item.T).double().numpy()
+
+
+def projected(w: dict[str, np.ndarray], m: str, projection: str, f: np.ndarray) -> np.ndarray:
+    if projection == "none":
+        return f
+    if projection == "linear":
+        return w[f"branches.{m}.project.weight"] @ f
+    hidden = w[f"branches.{m}.project.0.weight"] @ f + w[f"branches.{m}.project.0.bias"]
+    hidden = np.where(hidden > 0, hidden, 0.01 * hidden)
+    return w[f"branches.{m}.project.2.weight"] @ hidden + w[f"branches.{m}.project.2.bias"]
+
+
+def single_modal(inputs, w, m, *, num_layers, projection, unit_input):
+    """u_m and i_m (eq. 1-2); i_m is 0 where the item lacks m."""
+    features = inputs.features[m]
+    n_u = {u: [i for i in items if features.present[i]] for u, items in TOUCHED.items()}
+    n_i = {i: [u for u in TOUCHED if i in n_u[u]] for i in range(NUM_ITEMS)}
+    user = [w[f"branches.{m}.user"][u] for u in range(NUM_USERS)]
+    item = [projected(w, m, projection, features.values[i].astype(float)) for i in range(NUM_ITEMS)]
+    if unit_input:
+        user, item = ([x / np.linalg.norm(x) for x in side] for side in (user, item))
+    item = [x if features.present[i] else np.zeros(DIM) for i, x in enumerate(item)]
+    u_m, i_m = np.array(user), np.array(item)
+    for _ in range(num_layers):
+        new_user, new_item = [np.zeros(DIM) for _ in user], [np.zeros(DIM) for _ in item]
+        for u in range(NUM_USERS):
+            for i in n_u[u]:
+                weight = 1 / (np.sqrt(len(n_u[u])) * np.sqrt(len(n_i[i])))
+                new_user[u] = new_user[u] + weight * item[i]  # eq. 1
+                new_item[i] = new_item[i] + weight * user[u]
+        user, item = new_user, new_item
+        u_m, i_m = u_m + user, i_m + item  # eq. 2
+    return u_m, i_m
+
+
+def fused(w, construction, u_ms):
+    """u_mul of one user from its u_m (eq. 3-5, Table IV)."""
+    if construction == "mean":
+        return np.mean(u_ms, axis=0)
+    if construction == "sum":
+        return np.sum(u_ms, axis=0)
+    if construction == "max":
+        return np.max(u_ms, axis=0)
+    return w["W_m.weight"] @ np.concatenate(u_ms) + w["W_m.bias"]
+
+
+def top_users(user: int, k: int) -> dict[int, int]:
+    """The k users that share most items with this one -> how many (Top-K sampling strategy)."""
+    shared = {a + b - user: count for (a, b), count in SHARED.items() if user in (a, b)}
+    return dict(sorted(shared.items(), key=lambda pair: (-pair[1], pair[0]))[:k])
+
+
+def expected_scores(
+    inputs, w, *, num_layers, construction, aggregation, num_user_layers, k, projection="linear", unit_input=False
+):
+    parts = {
+        m: single_modal(inputs, w, m, num_layers=num_layers, projection=projection, unit_input=unit_input)
+        for m in inputs.features
+    }
+    u_mul = []
+    for u in range(NUM_USERS):
+        alpha = np.ones(2) if construction == "mean" else w["alpha"][u]
+        u_mul.append(fused(w, construction, [alpha[x] * user[u] for x, (user, _) in enumerate(parts.values())]))
+    for _ in range(num_user_layers):
+        before = list(u_mul)
+        for u in range(NUM_USERS):
+            others = top_users(u, k)
+            for other, count in others.items():
+                if aggregation == "mean":
+                    weight = 1 / len(others)  # eq. 6
+                else:
+                    weight = np.exp(count) / sum(np.exp(c) for c in others.values())  # eq. 7
+                u_mul[u] = u_mul[u] + weight * before[other]
+    item = sum(item for _, item in parts.values())  # eq. 8
+    return np.array([[u_mul[u] @ item[i] for i in range(NUM_ITEMS)] for u in range(NUM_USERS)])  # eq. 9
+
+
+@pytest.mark.parametrize("aggregation", ["softmax", "mean"])
+@pytest.mark.parametrize("construction", ["sum", "max", "concat", "mean"])
+def test_equations_1_to_9_for_each_construction_and_aggregation(inputs, construction, aggregation):
+    options = {"num_layers": 2, "construction": construction, "aggregation": aggregation, "num_user_layers": 2, "k": 2}
+    model = build(inputs, projection="linear", unit_input=False, **options)
+    assert np.allclose(scores_of(model), expected_scores(inputs, weights_of(model), **options), atol=1e-5)
+
+
+@pytest.mark.parametrize("num_layers", [0, 1, 3])
+@pytest.mark.parametrize(("num_user_layers", "k"), [(0, 1), (1, 1), (1, 40)])
+def test_any_number_of_layers_and_of_users_to_learn_from(inputs, num_layers, num_user_layers, k):
+    options = {"num_layers": num_layers, "num_user_layers": num_user_layers, "k": k}
+    options |= {"construction": "sum", "aggregation": "softmax"}
+    model = build(inputs, projection="linear", unit_input=False, **options)
+    assert np.allclose(scores_of(model), expected_scores(inputs, weights_of(model), **options), atol=1e-5)
+
+
+@pytest.mark.parametrize("unit_input", [True, False])
+@pytest.mark.parametrize("projection", ["linear", "mlp", "none"])
+def test_features_enter_by_each_projection(inputs, projection, unit_input):
+    options = {"num_layers": 2, "construction": "sum", "aggregation": "softmax", "num_user_layers": 1, "k": 40}
+    options |= {"projection": projection, "unit_input": unit_input}
+    model = build(inputs, feature_scale="none", **options)
+    assert np.allclose(scores_of(model), expected_scores(inputs, weights_of(model), **options), atol=1e-5)
+
+
+def test_the_variants_of_table_4_are_options(inputs):
+    with_alpha = {"dual-u": {"num_user_layers": 0}, "dualgnn": {}}
+    without = {"dual-a-u": {"construction": "mean", "num_user_layers": 0}, "dual-a": {"construction": "mean"}}
+    scores = {name: scores_of(build(inputs, **options)) for name, options in (with_alpha | without).items()}
+    assert all(not np.allclose(scores["dualgnn"], scores[name]) for name in ("dual-u", "dual-a", "dual-a-u"))
+    assert all("alpha" in weights_of(build(inputs, **options)) for options in with_alpha.values())
+    assert all("alpha" not in weights_of(build(inputs, **options)) for options in without.values())
+
+
+def test_at_first_every_user_weighs_all_modalities_by_one(inputs):
+    assert np.array_equal(weights_of(models.build("dualgnn", inputs))["alpha"], np.ones((NUM_USERS, 2)))
+
+
+def test_the_loss_is_equation_11(inputs):
+    model = build(inputs, reg=0.3, construction="concat", projection="linear")
+    batch = Triplets(torch.tensor([0, 3, 0]), torch.tensor([0, 1, 2]), torch.tensor([3, 0, 4]))
+    w, s = weights_of(model), scores_of(model)
+    ranking, norm = 0.0, 0.0
+    for u, i, j in zip(*(column.tolist() for column in batch), strict=True):
+        ranking += -np.log(1 / (1 + np.exp(s[u, j] - s[u, i])))
+        rows = [w["branches.visual.user"][u], w["branches.acoustic.user"][u], w["alpha"][u]]
+        norm += sum((row**2).sum() for row in rows) / 2
+    matrices = ["branches.visual.project.weight", "branches.acoustic.project.weight", "W_m.weight", "W_m.bias"]
+    expected = (ranking + 0.3 * norm) / 3 + 0.3 * sum((w[name] ** 2).sum() for name in matrices)
+    assert model.loss(batch).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_values_stored_for_missing_features_never_matter(inputs):
+    changed = {m: features._replace(values=features.values.copy()) for m, features in inputs.features.items()}
+    changed["acoustic"].values[2], changed["visual"].values[4] = 99.0, -99.0
+    for scale in ("none", "l2", "standard"):
+        expected = scores_of(build(inputs, feature_scale=scale))
+        assert np.array_equal(scores_of(build(Inputs(inputs.train, changed), feature_scale=scale)), expected)
+
+
+def test_a_missing_modality_has_no_part_in_an_items_score_and_no_edge(inputs):
+    model = build(inputs)
+    with torch.no_grad():
+        parts = model.contributions(torch.tensor([0]), torch.tensor([[0, 2, 4]]))
+    assert parts["acoustic"][0, 0] != 0 and parts["visual"][0, 1] != 0
+    assert parts["acoustic"][0, 1:].tolist() == [0, 0]
+    assert parts["visual"][0, 2] == 0
+    num_edges = {m: branch.graph.rows.index.numel() for m, branch in model.branches.items()}
+    assert num_edges == {"visual": 10, "acoustic": 7}  # item 2 has three users
+
+
+def test_modalities_that_no_item_lacks_share_one_graph(inputs):
+    complete = {m: features._replace(present=np.ones(NUM_ITEMS, bool)) for m, features in inputs.features.items()}
+    visual, acoustic = build(Inputs(inputs.train, complete)).branches.values()
+    assert visual.graph is acoustic.graph
+
+
+def test_without_a_projection_every_dim_must_be_that_of_the_model(inputs):
+    with pytest.raises(ValueError, match=r"visual.*expected dim = 8, got 3.*Remedy: choose projection=linear"):
+        models.build("dualgnn", inputs, dim=8, projection="none")
+
+
+def test_it_tells_the_weights_of_a_user_and_whom_the_user_follows(inputs):
+    model = build(inputs, k=2)
+    with torch.no_grad():
+        model.alpha[0] = torch.tensor([0.25, 1.5])
+    weights, users = model.about_user(0)
+    assert list(weights.weights.items()) == [("acoustic", 1.5), ("visual", 0.25)]
+    assert users.keys == "users" and list(users.weights) == [1, 3]
+    assert list(model.about_user(2)[1].weights) == [3, 0]
+    assert users.weights[1] == pytest.approx(0.5) and sum(model.about_user(2)[1].weights.values()) == pytest.approx(1)
+
+
+def test_a_user_without_company_follows_nobody_and_dual_a_u_has_nothing_to_tell(inputs):
+    assert build(inputs).about_user(4)[1].weights == {}
+    assert build(inputs, construction="mean", num_user_layers=0).about_user(0) == []
