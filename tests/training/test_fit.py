@@ -232,3 +232,23 @@ def test_an_unknown_validation_metric_is_refused_before_training(simulated):
 def test_an_unknown_device_is_refused(simulated):
     with pytest.raises(InputError, match="gpu9"):
         fit(model_of(simulated), simulated, SETTINGS.model_copy(update={"device": "gpu9"}))
+
+
+@pytest.mark.parametrize("name", ["lightgcn", "mmgcn"])
+def test_bf16_rounds_the_products_but_learns_the_same_thing(simulated, name):
+    exact, rounded = model_of(simulated, name), model_of(simulated, name)
+    one = fit(exact, simulated, SETTINGS)
+    other = fit(rounded, simulated, SETTINGS.model_copy(update={"precision": "bf16"}))
+    assert all(parameter.dtype == torch.float32 for parameter in rounded.parameters())
+    assert other.epochs[-1].loss == pytest.approx(one.epochs[-1].loss, rel=0.02)
+    if name == "mmgcn":
+        assert other.epochs[-1].loss != one.epochs[-1].loss
+
+
+def test_deterministic_mode_holds_while_training_and_ends_with_it(simulated):
+    modes = []
+    watcher = Silence()
+    watcher.epoch = lambda epoch: modes.append(torch.are_deterministic_algorithms_enabled())
+    fit(model_of(simulated), simulated, SETTINGS.model_copy(update={"deterministic": True}), progress=watcher)
+    assert modes == [True] * 6
+    assert not torch.are_deterministic_algorithms_enabled()

@@ -133,7 +133,7 @@ def fit(
         return _history_of(run, settings)
     model.to(device)
     loop = _Loop(model, data, settings, device, run, progress or Silence())
-    with torch.random.fork_rng(), _recorded(run):
+    with torch.random.fork_rng(), _deterministic(settings.deterministic), _recorded(run):
         torch.manual_seed(settings.seed)
         return loop.run_all()
 
@@ -150,7 +150,7 @@ class _Loop:
         run: Run | None,
         progress: Progress,
     ):
-        self.model, self.settings, self.run, self.progress = model, settings, run, progress
+        self.model, self.settings, self.device, self.run, self.progress = model, settings, device, run, progress
         self.trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.generator = torch.Generator(device).manual_seed(settings.seed)
         name, _, k = settings.metric.partition("@")
@@ -213,7 +213,8 @@ class _Loop:
         losses = []
         for batch in batches(self.sampler.epoch(), self.settings.batch_size):
             self.optimizer.zero_grad(set_to_none=True)
-            loss = self.model.loss(batch)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+                loss = self.model.loss(batch)
             loss.backward()
             self.optimizer.step()
             losses.append(loss.detach())
@@ -288,6 +289,17 @@ class _Loop:
         )
         if history.ending != "interrupted":
             self.run.checkpoint.unlink(missing_ok=True)
+
+
+@contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    """torch's deterministic algorithms while a model is trained; the caller's choice comes back afterwards."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(wanted or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """How a model is trained, whatever the model. Options of the model itself (dim, num_layers, reg, ...) are its own."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,6 +20,12 @@ class TrainSettings(BaseModel):
     )
     metric: str = Field("recall@20", pattern=r"^[a-z_]+@[1-9][0-9]*$", description="validation metric, as name@k")
     seed: int = Field(0, ge=0, description="seed of parameters, batches and negatives")
+    precision: Literal["float32", "bf16"] = Field(
+        "float32", description="bf16: dense products of the forward pass in bfloat16; parameters stay float32"
+    )
+    deterministic: bool = Field(
+        False, description="refuse operations whose result may differ between two runs on a GPU; a CPU has none"
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...; auto takes a GPU where there is one")
 
 
