@@ -1,0 +1,28 @@
+"""Interactions or features -> graphs. Built from the train split only, because that is all that `Inputs` holds.
+
+bipartite      users and items joined by interactions
+knn            items joined by the likeness of their features; knn_faiss is its approximate counterpart
+cooccurrence   items joined by common users, users joined by common items
+normalise      from edge weights to propagation weights
+cache          what took long to build is kept on disk
+"""
+
+from medley.graphs.bipartite import Bipartite, mean_over_neighbours, symmetric
+from medley.graphs.cooccurrence import item_cointeraction, user_cooccurrence
+from medley.graphs.knn import item_knn
+from medley.graphs.knn_faiss import item_knn_faiss
+from medley.graphs.normalise import binarise, normalise_rows, normalise_symmetric, softmax_rows
+
+__all__ = [
+    "Bipartite",
+    "binarise",
+    "item_cointeraction",
+    "item_knn",
+    "item_knn_faiss",
+    "mean_over_neighbours",
+    "normalise_rows",
+    "normalise_symmetric",
+    "softmax_rows",
+    "symmetric",
+    "user_cooccurrence",
+]

@@ -1,0 +1,177 @@
+"""Items joined by common users, users joined by common items: C = R^T R or R R^T without its diagonal.
+
+Popular nodes make C nearly dense, so it is never formed: each thread counts one row at a time and keeps of it what is
+asked for. Memory is the result plus two integers per node and thread. Time grows with the sum over the joining nodes
+of their squared degree.
+
+Shapes: N nodes of the graph, n interactions, e edges of the graph.
+"""
+
+import numba
+import numpy as np
+import scipy.sparse as sp
+
+from medley.errors import InputError
+from medley.graphs.cache import load_or_build
+from medley.graphs.selection import offer
+from medley.types import Interactions
+
+NUM_PIECES = 256  # of equal work
+BYTES_PER_EDGE = 8  # int32 column, float32 count
+
+
+def item_cointeraction(
+    train: Interactions,
+    *,
+    threshold: int = 5,
+    top_k: int | None = None,
+    memory_mb: int = 4096,
+    cache: bool = True,
+) -> sp.csr_array:
+    """(I, I) float32: number of users two distinct items have in common, where that is at least `threshold`.
+
+    Wei et al., TMM 2022 (HUIGN), eq. 2, Sec. 4.1.1: items watched by at least 5 users in common are joined, with
+    weight 1: `binarise` the result.
+
+    Args:
+        train: the interactions.
+        threshold: least number of common users, 1 or more.
+        top_k: keep only the most frequent of each row, equal counts by lower row; the graph is then directed.
+        memory_mb: the graph may take this much, in MiB.
+        cache: keep the graph on disk, see `medley.graphs.cache`.
+
+    Raises:
+        InputError: the graph would not fit into `memory_mb`, or an option is out of its range.
+    """
+    return _joined(sp.csr_array(train.csr().T), threshold, top_k, memory_mb, cache)
+
+
+def user_cooccurrence(train: Interactions, k: int, *, memory_mb: int = 4096, cache: bool = True) -> sp.csr_array:
+    """(U, U) float32: number of common items of each user and the k users that share most with them.
+
+    Wang et al., TMM 2021 (DualGNN), Sec. III-C: a user is no neighbour of itself, users who share nothing are not
+    joined (so a row may hold fewer than k), equal counts are taken by lower row. The weights of eq. 6 are
+    `normalise_rows(binarise(...))`, those of eq. 7 `softmax_rows(...)`.
+
+    Args:
+        train: the interactions.
+        k: most neighbours that a user has, 1 or more.
+        memory_mb: the graph may take this much, in MiB.
+        cache: keep the graph on disk, see `medley.graphs.cache`.
+
+    Raises:
+        InputError: the graph would not fit into `memory_mb`, or k is not positive.
+    """
+    return _joined(train.csr(), 1, k, memory_mb, cache)
+
+
+def _joined(matrix: sp.csr_array, threshold: int, k: int | None, memory_mb: int, cache: bool) -> sp.csr_array:
+    if threshold < 1:
+        raise InputError("threshold", expected="1 or more common neighbours", got=threshold)
+    if k is not None and k < 1:
+        raise InputError("number of neighbours", expected="1 or more", got=k)
+    matrix.sort_indices()
+
+    def build() -> sp.csr_array:
+        return _count(matrix, threshold, k, memory_mb)
+
+    if not cache:
+        return build()
+    shape: tuple[int, ...] = matrix.shape  # type: ignore[assignment]
+    parameters = {"shape": list(shape), "threshold": threshold, "k": k}
+    return load_or_build(build, arrays=(matrix.indptr, matrix.indices), parameters=parameters)
+
+
+def _count(matrix: sp.csr_array, threshold: int, k: int | None, memory_mb: int) -> sp.csr_array:
+    """Rows joined by common columns."""
+    num_nodes = len(matrix.indptr) - 1
+    transposed = sp.csr_array(matrix.T)
+    sides = (matrix.indptr, matrix.indices, transposed.indptr, transposed.indices)
+    cost = (
+        np.add.reduceat(  # of a row: the degrees of its columns
+            np.append(np.diff(transposed.indptr)[matrix.indices], 0), np.minimum(matrix.indptr[:-1], matrix.nnz)
+        )
+        * (np.diff(matrix.indptr) > 0)
+    )
+    work = np.concatenate([[0], np.cumsum(cost.astype(np.int64) + 1)])
+    piece = np.searchsorted(work, np.linspace(0, work[-1], NUM_PIECES + 1))
+
+    most = num_nodes if k is None else k
+    degree = np.zeros(num_nodes, dtype=np.int64)
+    _measure(*sides, piece, threshold, most, degree)
+    start = np.concatenate([[0], np.cumsum(degree)])
+    needed_mb = start[-1] * BYTES_PER_EDGE / 2**20
+    if needed_mb > memory_mb:
+        raise InputError(
+            f"a graph of {start[-1]:,} edges",
+            expected=f"at most {memory_mb:,} MiB",
+            got=f"{needed_mb:,.0f} MiB",
+            remedy="raise threshold, set top_k, or allow more with memory_mb",
+        )
+    index = np.empty(start[-1], dtype=np.int32)
+    count = np.empty(start[-1], dtype=np.float32)
+    _fill(*sides, piece, threshold, start, index, count)
+    return sp.csr_array((count, index, start), shape=(num_nodes, num_nodes))
+
+
+@numba.njit(inline="always")
+def _tally(row, start, index, start_t, index_t, count, touched):  # pragma: no cover - compiled
+    """Adds up row `row` of C in `count`; returns how many entries it has, listed in `touched`."""
+    found = 0
+    for edge in range(start[row], start[row + 1]):
+        column = index[edge]
+        for back in range(start_t[column], start_t[column + 1]):
+            other = index_t[back]
+            if count[other] == 0:
+                touched[found] = other
+                found += 1
+            count[other] += 1
+    return found
+
+
+@numba.njit(parallel=True, cache=True)
+def _measure(start, index, start_t, index_t, piece, threshold, most, degree):  # pragma: no cover - compiled
+    """How many edges each row keeps."""
+    num_nodes = len(start) - 1
+    for p in numba.prange(len(piece) - 1):
+        count = np.zeros(num_nodes, dtype=np.int32)
+        touched = np.empty(num_nodes, dtype=np.int32)
+        for row in range(piece[p], piece[p + 1]):
+            found = _tally(row, start, index, start_t, index_t, count, touched)
+            kept = 0
+            for place in range(found):
+                other = touched[place]
+                if count[other] >= threshold and other != row:
+                    kept += 1
+                count[other] = 0
+            degree[row] = min(kept, most)
+
+
+@numba.njit(parallel=True, cache=True)
+def _fill(start, index, start_t, index_t, piece, threshold, out, out_index, out_count):  # pragma: no cover - compiled
+    """Row i of the graph goes to out[i]:out[i + 1], columns ascending: the best, as many as there is room for."""
+    num_nodes = len(start) - 1
+    for p in numba.prange(len(piece) - 1):
+        count = np.zeros(num_nodes, dtype=np.int32)
+        touched = np.empty(num_nodes, dtype=np.int32)
+        kept = np.empty(num_nodes, dtype=np.int32)
+        for row in range(piece[p], piece[p + 1]):
+            found = _tally(row, start, index, start_t, index_t, count, touched)
+            num_kept = 0
+            for place in range(found):
+                other = touched[place]
+                if count[other] >= threshold and other != row:
+                    kept[num_kept] = other
+                    num_kept += 1
+            room = out[row + 1] - out[row]
+            index_of_row, count_of_row = out_index[out[row] : out[row + 1]], out_count[out[row] : out[row + 1]]
+            if num_kept > room:
+                count_of_row[:] = 0
+                for place in range(num_kept):
+                    offer(count_of_row, index_of_row, count[kept[place]], kept[place])
+                kept[:room] = index_of_row
+            index_of_row[:] = np.sort(kept[:room])
+            for place in range(room):
+                count_of_row[place] = count[index_of_row[place]]
+            for place in range(found):
+                count[touched[place]] = 0
