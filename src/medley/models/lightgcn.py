@@ -9,14 +9,13 @@ Shapes: U users, I items, d = dim, B triplets.
 Differs from the authors' code: nothing that changes results; e0 is Xavier uniform (theirs: normal with std 0.1).
 """
 
-import torch
 from torch import Tensor
 
 from medley import graphs
 from medley.models.base import Recommender
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
-from medley.nn.propagation import propagate
+from medley.nn.propagation import Rows, propagate_combined, rows_of
 from medley.types import Embeddings, Inputs, Triplets
 
 
@@ -30,12 +29,12 @@ class LightGCN(Recommender):
         self.e0_user = xavier(self.num_users, dim)  # (U, d)
         self.e0_item = xavier(self.num_items, dim)  # (I, d)
 
-    def forward(self) -> Embeddings:
-        """User (U, d) and item (I, d) vectors."""
-        layers = propagate(self.graph, Embeddings(self.e0_user, self.e0_item), self.num_layers)  # eq. 3
-        users, items = zip(*layers, strict=True)
-        return Embeddings(torch.stack(users).mean(dim=0), torch.stack(items).mean(dim=0))  # eq. 4, alpha_k = 1/(K+1)
+    def forward(self, rows: Rows | None = None) -> Embeddings:
+        """User (U, d) and item (I, d) vectors; with `rows` the others are 0."""
+        e0, K = Embeddings(self.e0_user, self.e0_item), self.num_layers
+        return propagate_combined(self.graph, e0, [1 / (K + 1)] * (K + 1), rows=rows)  # eq. 3, 4 with alpha_k = 1/(K+1)
 
     def loss(self, batch: Triplets) -> Tensor:
         """BPR and L2 of the layer-0 rows that the batch touches (eq. 15)."""
-        return bpr_loss(self(), batch) + self.reg * l2_of_batch(Embeddings(self.e0_user, self.e0_item), batch)
+        l2 = l2_of_batch(Embeddings(self.e0_user, self.e0_item), batch)
+        return bpr_loss(self(rows_of(batch)), batch) + self.reg * l2

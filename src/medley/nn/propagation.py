@@ -1,7 +1,27 @@
 """Vectors that travel along the edges of a graph."""
 
-from medley.nn.sparse import SparseMatrix
-from medley.types import Embeddings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from medley.errors import InputError
+from medley.nn.sparse import Addend, Compressed, SparseMatrix, Transposed, from_columns, multiply
+from medley.types import Embeddings, Triplets
+
+
+class Rows(NamedTuple):
+    """Rows of users and of items, in any order, repetitions allowed."""
+
+    user: Tensor  # (a,) int64
+    item: Tensor  # (b,) int64
+
+
+def rows_of(batch: Triplets) -> Rows:
+    """The rows that the loss of a batch reads."""
+    return Rows(batch.user, torch.cat([batch.pos, batch.neg]))
 
 
 def propagate(graph: SparseMatrix, layer: Embeddings, num_layers: int) -> list[Embeddings]:
@@ -17,3 +37,106 @@ def propagate(graph: SparseMatrix, layer: Embeddings, num_layers: int) -> list[E
         layer = Embeddings(graph @ layer.item, graph.T @ layer.user)
         layers.append(layer)
     return layers
+
+
+def propagate_combined(
+    graph: SparseMatrix,
+    layer: Embeddings,
+    weights: Sequence[float],
+    *,
+    back: SparseMatrix | Transposed | None = None,
+    rows: Rows | None = None,
+) -> Embeddings:
+    """sum_k weights[k] * (layer k of `propagate`), as one step: no layer is kept, neither here nor for the gradient.
+
+    With A = [[0, graph], [back, 0]] it is w_0 x + A (w_1 x + A (w_2 x + ...)), one product per layer. The gradient is
+    the same with the transpose of A.
+
+    Args:
+        graph: (U, I), users from items.
+        layer: layer 0, user (U, d) and item (I, d).
+        weights: K + 1 of them; all 1 / (K + 1) for the mean.
+        back: (I, U), items from users; None: graph.T.
+        rows: the rows of the result that are wanted; the others are 0 and have no gradient. None: all. What it saves
+            is a part of the last layer, and of the first one of the gradient; the wanted rows are the same bits.
+    """
+    if not weights:
+        raise InputError("weights of the layers", expected="one per layer, layer 0 included", got="none")
+    back = graph.T if back is None else back
+    if (len(layer.user), len(layer.item)) != graph.shape:
+        raise InputError("users and items to propagate", expected=graph.shape, got=(len(layer.user), len(layer.item)))
+    if back.shape != graph.shape[::-1]:
+        raise InputError("shape of the way back", expected=graph.shape[::-1], got=back.shape)
+    masks = None if rows is None else (_mask(rows.user, graph.shape[0]), _mask(rows.item, graph.shape[1]))
+    there = _Way(graph.rows.arrays, back.rows.arrays)
+    transposed = _Way(back.columns.arrays, graph.columns.arrays)
+    return Embeddings(*_Combined.apply(*layer, there, transposed, tuple(weights), masks))
+
+
+class _Way(NamedTuple):
+    """A = [[0, to_users], [to_items, 0]]"""
+
+    to_users: Compressed
+    to_items: Compressed
+
+
+_Pair = tuple[Tensor, Tensor]  # users (U, d), items (I, d)
+
+
+class _Combined(torch.autograd.Function):
+    """Linear in the embeddings, so nothing is saved for the gradient, which is the same sum on the way back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        user: Tensor,
+        item: Tensor,
+        there: _Way,
+        transposed: _Way,
+        weights: tuple[float, ...],
+        rows: _Pair | None,
+    ) -> _Pair:
+        ctx.transposed, ctx.weights, ctx.rows = transposed, weights, rows
+        return _horner(there, (user.detach(), item.detach()), weights, wanted=rows)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        grad = _masked((grad_outputs[0], grad_outputs[1]), ctx.rows)
+        return *_horner(ctx.transposed, grad, ctx.weights, nonzero=ctx.rows), None, None, None, None
+
+
+def _horner(
+    way: _Way, x: _Pair, weights: tuple[float, ...], *, wanted: _Pair | None = None, nonzero: _Pair | None = None
+) -> _Pair:
+    """w_0 x + A (w_1 x + A (w_2 x + ... A (w_K x))).
+
+    Args:
+        way: A; its first part goes to users.
+        x: the vectors.
+        weights: w_0 .. w_K.
+        wanted: (U,) and (I,) bool; other rows of the result are 0.
+        nonzero: (U,) and (I,) bool; other rows of x are 0.
+    """
+    *others, scale = weights  # w_K waits as a factor of the first product
+    y = x
+    for k, weight in reversed(list(enumerate(others))):
+        a, b = way if nonzero is None else (from_columns(way[0], nonzero[1]), from_columns(way[1], nonzero[0]))
+        rows = wanted if wanted is not None and k == 0 else (None, None)
+        y = (
+            multiply(a, y[1], scale=scale, plus=Addend(weight, x[0]), rows=rows[0]),
+            multiply(b, y[0], scale=scale, plus=Addend(weight, x[1]), rows=rows[1]),
+        )
+        scale, nonzero = 1.0, None  # after one product every row counts
+    return y if others else _masked((scale * y[0], scale * y[1]), wanted)
+
+
+def _masked(pair: _Pair, rows: _Pair | None) -> _Pair:
+    return pair if rows is None else (pair[0] * rows[0][:, None], pair[1] * rows[1][:, None])
+
+
+def _mask(rows: Tensor, count: int) -> Tensor:
+    """(count,) bool, true at `rows`."""
+    mask = torch.zeros(count, dtype=torch.bool, device=rows.device)
+    mask[rows] = True
+    return mask

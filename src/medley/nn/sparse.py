@@ -1,34 +1,41 @@
 """Fixed sparse matrices times dense ones, fast in both directions.
 
 A matrix is stored twice, as rows and as columns (its transpose), so the backward pass is a product like the forward
-one and nothing is ever transposed. On the CPU the rows are cut into pieces of equal work, counted in non-zeros, so a
-few very long rows cost no more than many short ones; every output row is summed by one thread in a fixed order, so
-results are the same bits whatever the number of threads. On other devices torch's CSR product does the work.
+one and nothing is ever transposed. On the CPU compiled loops do the work (`kernels`), cut into pieces of equal work so
+that a few very long rows cost no more than many short ones, with the same bits whatever the number of threads. On other
+devices torch's CSR product does it. docs/decisions/0001-sparse-kernels.md has the measurements behind this.
 
 Shapes: R rows, C columns, n non-zeros, d columns of the dense side.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from medley.errors import InputError
+from medley.nn import kernels
 
 NUM_PIECES = 64  # of equal work; enough to even out 2 to 32 cores, too few to cost anything
+WORTH_SELECTING = 0.6  # of the entries at most: beyond that, a copy of them costs more than the product saves
 
 
 class SparseMatrix(nn.Module):
-    """A fixed (R, C) matrix; `matrix @ x` and `matrix.T @ y` with gradients to x and y.
+    """A fixed (R, C) matrix; `matrix @ x` and `matrix.T @ y` with gradients to x and y. Duplicate entries are summed.
 
-    The values are buffers: they move with the model and are not saved with its weights.
+    The values are buffers: they move with the model and are not saved with its weights. They are float32; the product
+    has the type of x.
     """
 
     def __init__(self, matrix: sp.csr_array):
         super().__init__()
-        self.rows = _Csr(matrix)
-        self.columns = _Csr(sp.csr_array(matrix.T))
+        matrix = sp.csr_array(matrix, copy=not matrix.has_canonical_format)
+        matrix.sum_duplicates()
+        self.rows = Csr(matrix)
+        self.columns = Csr(sp.csr_array(matrix.T))
         self.shape = (self.rows.num_rows, self.rows.num_columns)
 
     def __matmul__(self, x: Tensor) -> Tensor:
@@ -36,28 +43,35 @@ class SparseMatrix(nn.Module):
         return _Product.apply(x, self.rows, self.columns)
 
     @property
-    def T(self) -> "_Transposed":
+    def T(self) -> "Transposed":
         """The transpose, (C, R), without a copy."""
-        return _Transposed(self)
+        return Transposed(self)
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
         return f"shape={self.shape}, num_nonzeros={self.rows.index.numel():,}"
 
 
-class _Transposed:
+class Transposed:
     """`SparseMatrix.T`: the same storage read the other way."""
 
     def __init__(self, matrix: SparseMatrix):
-        self.matrix = matrix
+        self.rows, self.columns = matrix.columns, matrix.rows
         self.shape = matrix.shape[::-1]
 
     def __matmul__(self, y: Tensor) -> Tensor:
         """(R, d) -> (C, d)"""
-        return _Product.apply(y, self.matrix.columns, self.matrix.rows)
+        return _Product.apply(y, self.rows, self.columns)
 
 
-class _Csr(nn.Module):
+class Addend(NamedTuple):
+    """`weight * values`, to be added to a product within the same pass."""
+
+    weight: float
+    values: Tensor  # (R, d)
+
+
+class Csr(nn.Module):
     """One direction of a matrix, compressed by rows."""
 
     start: Tensor  # (R + 1,) int32
@@ -68,63 +82,102 @@ class _Csr(nn.Module):
     def __init__(self, matrix: sp.csr_array):
         super().__init__()
         if matrix.nnz >= 2**31:
-            raise ValueError(f"a sparse matrix holds at most 2^31 - 1 non-zeros, got {matrix.nnz:,}")
-        self.num_rows, self.num_columns = len(matrix.indptr) - 1, _num_columns(matrix)
-        work = matrix.indptr.astype(np.int64) + np.arange(self.num_rows + 1)  # an empty row costs one write
-        piece = np.searchsorted(work, np.linspace(0, work[-1], NUM_PIECES + 1))
+            raise InputError("a sparse matrix", expected="at most 2^31 - 1 non-zeros", got=f"{matrix.nnz:,}")
+        self.num_rows, self.num_columns = (int(size) for size in matrix.shape)  # type: ignore[union-attr]
         arrays = {
             "start": matrix.indptr.astype(np.int32),
             "index": matrix.indices.astype(np.int32),
             "value": matrix.data.astype(np.float32),
-            "piece": piece.astype(np.int32),
+            "piece": kernels.equal_pieces(matrix.indptr, NUM_PIECES),
         }
         for name, array in arrays.items():
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array)), persistent=False)
 
-    def multiply(self, x: Tensor) -> Tensor:
-        """(C, d) -> (R, d), no gradient."""
-        if x.shape[0] != self.num_columns:
-            raise ValueError(f"sparse product: expected {self.num_columns:,} rows, got {x.shape[0]:,}")
-        if x.device.type == "cpu":
-            out = torch.empty(self.num_rows, x.shape[1], dtype=x.dtype)
-            _multiply_on_cpu(
-                self.start.numpy(),
-                self.index.numpy(),
-                self.value.numpy(),
-                self.piece.numpy(),
-                x.detach().contiguous().numpy(),
-                out.numpy(),
-            )
-            return out
-        size = (self.num_rows, self.num_columns)
-        return torch.sparse_csr_tensor(self.start, self.index, self.value.to(x.dtype), size) @ x
+    @property
+    def arrays(self) -> "Compressed":
+        """The buffers."""
+        return Compressed(self.start, self.index, self.value, self.piece)
 
 
-def _num_columns(matrix: sp.csr_array) -> int:
-    shape: tuple[int, int] = matrix.shape  # type: ignore[assignment]
-    return int(shape[1])
+class Compressed(NamedTuple):
+    """A matrix compressed by rows, see `Csr`."""
+
+    start: Tensor
+    index: Tensor
+    value: Tensor
+    piece: Tensor
+
+
+def multiply(
+    matrix: Compressed, x: Tensor, *, scale: float = 1.0, plus: Addend | None = None, rows: Tensor | None = None
+) -> Tensor:
+    """scale * A x + plus in one pass, (C, d) -> (R, d), no gradient.
+
+    Args:
+        matrix: A.
+        x: (C, d).
+        scale: of the product.
+        plus: what is added to it.
+        rows: (R,) bool; only these are computed, the others are 0. None: all.
+    """
+    x, num_rows = x.detach(), len(matrix.start) - 1
+    if not is_compiled(x):
+        value = matrix.value.to(x.dtype)
+        csr = torch.sparse_csr_tensor(matrix.start, matrix.index, value, (num_rows, len(x)), check_invariants=False)
+        out = scale * (csr @ x)
+        out = out if plus is None else out.add_(plus.values.detach(), alpha=plus.weight)
+        return out if rows is None else out * rows[:, None]
+    if x.dtype not in (torch.float32, torch.float64):  # autocast
+        plus = None if plus is None else Addend(plus.weight, plus.values.float())
+        return multiply(matrix, x.float(), scale=scale, plus=plus, rows=rows).to(x.dtype)
+    out = torch.empty(num_rows, x.shape[1], dtype=x.dtype)
+    weight, base = (0.0, out) if plus is None else plus
+    wanted = _ALL if rows is None else rows.numpy()
+    arrays = (array.numpy() for array in matrix)
+    kernels.product(*arrays, rowwise(x), float(scale), float(weight), rowwise(base), wanted, out.numpy())
+    return out
+
+
+def from_columns(matrix: Compressed, kept: Tensor) -> Compressed:
+    """The entries in the columns `kept` (C,) bool: enough for A x where x is 0 elsewhere. All, where that is faster."""
+    if not is_compiled(kept):
+        return matrix
+    start, index, value, piece = (array.numpy() for array in matrix)
+    new_start = np.zeros(len(start), np.int32)
+    kernels.count_kept(start, index, piece, kept.numpy(), new_start[1:])
+    np.cumsum(new_start, out=new_start)
+    if new_start[-1] > WORTH_SELECTING * len(index):
+        return matrix
+    new_index, new_value = np.empty(new_start[-1], index.dtype), np.empty(new_start[-1], value.dtype)
+    kernels.copy_kept(start, index, value, piece, kept.numpy(), new_start, new_index, new_value)
+    selected = (torch.from_numpy(array) for array in (new_start, new_index, new_value))
+    return Compressed(*selected, matrix.piece)
+
+
+_ALL = np.zeros(0, dtype=bool)
+
+
+def is_compiled(x: Tensor) -> bool:
+    """Whether the compiled loops work on this tensor; if not, torch does."""
+    return x.device.type == "cpu"
+
+
+def rowwise(x: Tensor) -> np.ndarray:
+    """The values of a tensor, row after row."""
+    return x.detach().contiguous().numpy()
 
 
 class _Product(torch.autograd.Function):
     """y = A x; the gradient of x is A^T times the gradient of y."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, matrix: _Csr, transposed: _Csr) -> Tensor:
+    def forward(ctx: Any, x: Tensor, matrix: Csr, transposed: Csr) -> Tensor:
         ctx.transposed = transposed
-        return matrix.multiply(x)
+        if x.ndim != 2 or x.shape[0] != matrix.num_columns:
+            raise InputError("sparse product", expected=f"({matrix.num_columns:,}, d)", got=tuple(x.shape))
+        return multiply(matrix.arrays, x)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.transposed.multiply(grads[0]), None, None
-
-
-@numba.njit(parallel=True, fastmath=True, cache=True)
-def _multiply_on_cpu(start, index, value, piece, x, out):  # pragma: no cover - compiled
-    for p in numba.prange(len(piece) - 1):
-        for row in range(piece[p], piece[p + 1]):
-            out[row] = 0
-            for edge in range(start[row], start[row + 1]):
-                weight = value[edge]
-                source = index[edge]
-                for column in range(x.shape[1]):
-                    out[row, column] += weight * x[source, column]
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        return multiply(ctx.transposed.arrays, grad_outputs[0]), None, None

@@ -1,0 +1,235 @@
+"""Compiled loops over the edges of a graph, for the CPU. Nothing here knows torch; `sparse` and `edges` call it.
+
+A direction of a graph is compressed by rows: the edges of row r are start[r] .. start[r + 1] - 1 and edge e comes from
+node index[e]. The rows are cut into pieces of equal work, piece[p] .. piece[p + 1] - 1; a row belongs to one piece and
+is summed in the order of its edges, so the results are the same bits whatever the number of threads.
+
+Shapes: R rows, C columns, n edges, P pieces, d columns of the dense side; start (R + 1,), index (n,), piece (P + 1,).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+PREFETCH = 16  # edges ahead: 8 to 32 are alike, none is up to a third slower where x is larger than the cache
+FASTMATH = {"reassoc", "contract", "nsz"}  # sums may be vectorised; infinities and NaN keep their meaning
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`numba.njit`, kept on disk: beside the source, else in the user's cache, else (nowhere to write) not at all."""
+    try:
+        return numba.njit(parallel=True, fastmath=FASTMATH, cache=True)(function)
+    except RuntimeError:
+        return numba.njit(parallel=True, fastmath=FASTMATH)(function)
+
+
+def _sum_of_width(width: int) -> Callable[..., Any]:
+    """A numba function that adds up `width` columns of one output row in registers.
+
+    out[row] = scale * (sum over edges first .. last - 1 of value[edge] * x[index[edge]]) + keep * base[row]
+
+    LLVM cannot prove that `out` and `x` lie apart, so in a plain loop every edge loads and stores the output row, which
+    costs a factor 2 to 4. Here the sum is one LLVM vector; `base` is not read when `keep` is 0.
+    """
+
+    @intrinsic
+    def sum_rows(typing, out, row, column, scale, value, index, first, last, x, keep, base):
+        def generate(context, builder, signature, args):
+            kinds = dict(zip(names, signature.args, strict=True))
+            given = dict(zip(names, args, strict=True))
+            arrays = {k: context.make_array(kinds[k])(context, builder, given[k]) for k in names if k in tables}
+            here, begin, end, left = (
+                context.cast(builder, given[k], kinds[k], types.intp) for k in ("row", "first", "last", "column")
+            )
+            number = kinds["x"].dtype
+            scalar, size = context.get_value_type(number), number.bitwidth // 8
+            vector, word, byte = ir.VectorType(scalar, width), ir.IntType(64), ir.IntType(8).as_pointer()
+            flag = ir.IntType(32)
+            num_columns = cgutils.unpack_tuple(builder, arrays["x"].shape)[1]
+            final = builder.sub(cgutils.unpack_tuple(builder, arrays["index"].shape)[0], word(1))
+            touch = builder.module.declare_intrinsic(
+                "llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+            )
+
+            def place(table, r):
+                return builder.gep(arrays[table].data, [builder.add(builder.mul(r, num_columns), left)])
+
+            def source(edge):
+                return place("x", builder.sext(builder.load(builder.gep(arrays["index"].data, [edge])), word))
+
+            def load(pointer):
+                return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=size)
+
+            def spread(single):
+                undefined = ir.Constant(vector, ir.Undefined)
+                lanes = ir.Constant(ir.VectorType(flag, width), [0] * width)
+                return builder.shuffle_vector(builder.insert_element(undefined, single, flag(0)), undefined, lanes)
+
+            def multiply_add(a, b, c):
+                return builder.fadd(builder.fmul(a, b, flags=("contract",)), c, flags=("contract",))
+
+            total = cgutils.alloca_once(builder, vector)
+            builder.store(ir.Constant(vector, [0.0] * width), total)
+            with cgutils.for_range_slice(builder, begin, end, word(1), inc=True) as (edge, _):
+                ahead = builder.add(edge, word(PREFETCH))
+                ahead = builder.select(builder.icmp_signed("<", ahead, final), ahead, final)
+                soon = builder.bitcast(source(ahead), byte)
+                for line in range(0, width * size, 64):
+                    builder.call(touch, [builder.gep(soon, [word(line)]), flag(0), flag(3), flag(1)])
+                single = builder.load(builder.gep(arrays["value"].data, [edge]))
+                single = context.cast(builder, single, kinds["value"].dtype, number)
+                builder.store(multiply_add(load(source(edge)), spread(single), builder.load(total)), total)
+            scaled = builder.fmul(
+                builder.load(total), spread(context.cast(builder, given["scale"], kinds["scale"], number))
+            )
+            builder.store(scaled, total)
+            kept = context.cast(builder, given["keep"], kinds["keep"], number)
+            with builder.if_then(builder.fcmp_unordered("!=", kept, ir.Constant(scalar, 0.0))):
+                builder.store(multiply_add(load(place("base", here)), spread(kept), builder.load(total)), total)
+            builder.store(builder.load(total), builder.bitcast(place("out", here), vector.as_pointer()), align=size)
+            return context.get_dummy_value()
+
+        tables = ("out", "value", "index", "x", "base")
+        names = ("out", "row", "column", "scale", "value", "index", "first", "last", "x", "keep", "base")
+        return types.void(out, row, column, scale, value, index, first, last, x, keep, base), generate
+
+    return sum_rows
+
+
+_sum_128, _sum_64, _sum_16, _sum_1 = (_sum_of_width(width) for width in (128, 64, 16, 1))
+
+
+@compiled
+def product(start, index, value, piece, x, scale, keep, base, wanted, out):  # pragma: no cover - compiled
+    """out (R, d) = scale * A x + keep * base; rows that are not in `wanted` (R,) bool are 0. Empty: all are wanted."""
+    d = x.shape[1]
+    for p in numba.prange(len(piece) - 1):
+        for row in range(piece[p], piece[p + 1]):
+            if len(wanted) > 0 and not wanted[row]:
+                out[row] = 0
+                continue
+            first, last, c = start[row], start[row + 1], 0
+            while c + 128 <= d:
+                _sum_128(out, row, c, scale, value, index, first, last, x, keep, base)
+                c += 128
+            if c + 64 <= d:
+                _sum_64(out, row, c, scale, value, index, first, last, x, keep, base)
+                c += 64
+            while c + 16 <= d:
+                _sum_16(out, row, c, scale, value, index, first, last, x, keep, base)
+                c += 16
+            while c < d:
+                _sum_1(out, row, c, scale, value, index, first, last, x, keep, base)
+                c += 1
+
+
+@compiled
+def count_kept(start, index, piece, kept, count):  # pragma: no cover - compiled
+    """count (R,) = number of edges of a row whose source is in `kept` (C,) bool."""
+    for p in numba.prange(len(piece) - 1):
+        for row in range(piece[p], piece[p + 1]):
+            found = 0
+            for edge in range(start[row], start[row + 1]):
+                found += kept[index[edge]]
+            count[row] = found
+
+
+@compiled
+def copy_kept(start, index, value, piece, kept, new_start, new_index, new_value):  # pragma: no cover - compiled
+    """The edges that `count_kept` counted, in their order."""
+    for p in numba.prange(len(piece) - 1):
+        for row in range(piece[p], piece[p + 1]):
+            to = new_start[row]
+            for edge in range(start[row], start[row + 1]):
+                if kept[index[edge]]:
+                    new_index[to] = index[edge]
+                    new_value[to] = value[edge]
+                    to += 1
+
+
+@compiled
+def dot(start, index, piece, x, y, out):  # pragma: no cover - compiled
+    """out (n,): x[row] . y[source] of every edge; x (R, d), y (C, d)."""
+    for p in numba.prange(len(piece) - 1):
+        for row in range(piece[p], piece[p + 1]):
+            for edge in range(start[row], start[row + 1]):
+                source = index[edge]
+                total = x.dtype.type(0)
+                for c in range(x.shape[1]):
+                    total += x[row, c] * y[source, c]
+                out[edge] = total
+
+
+@compiled
+def softmax(start, piece, score, out):  # pragma: no cover - compiled
+    """out (n,): softmax of `score` over the edges of each row."""
+    for p in numba.prange(len(piece) - 1):
+        for row in range(piece[p], piece[p + 1]):
+            first, last = start[row], start[row + 1]
+            if first == last:
+                continue
+            top = score[first]
+            for edge in range(first + 1, last):
+                top = max(top, score[edge])
+            total = score.dtype.type(0)
+            for edge in range(first, last):
+                out[edge] = math.exp(score[edge] - top)
+                total += out[edge]
+            for edge in range(first, last):
+                out[edge] /= total
+
+
+@compiled
+def softmax_gradient(start, piece, share, grad, out):  # pragma: no cover - compiled
+    """out (n,) = share * (grad - sum over the row of share * grad), share being the result of `softmax`."""
+    for p in numba.prange(len(piece) - 1):
+        for row in range(piece[p], piece[p + 1]):
+            total = share.dtype.type(0)
+            for edge in range(start[row], start[row + 1]):
+                total += share[edge] * grad[edge]
+            for edge in range(start[row], start[row + 1]):
+                out[edge] = share[edge] * (grad[edge] - total)
+
+
+@compiled
+def largest(start, index, piece, x, out, winner):  # pragma: no cover - compiled
+    """out (R, d): the largest x of the sources, 0 without any; winner (R, d) int32: whose it was, -1 without any."""
+    for p in numba.prange(len(piece) - 1):
+        for row in range(piece[p], piece[p + 1]):
+            first, last = start[row], start[row + 1]
+            if first == last:
+                out[row] = 0
+                winner[row] = -1
+                continue
+            out[row] = x[index[first]]
+            winner[row] = index[first]
+            for edge in range(first + 1, last):
+                source = index[edge]
+                for c in range(x.shape[1]):
+                    larger = x[source, c] > out[row, c]
+                    out[row, c] = x[source, c] if larger else out[row, c]
+                    winner[row, c] = source if larger else winner[row, c]
+
+
+@compiled
+def largest_gradient(start, index, piece, winner, grad, out):  # pragma: no cover - compiled
+    """out (C, d): the gradient of `largest` to x. start, index, piece are of the transpose: a row here is a source."""
+    for p in numba.prange(len(piece) - 1):
+        for source in range(piece[p], piece[p + 1]):
+            out[source] = 0
+            for edge in range(start[source], start[source + 1]):
+                row = index[edge]
+                for c in range(grad.shape[1]):
+                    out[source, c] += grad[row, c] if winner[row, c] == source else grad.dtype.type(0)
+
+
+def equal_pieces(start: np.ndarray, count: int) -> np.ndarray:
+    """(count + 1,) int32: rows at which pieces of equal work begin; an edge costs one, and so does a row."""
+    work = start.astype(np.int64) + np.arange(len(start))
+    return np.searchsorted(work, np.linspace(0, work[-1], count + 1)).astype(np.int32)

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from graphs_at_random import matrices
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medley.errors import InputError
+from medley.models import build
+from medley.nn import sparse
+from medley.nn.propagation import Rows, propagate, propagate_combined
+from medley.nn.sparse import SparseMatrix
+from medley.training.sampling import TripletSampler, batches
+from medley.types import Embeddings
+
+
+def layer_zero(matrix: sp.csr_array, dim: int = 5, dtype=torch.float64) -> Embeddings:
+    return Embeddings(*(torch.randn(size, dim, dtype=dtype, requires_grad=True) for size in matrix.shape))
+
+
+@settings(max_examples=40, deadline=None)
+@given(matrices(), st.lists(st.sampled_from([0.0, 1.0, 0.25, -2.0]), min_size=1, max_size=4))
+def test_the_combination_and_its_gradient_equal_those_of_summed_layers(matrix, weights):
+    graph, layer = SparseMatrix(matrix), layer_zero(matrix)
+    layers = propagate(graph, layer, len(weights) - 1)
+    slow = [sum(w * one[side] for w, one in zip(weights, layers, strict=True)) for side in (0, 1)]
+    fast = propagate_combined(graph, layer, weights)
+    toss = [torch.randn_like(tensor) for tensor in slow]
+    for got, expected in zip(fast, slow, strict=True):
+        torch.testing.assert_close(got, expected)
+    gradients = [torch.autograd.grad(pair, layer, toss, allow_unused=True) for pair in (fast, slow)]
+    for got, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(got, torch.zeros_like(got) if expected is None else expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(matrices(), st.integers(0, 3), st.integers(0, 999), st.booleans())
+def test_chosen_rows_are_the_same_bits_and_so_is_their_gradient(matrix, num_layers, seed, compiled):
+    rng = np.random.default_rng(seed)
+    rows = Rows(*(torch.from_numpy(rng.integers(size, size=rng.integers(0, 4))) for size in matrix.shape))
+    graph, weights = SparseMatrix(matrix), [1 / (num_layers + 1)] * (num_layers + 1)
+    layer = layer_zero(matrix, dtype=torch.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sparse, "is_compiled", lambda _: compiled)
+        every, chosen = propagate_combined(graph, layer, weights), propagate_combined(graph, layer, weights, rows=rows)
+        for one, other, kept in zip(every, chosen, rows, strict=True):
+            assert torch.equal(one[kept], other[kept])
+            rest = torch.ones(len(one), dtype=torch.bool)
+            rest[kept] = False
+            assert not other[rest].any()
+        losses = [sum(side[kept].square().sum() for side, kept in zip(e, rows, strict=True)) for e in (every, chosen)]
+        for one, other in zip(*(torch.autograd.grad(loss, layer) for loss in losses), strict=True):
+            assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("rows", [None, Rows(torch.tensor([1, 1]), torch.tensor([0, 3]))])
+def test_the_gradient_is_that_of_finite_differences_when_the_way_back_is_another_matrix(rows):
+    there, back = (sp.random_array(size, density=0.6, rng=np.random.default_rng(1)) for size in ((3, 4), (4, 3)))
+    there, back = SparseMatrix(sp.csr_array(there)), SparseMatrix(sp.csr_array(back))
+    user, item = (torch.randn(size, 2, dtype=torch.float64, requires_grad=True) for size in (3, 4))
+
+    def combined(user, item):
+        return propagate_combined(there, Embeddings(user, item), [0.5, 1.0, 2.0], back=back, rows=rows)
+
+    assert torch.autograd.gradcheck(combined, (user, item))
+    if rows is None:
+        one = Embeddings(there @ item, back @ user)
+        two = Embeddings(there @ one.item, back @ one.user)
+        torch.testing.assert_close(combined(user, item)[1], 0.5 * item + one.item + 2 * two.item)
+
+
+def test_a_vector_that_needs_no_gradient_may_stand_on_one_side():
+    graph = SparseMatrix(sp.csr_array(np.eye(2, 3)))
+    user, item = torch.ones(2, 1, requires_grad=True), torch.ones(3, 1)
+    propagate_combined(graph, Embeddings(user, item), [1.0, 1.0]).item.sum().backward()
+    assert user.grad.tolist() == [[1.0], [1.0]]
+
+
+def test_rows_that_nobody_asked_for_have_no_gradient_even_if_they_are_read():
+    graph = SparseMatrix(sp.csr_array(np.eye(2)))
+    user, item = (torch.ones(2, 1, requires_grad=True) for _ in range(2))
+    rows = Rows(torch.tensor([0]), torch.tensor([], dtype=torch.int64))
+    propagate_combined(graph, Embeddings(user, item), [1.0, 1.0], rows=rows).user.sum().backward()
+    assert user.grad.tolist() == [[1.0], [0.0]] and item.grad.tolist() == [[1.0], [0.0]]
+
+
+def test_wrong_sizes_and_no_weights_are_refused():
+    graph, layer = SparseMatrix(sp.csr_array((2, 3))), Embeddings(torch.zeros(2, 1), torch.zeros(3, 1))
+    with pytest.raises(InputError, match="layer 0 included"):
+        propagate_combined(graph, layer, [])
+    with pytest.raises(InputError, match=r"expected \(2, 3\), got \(3, 3\)"):
+        propagate_combined(graph, Embeddings(layer.item, layer.item), [1.0, 1.0])
+    with pytest.raises(InputError, match=r"expected \(3, 2\), got \(2, 3\)"):
+        propagate_combined(graph, layer, [1.0, 1.0], back=graph)
+
+
+def test_an_epoch_of_lightgcn_is_the_same_with_and_without_the_shortcut(checkerboard):
+    ends = []
+    for shortcut in (True, False):
+        model = build("lightgcn", checkerboard, seed=3, dim=8)
+        if not shortcut:
+            whole = model.forward
+            model.forward = lambda rows=None, whole=whole: whole()
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+        losses = []
+        for batch in batches(TripletSampler(checkerboard.train, torch.Generator().manual_seed(1)).epoch(), 8):
+            loss = model.loss(batch)
+            losses.append(loss.item())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        ends.append((losses, [parameter.detach() for parameter in model.parameters()]))
+    torch.testing.assert_close(ends[0], ends[1])
+    assert len(ends[0][0]) > 10

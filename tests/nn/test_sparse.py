@@ -1,0 +1,112 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from graphs_at_random import matrices
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medley.errors import InputError
+from medley.nn import sparse
+from medley.nn.sparse import Addend, SparseMatrix, from_columns, multiply
+
+
+def by_hand(matrix: sp.csr_array, x: torch.Tensor) -> torch.Tensor:
+    out = torch.zeros(matrix.shape[0], x.shape[1], dtype=torch.float64)
+    for r, c, value in zip(*matrix.nonzero(), matrix.data, strict=True):
+        out[r] += float(value) * x[c].double()
+    return out
+
+
+@settings(max_examples=30, deadline=None)
+@given(matrices(), st.sampled_from([1, 3, 16, 21, 64, 80, 128, 213]), st.sampled_from([torch.float32, torch.float64]))
+def test_products_in_both_directions_equal_a_loop_over_the_entries(matrix, dim, dtype):
+    x, y = torch.randn(matrix.shape[1], dim, dtype=dtype), torch.randn(matrix.shape[0], dim, dtype=dtype)
+    graph = SparseMatrix(matrix)
+    torch.testing.assert_close((graph @ x).double(), by_hand(matrix, x), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close((graph.T @ y).double(), by_hand(sp.csr_array(matrix.T), y), rtol=1e-5, atol=1e-5)
+    assert (graph @ x).dtype == dtype
+
+
+@settings(max_examples=20, deadline=None)
+@given(matrices(), st.booleans(), st.integers(0, 99))
+def test_scale_addend_and_chosen_rows_enter_the_same_pass(matrix, compiled, seed):
+    rng = torch.Generator().manual_seed(seed)
+    x, base = (torch.randn(size, 20, generator=rng) for size in matrix.shape[::-1])
+    rows = torch.rand(matrix.shape[0], generator=rng) < 0.5
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sparse, "is_compiled", lambda _: compiled)
+        got = multiply(SparseMatrix(matrix).rows.arrays, x, scale=0.5, plus=Addend(2.0, base), rows=rows)
+    expected = (0.5 * by_hand(matrix, x) + 2.0 * base) * rows[:, None]
+    torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(matrices(), st.sampled_from([0.0, 0.3, 1.0]), st.integers(0, 99))
+def test_leaving_out_the_columns_whose_vectors_are_zero_changes_no_bit(matrix, share, seed):
+    rng = torch.Generator().manual_seed(seed)
+    kept = torch.rand(matrix.shape[1], generator=rng) < share
+    x = torch.randn(matrix.shape[1], 16, generator=rng) * kept[:, None]
+    arrays = SparseMatrix(matrix).rows.arrays
+    selected = from_columns(arrays, kept)
+    assert torch.equal(multiply(selected, x), multiply(arrays, x))
+    count = int(kept[arrays.index.long()].sum())
+    assert len(selected.index) == (count if count <= sparse.WORTH_SELECTING * len(arrays.index) else len(arrays.index))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_the_gradient_is_that_of_finite_differences(compiled, monkeypatch):
+    monkeypatch.setattr(sparse, "is_compiled", lambda _: compiled)
+    graph = SparseMatrix(sp.random_array((5, 4), density=0.5, format="csr", rng=np.random.default_rng(0)))
+    x, y = (torch.randn(size, 3, dtype=torch.float64, requires_grad=True) for size in (4, 5))
+    assert torch.autograd.gradcheck(lambda x: graph @ x, x)
+    assert torch.autograd.gradcheck(lambda y: graph.T @ y, y)
+
+
+def test_duplicate_entries_are_summed_and_the_given_matrix_is_left_alone():
+    matrix = sp.csr_array((np.array([1.0, 2.0, 4.0]), np.array([1, 1, 0]), np.array([0, 3])), shape=(1, 2))
+    assert (SparseMatrix(matrix) @ torch.tensor([[1.0], [10.0]])).item() == 34
+    assert matrix.nnz == 3
+
+
+def test_vectors_that_are_not_contiguous_or_of_half_precision_are_taken():
+    graph = SparseMatrix(sp.csr_array(np.array([[1.0, 2.0], [0.0, 3.0]])))
+    x = torch.arange(6.0).reshape(3, 2).T  # (2, 3), column after column
+    expected = torch.tensor([[2.0, 8.0, 14.0], [3.0, 9.0, 15.0]])
+    assert torch.equal(graph @ x, expected)
+    assert torch.equal(graph @ x.bfloat16(), expected.bfloat16())
+
+
+def test_not_a_number_is_not_hidden():
+    graph = SparseMatrix(sp.csr_array(np.array([[1.0, 1.0], [0.0, 1.0]])))
+    out = graph @ torch.tensor([[float("nan")] * 17, [float("inf")] * 17])
+    assert out[0].isnan().all() and out[1].isinf().all()
+
+
+def test_a_product_of_the_wrong_size_says_what_it_expected():
+    with pytest.raises(InputError, match=r"expected \(3, d\), got \(2, 5\)"):
+        SparseMatrix(sp.csr_array((4, 3))) @ torch.zeros(2, 5)
+
+
+THREADS = """
+import numpy as np, scipy.sparse as sp, torch
+from medley.nn.sparse import SparseMatrix
+from medley.nn.edges import Pattern, edge_softmax
+rng = np.random.default_rng(0)
+matrix = sp.random_array((500, 400), density=0.05, format="csr", dtype="f4", rng=rng)
+x = torch.from_numpy(rng.normal(size=(400, 70)).astype("f4"))
+share = edge_softmax(Pattern(matrix), torch.from_numpy(matrix.data))
+print((SparseMatrix(matrix) @ x).numpy().tobytes().hex()[:4000], share.numpy().tobytes().hex())
+"""
+
+
+def test_results_are_the_same_bits_whatever_the_number_of_threads():
+    def run(threads: int) -> str:
+        environment = os.environ | {"NUMBA_NUM_THREADS": str(threads)}
+        return subprocess.run([sys.executable, "-c", THREADS], env=environment, capture_output=True, check=True).stdout
+
+    assert run(1) == run(2)
