@@ -9,7 +9,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from medley.errors import InputError
 from medley.models.base import Recommender, Scorer, Spec
+from medley.models.dualgnn import DualGNN
+from medley.models.huign import HUIGN
 from medley.models.lightgcn import LightGCN
+from medley.models.ludp import LUDP
 from medley.models.mf import MF
 from medley.models.mmgcn import MMGCN
 from medley.models.popularity import Popularity
@@ -22,6 +25,9 @@ MODELS: dict[str, type[Recommender]] = {
     "vbpr": VBPR,
     "lightgcn": LightGCN,
     "mmgcn": MMGCN,
+    "ludp": LUDP,
+    "huign": HUIGN,
+    "dualgnn": DualGNN,
 }
 
 __all__ = ["MODELS", "Recommender", "Scorer", "Spec", "build", "check_options", "describe", "find"]
@@ -63,7 +69,7 @@ def check_options(name: str, options: dict[str, Any], *, more: Sequence[str] = (
         more: names that the caller takes itself; the error for an unknown option lists them too.
     """
     try:
-        return _schema(name).model_validate(options).model_dump()
+        return _schema(name).model_validate(options).model_dump(mode="json")
     except ValidationError as error:
         problem = error.errors()[0]
         option = ".".join(str(part) for part in problem["loc"])
