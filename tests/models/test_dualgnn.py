@@ -31,7 +31,7 @@ def inputs() -> Inputs:
 
 def build(inputs: Inputs, **options) -> models.Recommender:
     """A model whose weights of the modalities differ between users, and whose biases are not 0."""
-    model = models.build("dualgnn", inputs, dim=DIM, **options)
+    model = models.build("dualgnn", inputs, **{"dim": DIM, "feature_scale": "none", **options})
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
         if name == "alpha" or name.endswith("bias"):
@@ -53,10 +53,10 @@ def projected(w: dict[str, np.ndarray], m: str, projection: str, f: np.ndarray) 
     if projection == "none":
         return f
     if projection == "linear":
-        return w[f"branches.{m}.project.weight"] @ f
-    hidden = w[f"branches.{m}.project.0.weight"] @ f + w[f"branches.{m}.project.0.bias"]
+        return w[f"project.{m}.weight"] @ f
+    hidden = w[f"project.{m}.0.weight"] @ f + w[f"project.{m}.0.bias"]
     hidden = np.where(hidden > 0, hidden, 0.01 * hidden)
-    return w[f"branches.{m}.project.2.weight"] @ hidden + w[f"branches.{m}.project.2.bias"]
+    return w[f"project.{m}.2.weight"] @ hidden + w[f"project.{m}.2.bias"]
 
 
 def single_modal(inputs, w, m, *, num_layers, projection, unit_input):
@@ -64,7 +64,7 @@ def single_modal(inputs, w, m, *, num_layers, projection, unit_input):
     features = inputs.features[m]
     n_u = {u: [i for i in items if features.present[i]] for u, items in TOUCHED.items()}
     n_i = {i: [u for u in TOUCHED if i in n_u[u]] for i in range(NUM_ITEMS)}
-    user = [w[f"branches.{m}.user"][u] for u in range(NUM_USERS)]
+    user = [w[f"u.{m}"][u] for u in range(NUM_USERS)]
     item = [projected(w, m, projection, features.values[i].astype(float)) for i in range(NUM_ITEMS)]
     if unit_input:
         user, item = ([x / np.linalg.norm(x) for x in side] for side in (user, item))
@@ -146,7 +146,7 @@ def test_any_number_of_layers_and_of_users_to_learn_from(inputs, num_layers, num
 def test_features_enter_by_each_projection(inputs, projection, unit_input):
     options = {"num_layers": 2, "construction": "sum", "aggregation": "softmax", "num_user_layers": 1, "k": 40}
     options |= {"projection": projection, "unit_input": unit_input}
-    model = build(inputs, feature_scale="none", **options)
+    model = build(inputs, **options)
     assert np.allclose(scores_of(model), expected_scores(inputs, weights_of(model), **options), atol=1e-5)
 
 
@@ -170,9 +170,9 @@ def test_the_loss_is_equation_11(inputs):
     ranking, norm = 0.0, 0.0
     for u, i, j in zip(*(column.tolist() for column in batch), strict=True):
         ranking += -np.log(1 / (1 + np.exp(s[u, j] - s[u, i])))
-        rows = [w["branches.visual.user"][u], w["branches.acoustic.user"][u], w["alpha"][u]]
+        rows = [w["u.visual"][u], w["u.acoustic"][u], w["alpha"][u]]
         norm += sum((row**2).sum() for row in rows) / 2
-    matrices = ["branches.visual.project.weight", "branches.acoustic.project.weight", "W_m.weight", "W_m.bias"]
+    matrices = ["project.visual.weight", "project.acoustic.weight", "W_m.weight", "W_m.bias"]
     expected = (ranking + 0.3 * norm) / 3 + 0.3 * sum((w[name] ** 2).sum() for name in matrices)
     assert model.loss(batch).item() == pytest.approx(expected, rel=1e-5)
 
@@ -192,19 +192,25 @@ def test_a_missing_modality_has_no_part_in_an_items_score_and_no_edge(inputs):
     assert parts["acoustic"][0, 0] != 0 and parts["visual"][0, 1] != 0
     assert parts["acoustic"][0, 1:].tolist() == [0, 0]
     assert parts["visual"][0, 2] == 0
-    num_edges = {m: branch.graph.rows.index.numel() for m, branch in model.branches.items()}
+    num_edges = {m: graph.rows.index.numel() for m, graph in model.graph.items()}
     assert num_edges == {"visual": 10, "acoustic": 7}  # item 2 has three users
 
 
 def test_modalities_that_no_item_lacks_share_one_graph(inputs):
     complete = {m: features._replace(present=np.ones(NUM_ITEMS, bool)) for m, features in inputs.features.items()}
-    visual, acoustic = build(Inputs(inputs.train, complete)).branches.values()
-    assert visual.graph is acoustic.graph
+    visual, acoustic = build(Inputs(inputs.train, complete)).graph.values()
+    assert visual is acoustic
 
 
 def test_without_a_projection_every_dim_must_be_that_of_the_model(inputs):
     with pytest.raises(ValueError, match=r"visual.*expected dim = 8, got 3.*Remedy: choose projection=linear"):
         models.build("dualgnn", inputs, dim=8, projection="none")
+
+
+@pytest.mark.parametrize("option", ["num_layers", "num_user_layers"])
+def test_a_negative_number_of_layers_is_refused(inputs, option):
+    with pytest.raises(ValueError, match=rf"{option} of dualgnn: expected 0 or more, got -1"):
+        models.build("dualgnn", inputs, **{option: -1})
 
 
 def test_it_tells_the_weights_of_a_user_and_whom_the_user_follows(inputs):

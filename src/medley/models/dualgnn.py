@@ -45,12 +45,12 @@ from torch import Tensor, nn
 from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Insight, Recommender
-from medley.nn.features import FeatureScale, ItemFeatures, item_features
+from medley.nn.features import FeatureScale, item_features
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_parameters
 from medley.nn.propagation import propagate_combined
 from medley.nn.sparse import SparseMatrix
-from medley.types import Embeddings, Features, Inputs, Interactions, Triplets
+from medley.types import Embeddings, Inputs, Interactions, Triplets
 
 Construction = Literal["sum", "max", "concat", "mean"]
 Aggregation = Literal["softmax", "mean"]
@@ -70,29 +70,37 @@ class DualGNN(Recommender):
         aggregation: Aggregation = "softmax",  # Fig. 5: best on both
         num_user_layers: int = 1,  # Sec. V-D
         k: int = 40,  # Sec. V-D: 40 on MovieLens, 50 on TikTok
-        projection: Projection = "mlp",
+        projection: Projection = "linear",
         unit_input: bool = False,
         reg: float = 1e-3,
-        feature_scale: FeatureScale = "none",
+        feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
+        for name, number in (("num_layers", num_layers), ("num_user_layers", num_user_layers)):
+            if number < 0:
+                raise InputError(f"{name} of dualgnn", expected="0 or more", got=number)
         self.construction, self.num_user_layers, self.reg = construction, num_user_layers, reg
-        complete = graphs.symmetric(inputs.train)  # shared by the modalities that no item lacks
-        self.branches = nn.ModuleDict()
-        for m, features in item_features(inputs, feature_scale).items():
-            lacked = not inputs.features[m].present.all()
-            graph = graphs.symmetric(_with_modality(inputs.train, inputs.features[m])) if lacked else complete
-            project = _projection(projection, m, features.dim, dim)
-            self.branches[m] = _Branch(graph, features, project, self.num_users, dim, num_layers, unit_input)
-        num_modalities = len(self.branches)
-        weighted = construction != "mean"
+        self.num_layers, self.unit_input = num_layers, unit_input
+        features = item_features(inputs, feature_scale)
+        self.f = nn.ModuleDict(features)  # m -> (I, d_m)
+        self.project = nn.ModuleDict({m: _projection(projection, m, f.dim, dim) for m, f in features.items()})
+        self.u = nn.ParameterDict({m: xavier(self.num_users, dim) for m in features})  # m -> u_m(0), (U, d)
+        self.graph = nn.ModuleDict(_graphs(inputs))  # m -> (U, I)
+        weighted, num_modalities = construction != "mean", len(features)
         self.alpha = nn.Parameter(torch.ones(self.num_users, num_modalities)) if weighted else None  # (U, M)
         self.W_m = _affine(num_modalities * dim, dim) if construction == "concat" else None
         self.neighbours = _neighbours(inputs.train, k, aggregation) if num_user_layers else None  # (U, U)
 
     def _parts(self) -> dict[str, Embeddings]:
-        """Modality -> user (U, d) and item (I, d) vectors (eq. 2)."""
-        return {m: branch() for m, branch in self.branches.items()}
+        """Modality -> user (U, d) and item (I, d) vectors (eq. 1-2)."""
+        parts, layer_weights = {}, [1.0] * (self.num_layers + 1)
+        for m, f in self.f.items():
+            user, item = self.u[m], self.project[m](f.values) * f.present
+            if self.unit_input:
+                user, item = F.normalize(user), F.normalize(item)
+            graph: SparseMatrix = self.graph[m]  # pyrefly: ignore[bad-assignment]
+            parts[m] = propagate_combined(graph, Embeddings(user, item), layer_weights)  # eq. 1, 2
+        return parts
 
     def _fused(self, users: list[Tensor]) -> Tensor:
         """u_m of every modality, (U, d) each -> u*, (U, d)"""
@@ -118,9 +126,9 @@ class DualGNN(Recommender):
 
     def loss(self, batch: Triplets) -> Tensor:
         """BPR; L2 of the rows of users in the batch and of whole matrices (eq. 11)."""
-        tables = [branch.user for branch in self.branches.values()] + ([] if self.alpha is None else [self.alpha])
-        matrices = [p for name, p in self.named_parameters() if ".project." in name or name.startswith("W_m")]
-        rows = torch.stack([table.index_select(0, batch.user).square().sum() for table in tables]).sum()
+        tables = [*self.u.values(), *([] if self.alpha is None else [self.alpha])]
+        matrices = [*self.project.parameters(), *([] if self.W_m is None else self.W_m.parameters())]
+        rows = sum_of(table.index_select(0, batch.user).square().sum() for table in tables)
         l2 = rows / (2 * len(batch.user)) + (l2_of_parameters(matrices) if matrices else 0)
         return bpr_loss(self(), batch) + self.reg * l2
 
@@ -135,7 +143,7 @@ class DualGNN(Recommender):
         insights = []
         if self.alpha is not None:
             order = self.alpha[user].argsort(descending=True).tolist()
-            modalities, weights = list(self.branches), self.alpha[user].tolist()
+            modalities, weights = list(self.f), self.alpha[user].tolist()
             insights.append(Insight("weights of the modalities", {modalities[i]: weights[i] for i in order}))
         if self.neighbours is not None:
             rows = self.neighbours.rows
@@ -149,31 +157,6 @@ class DualGNN(Recommender):
 def sum_of(tensors: Iterable[Tensor]) -> Tensor:
     """Sum of tensors of one shape, without a copy of all of them."""
     return reduce(torch.add, tensors)
-
-
-class _Branch(nn.Module):
-    """Single-modal representation learning (eq. 1-2)."""
-
-    def __init__(
-        self,
-        graph: SparseMatrix,
-        features: ItemFeatures,
-        project: nn.Module,
-        num_users: int,
-        dim: int,
-        num_layers: int,
-        unit_input: bool,
-    ):
-        super().__init__()
-        self.graph, self.features, self.project = graph, features, project
-        self.num_layers, self.unit_input = num_layers, unit_input
-        self.user = xavier(num_users, dim)  # (U, d)
-
-    def forward(self) -> Embeddings:
-        user, item = self.user, self.project(self.features.values) * self.features.present  # (U, d), (I, d)
-        if self.unit_input:
-            user, item = F.normalize(user), F.normalize(item)
-        return propagate_combined(self.graph, Embeddings(user, item), [1.0] * (self.num_layers + 1))  # eq. 1, 2
 
 
 def _projection(kind: Projection, modality: str, dim_in: int, dim: int) -> nn.Module:
@@ -200,10 +183,18 @@ def _affine(dim_in: int, dim_out: int) -> nn.Linear:
     return layer
 
 
-def _with_modality(train: Interactions, features: Features) -> Interactions:
-    """The interactions with items that have the modality: the edges of G_m."""
-    kept = features.present[train.item]
-    return replace(train, user=train.user[kept], item=train.item[kept])
+def _graphs(inputs: Inputs) -> dict[str, SparseMatrix]:
+    """Modality -> weights of eq. 1 on G_m, (U, I). Modalities that no item lacks share one graph."""
+    train, complete = inputs.train, None
+    result = {}
+    for m, (_, present) in inputs.features.items():
+        if present.all():
+            complete = complete or graphs.symmetric(train)
+            result[m] = complete
+        else:
+            kept = present[train.item]
+            result[m] = graphs.symmetric(replace(train, user=train.user[kept], item=train.item[kept]))
+    return result
 
 
 def _neighbours(train: Interactions, k: int, aggregation: Aggregation) -> SparseMatrix:
