@@ -1,0 +1,1 @@
+"""What the papers ran: published settings beside published scores and doubts, as plain Python to copy and edit."""
