@@ -133,6 +133,20 @@ def test_the_loss_is_equation_18_and_each_term_can_be_switched_off(shared: Input
     assert model.loss(BATCH).item() == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("levels", [(3,), (3, 2), (2, 4, 2)])
+def test_gradients_are_the_slopes_of_the_loss(shared: Inputs, levels: tuple[int, ...]):
+    model = build(shared, levels=levels, entropy_reg=1.0, independence_reg=1.0).double()
+    model.loss(BATCH).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None
+        step, losses = 1e-6 * torch.sign(parameter.grad), []
+        with torch.no_grad():
+            for move in (step, -2 * step, step):  # above, below, back
+                parameter.add_(move)
+                losses.append(model.loss(BATCH).item())
+        assert losses[0] - losses[1] == pytest.approx(2e-6 * parameter.grad.abs().sum().item(), rel=1e-4), name
+
+
 def test_items_are_joined_when_enough_users_touched_both(shared: Inputs):
     """At a threshold nobody reaches, A is the loops alone and every item is known by its own features."""
     model = build(shared, threshold=2, levels=(3,))

@@ -190,8 +190,7 @@ class _Hierarchy(nn.Module):
         hierarchy = [first._replace(gamma=first.gamma * self.present)]
         A: SparseMatrix | Tensor = self.A
         for X, X_above in pairwise(self.X):
-            gamma = hierarchy[-1].gamma
-            A = gamma.T @ (A @ gamma)  # (K(l), K(l)), eq. 8
+            A = _coarsened(A, hierarchy[-1].gamma)  # (K(l), K(l))
             hierarchy.append(_assign(_smoothed(A, X), X_above))
         return hierarchy
 
@@ -199,6 +198,14 @@ class _Hierarchy(nn.Module):
 def _assign(Z: Tensor, X: Tensor) -> Level:
     log_gamma = torch.log_softmax(Z @ X.T, dim=1)  # eq. 6, 7
     return Level(X, log_gamma.exp(), log_gamma)
+
+
+def _coarsened(A: SparseMatrix | Tensor, gamma: Tensor) -> Tensor:
+    """Gamma^T A Gamma (eq. 8). A fixed A, being symmetric, is multiplied once: d Gamma = (A Gamma) (G + G^T)."""
+    if isinstance(A, Tensor):
+        return gamma.T @ A @ gamma
+    half = gamma.T @ (A @ gamma.detach())
+    return half + half.T - half.detach()
 
 
 def _smoothed(A: Tensor, X: Tensor) -> Tensor:
