@@ -68,9 +68,12 @@ def test_lightgcn_equations_3_and_4(five_nodes: Inputs, num_layers: int):
 
 @pytest.mark.parametrize("use_id", [True, False])
 @pytest.mark.parametrize("combination", ["element-wise", "concat"])
+@pytest.mark.parametrize("aggregation", ["mean", "max"])
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
-def test_mmgcn_equations_2_to_9(five_nodes: Inputs, num_layers: int, combination: str, use_id: bool):
-    model = models.build("mmgcn", five_nodes, dim=3, num_layers=num_layers, combination=combination, use_id=use_id)
+def test_mmgcn_equations_2_to_9(five_nodes: Inputs, num_layers: int, aggregation: str, combination: str, use_id: bool):
+    options = {"num_layers": num_layers, "aggregation": aggregation, "combination": combination, "use_id": use_id}
+    model = models.build("mmgcn", five_nodes, dim=3, **options)
+    pool = {"mean": np.mean, "max": np.max}[aggregation]
     w = parameters_of(model)
     total_user, total_item = np.zeros((2, 3)), np.zeros((3, 3))
     for m, features in five_nodes.features.items():
@@ -82,7 +85,7 @@ def test_mmgcn_equations_2_to_9(five_nodes: Inputs, num_layers: int, combination
             W1, W2, W3 = (w[f"branches.{m}.{W}.{layer}.weight"] for W in ("W1", "W2", "W3"))
 
             def combine(x, neighbours, x_id, W1=W1, W2=W2, W3=W3):
-                h = act(np.mean([W1 @ j for j in neighbours], axis=0)) if neighbours else np.zeros(3)  # eq. 2
+                h = act(pool([W1 @ j for j in neighbours], axis=0)) if neighbours else np.zeros(3)  # eq. 2, 3
                 hat = act(W2 @ x) + (x_id if use_id else 0)  # eq. 5
                 if combination == "concat":
                     return act(W3 @ np.concatenate([h, hat]))  # eq. 6

@@ -7,7 +7,7 @@ normalise      from edge weights to propagation weights
 cache          what took long to build is kept on disk
 """
 
-from medley.graphs.bipartite import Bipartite, mean_over_neighbours, symmetric
+from medley.graphs.bipartite import Bipartite, mean_over_neighbours, symmetric, with_modality
 from medley.graphs.cooccurrence import item_cointeraction, user_cooccurrence
 from medley.graphs.knn import item_knn
 from medley.graphs.knn_faiss import item_knn_faiss
@@ -25,4 +25,5 @@ __all__ = [
     "softmax_rows",
     "symmetric",
     "user_cooccurrence",
+    "with_modality",
 ]

@@ -40,13 +40,14 @@ def mean_over_neighbours(train: Interactions, *, of: Features | None = None) -> 
         train: the interactions.
         of: keep only edges of items that have this modality, so that no average contains a missing feature.
     """
-    kept = train if of is None else _with_items(train, of.present)
+    kept = train if of is None else with_modality(train, of)
     matrix = kept.csr()
     weight_u, weight_i = inverse(kept.items_per_user()), inverse(kept.users_per_item())
     ones_u, ones_i = np.ones(train.num_users), np.ones(train.num_items)
     return Bipartite(scaled(matrix, weight_u, ones_i), scaled(sp.csr_array(matrix.T), weight_i, ones_u))
 
 
-def _with_items(train: Interactions, kept: np.ndarray) -> Interactions:
-    chosen = kept[train.item]
-    return replace(train, user=train.user[chosen], item=train.item[chosen])
+def with_modality(train: Interactions, features: Features) -> Interactions:
+    """The interactions with items that have a modality: the edges of its graph."""
+    kept = features.present[train.item]
+    return replace(train, user=train.user[kept], item=train.item[kept])

@@ -3,7 +3,8 @@ MM 2019, https://doi.org/10.1145/3343031.3351034.
 
 Per modality m, on the interaction graph G_m, for l = 1..L, users and items alike (u stands for both):
 
-    h = LeakyReLU(mean_{j in N_u} W1 j_m)                                                                  (eq. 2)
+    h = LeakyReLU(mean_{j in N_u} W1 j_m)         aggregation = "mean"                                      (eq. 2)
+    h = LeakyReLU(max_{j in N_u} W1 j_m)          aggregation = "max", per dimension                        (eq. 3)
     u^_m = LeakyReLU(W2 u_m) + u_id                                                                        (eq. 5)
     u_m <- LeakyReLU(W3 (h || u^_m))     combination = "concat"                                            (eq. 6)
     u_m <- LeakyReLU(W3 h + u^_m)        combination = "element-wise"                                      (eq. 7)
@@ -26,11 +27,13 @@ from torch import Tensor, nn
 
 from medley import graphs
 from medley.models.base import Recommender
+from medley.nn.edges import Pattern, neighbour_max
 from medley.nn.features import FeatureScale, ItemFeatures, item_features
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_parameters
-from medley.types import Embeddings, Inputs, Triplets
+from medley.types import Embeddings, Inputs, Interactions, Triplets
 
+Aggregation = Literal["mean", "max"]
 Combination = Literal["element-wise", "concat"]
 
 
@@ -43,6 +46,7 @@ class MMGCN(Recommender):
         *,
         dim: int = 64,
         num_layers: int = 2,  # Table 4: two is best on all three data sets
+        aggregation: Aggregation = "mean",
         combination: Combination = "element-wise",  # Table 3: best on all three
         use_id: bool = True,
         reg: float = 1e-5,
@@ -54,8 +58,9 @@ class MMGCN(Recommender):
         self.id_item = xavier(self.num_items, dim) if use_id else None  # (I, d)
         self.branches = nn.ModuleDict()
         for m, features in item_features(inputs, feature_scale).items():
-            graph = graphs.mean_over_neighbours(inputs.train, of=inputs.features[m])
-            self.branches[m] = _Branch(graph, features, self.num_users, dim, num_layers, combination)
+            edges = graphs.with_modality(inputs.train, inputs.features[m])  # of G_m
+            neighbours = _Mean(edges) if aggregation == "mean" else _Max(edges)
+            self.branches[m] = _Branch(neighbours, features, self.num_users, dim, num_layers, combination)
 
     def _parts(self) -> dict[str, Embeddings]:
         """Modality -> user (U, d) and item (I, d) vectors of the last layer."""
@@ -82,12 +87,35 @@ def sum_of(tensors: list[Tensor]) -> Tensor:
     return torch.stack(tensors).sum(dim=0)
 
 
+class _Mean(nn.Module):
+    """Users average their items, items their users (eq. 2, inside)."""
+
+    def __init__(self, edges: Interactions):
+        super().__init__()
+        self.graph = graphs.mean_over_neighbours(edges)
+
+    def forward(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
+        return self.graph.users_from_items @ item, self.graph.items_from_users @ user
+
+
+class _Max(nn.Module):
+    """Users take the largest of their items in every dimension, items of their users (eq. 3, inside)."""
+
+    def __init__(self, edges: Interactions):
+        super().__init__()
+        self.items_of_users = Pattern(edges.csr())
+        self.users_of_items = self.items_of_users.T
+
+    def forward(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
+        return neighbour_max(self.items_of_users, item), neighbour_max(self.users_of_items, user)
+
+
 class _Branch(nn.Module):
     """The graph convolution network of one modality."""
 
     def __init__(
         self,
-        graph: graphs.Bipartite,
+        neighbours: _Mean | _Max,
         features: ItemFeatures,
         num_users: int,
         dim: int,
@@ -95,7 +123,7 @@ class _Branch(nn.Module):
         combination: Combination,
     ):
         super().__init__()
-        self.graph, self.features = graph, features
+        self.neighbours, self.features = neighbours, features
         self.user = xavier(num_users, features.dim)  # (U, d_m)
         dims_in = [features.dim] + [dim] * (num_layers - 1)
         dim_w3 = 2 * dim if combination == "concat" else dim
@@ -107,10 +135,9 @@ class _Branch(nn.Module):
     def forward(self, id_user: Tensor | None, id_item: Tensor | None) -> Embeddings:
         user, item = self.user, self.features.values  # (U, d_m), (I, d_m)
         for W1, W2, W3 in zip(self.W1, self.W2, self.W3, strict=True):
-            h_user = F.leaky_relu(self.graph.users_from_items @ W1(item))  # (U, d), eq. 2
-            h_item = F.leaky_relu(self.graph.items_from_users @ W1(user))  # (I, d)
-            user = self._combine(W2, W3, h_user, user, id_user)
-            item = self._combine(W2, W3, h_item, item, id_item)
+            h_user, h_item = self.neighbours(W1(user), W1(item))  # (U, d), (I, d)
+            user = self._combine(W2, W3, F.leaky_relu(h_user), user, id_user)  # eq. 2 or 3
+            item = self._combine(W2, W3, F.leaky_relu(h_item), item, id_item)
         return Embeddings(user, item * self.features.present)
 
     def _combine(self, W2: nn.Module, W3: nn.Module, h: Tensor, x: Tensor, x_id: Tensor | None) -> Tensor:
