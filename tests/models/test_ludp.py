@@ -44,7 +44,7 @@ def fused(w: dict, side: str, fusion: str, x: dict[str, np.ndarray | None]) -> t
     return sum((weights[m] * x[m] for m in x), np.zeros(DIM)), weights
 
 
-def slow(inputs: Inputs, w: dict, num_layers: int, num_item_layers: int, k: int, fusion: str, edge_weight: str):
+def slow(inputs, w, num_layers, num_item_layers, k, fusion, edge_weight, normalisation="sqrt"):
     """E_u, P, E_i, H by loops, and the attention weights of users and items."""
     users, items = [w["e_user"]], [w["e_item"]]
     for _ in range(num_layers):  # eq. 1
@@ -59,15 +59,17 @@ def slow(inputs: Inputs, w: dict, num_layers: int, num_item_layers: int, k: int,
 
     h = {}
     for m, features in inputs.features.items():  # eq. 5
+        alike = {i: nearest(features, i, k) for i in range(3)}
+        edges = alike if edge_weight == "cosine" else {i: dict.fromkeys(row, 1.0) for i, row in alike.items()}
+        degree = {i: sum(row.values()) for i, row in edges.items()}
         layer = w["e_item"]
         for _ in range(num_item_layers):
             new = np.zeros((3, DIM))
-            for i in range(3):
-                alike = nearest(features, i, k)
-                edges = dict.fromkeys(alike, 1.0) if edge_weight == "one" else alike
-                for j, weight in edges.items():
-                    degree = sum(edges.values())  # of opposite directions it may not be positive: then nothing flows
-                    new[i] += weight / np.sqrt(degree) * layer[j] if degree > 0 else 0
+            for i, row in edges.items():
+                for j, weight in row.items():
+                    other = 1 if normalisation == "sqrt" else degree[j]
+                    if degree[i] > 0 and other > 0:  # sums over opposite directions may not be: then nothing flows
+                        new[i] += weight / np.sqrt(degree[i] * other) * layer[j]
             layer = new
         h[m] = layer
     H, alpha, P, beta = np.zeros((3, DIM)), {}, np.zeros((2, DIM)), {}
@@ -105,11 +107,18 @@ def vectors_of(model: models.Recommender) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("fusion", ["attention", "sum", "concat"])
 @pytest.mark.parametrize(
-    ("num_layers", "num_item_layers", "k", "edge_weight"),
-    [(2, 1, 2, "one"), (0, 1, 3, "cosine"), (1, 2, 2, "one"), (3, 3, 1, "one")],
+    ("num_layers", "num_item_layers", "k", "edge_weight", "normalisation"),
+    [
+        (2, 1, 2, "one", "sqrt"),
+        (0, 1, 3, "cosine", "sqrt"),
+        (1, 2, 2, "one", "symmetric"),
+        (2, 2, 2, "cosine", "symmetric"),
+        (3, 3, 1, "one", "sqrt"),
+    ],
 )
-def test_equations_1_to_14(five_nodes, num_layers, num_item_layers, k, edge_weight, fusion):
-    options = {"num_layers": num_layers, "num_item_layers": num_item_layers, "k": k, "edge_weight": edge_weight}
+def test_equations_1_to_14(five_nodes, num_layers, num_item_layers, k, edge_weight, normalisation, fusion):
+    options = {"num_layers": num_layers, "num_item_layers": num_item_layers, "k": k}
+    options |= {"edge_weight": edge_weight, "normalisation": normalisation}
     model = drawn(five_nodes, fusion=fusion, **options)
     E_u, P, E_i, H, _, _ = slow(five_nodes, parameters_of(model), fusion=fusion, **options)
     user, item = vectors_of(model)

@@ -51,12 +51,13 @@ from medley.models.base import Insight, Recommender
 from medley.nn.features import FeatureScale, item_features
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_parameters
-from medley.nn.propagation import propagate
+from medley.nn.propagation import Rows, propagate_combined
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Features, Inputs, Interactions, Triplets
 
 Fusion = Literal["attention", "sum", "concat"]
 EdgeWeight = Literal["one", "cosine"]
+Normalisation = Literal["sqrt", "symmetric"]
 
 
 class LUDP(Recommender):
@@ -72,6 +73,7 @@ class LUDP(Recommender):
         k: int = 10,
         fusion: Fusion = "attention",  # Fig. 5: best on both
         edge_weight: EdgeWeight = "one",
+        normalisation: Normalisation = "sqrt",
         use_item_graph: bool = True,
         use_user_graph: bool = True,
         reg: float = 1e-4,
@@ -95,7 +97,9 @@ class LUDP(Recommender):
         self.item_side = self.user_side = None
         scaled = item_features(inputs, feature_scale)
         if use_item_graph:
-            alike = {m: _Likeness(raw, k, edge_weight, num_item_layers) for m, raw in inputs.features.items()}
+            alike = {
+                m: _Likeness(raw, k, edge_weight, normalisation, num_item_layers) for m, raw in inputs.features.items()
+            }
             self.item_side = _Side(alike, dim, fusion)
         if use_user_graph:
             liked = {m: _Taste(inputs.train, raw, scaled[m].values, dim) for m, raw in inputs.features.items()}
@@ -136,11 +140,11 @@ class LUDP(Recommender):
 
     def _parts(self, users: Tensor, items: Tensor) -> tuple["_Parts", "_Parts"]:
         """(E, m -> P_m) of the given users and (E, m -> H_m) of the given items, (n, d) each."""
-        layers = propagate(self.graph, Embeddings(self.e_user, self.e_item), self.num_layers)  # eq. 1
-        E_user, E_item = (torch.stack(side).sum(dim=0) for side in zip(*layers, strict=True))  # eq. 2
+        e, every_layer = Embeddings(self.e_user, self.e_item), [1.0] * (self.num_layers + 1)
+        E = propagate_combined(self.graph, e, every_layer, rows=Rows(users, items))  # eq. 1, 2
         H = self.item_side(self.e_item, items) if self.item_side else {}
         P = self.user_side(self.e_user, users) if self.user_side else {}
-        return (E_user.index_select(0, users), P), (E_item.index_select(0, items), H)
+        return (E.user.index_select(0, users), P), (E.item.index_select(0, items), H)
 
 
 _Parts = tuple[Tensor, dict[str, Tensor]]
@@ -151,12 +155,17 @@ class _Likeness(nn.Module):
 
     has: Tensor  # (I, 1) bool
 
-    def __init__(self, features: Features, k: int, edge_weight: EdgeWeight, num_layers: int):
+    def __init__(
+        self, features: Features, k: int, edge_weight: EdgeWeight, normalisation: Normalisation, num_layers: int
+    ):
         super().__init__()
         graph = graphs.item_knn(features, k)  # eq. 3, 4
         self.register_buffer("has", torch.from_numpy(np.diff(graph.indptr) > 0)[:, None], persistent=False)
         weights = graph if edge_weight == "cosine" else graphs.binarise(graph)
-        self.graph = SparseMatrix(graphs.normalise_rows(weights, power=-0.5))
+        symmetric = normalisation == "symmetric"
+        self.graph = SparseMatrix(
+            graphs.normalise_symmetric(weights) if symmetric else graphs.normalise_rows(weights, power=-0.5)
+        )
         self.num_layers = num_layers
 
     def forward(self, e: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
