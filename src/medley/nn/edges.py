@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from medley.errors import InputError
 from medley.nn import kernels, sparse
+from medley.nn.memory import empty
 from medley.nn.sparse import NUM_PIECES, Compressed, multiply, rowwise
 
 BLOCK = 2**22  # numbers that the torch forms hold at once beside their result
@@ -148,7 +149,7 @@ class _Permuted(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None, None]:  # pyrefly: ignore[bad-override]
         return grad_outputs[0][ctx.back], None, None
 
 
@@ -161,7 +162,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, Tensor | None, None]:  # pyrefly: ignore[bad-override]
         (weight, x), pattern = ctx.saved_tensors, ctx.pattern
         of_weight = _dot(pattern.rows, grad_outputs[0], x) if ctx.needs_input_grad[0] else None
         of_x = _from_rows(pattern, weight, grad_outputs[0]) if ctx.needs_input_grad[1] else None
@@ -177,7 +178,7 @@ class _Dot(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, Tensor | None, None]:  # pyrefly: ignore[bad-override]
         (x, y), pattern, grad = ctx.saved_tensors, ctx.pattern, grad_outputs[0].contiguous()
         of_x = multiply(pattern.rows.weighted(grad), y) if ctx.needs_input_grad[0] else None
         of_y = _from_rows(pattern, grad, x) if ctx.needs_input_grad[1] else None
@@ -217,7 +218,7 @@ class _Softmax(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None]:  # pyrefly: ignore[bad-override]
         (share,), side = ctx.saved_tensors, ctx.side
         if sparse.is_compiled(share):
             out = torch.empty(share.shape, dtype=share.dtype)
@@ -235,7 +236,7 @@ class _Largest(torch.autograd.Function):
         ctx.pattern = pattern
         shape = pattern.shape[0], x.shape[1]
         if sparse.is_compiled(x):
-            out, winner = torch.empty(shape, dtype=x.dtype), torch.empty(shape, dtype=torch.int32)
+            out, winner = empty(*shape, x.dtype), empty(*shape, torch.int32)
             kernels.largest(*pattern.rows.numpy(), rowwise(x), out.numpy(), winner.numpy())
         else:
             blocks = x.detach().split(max(1, BLOCK // max(1, len(pattern))), dim=1)
@@ -246,12 +247,13 @@ class _Largest(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None]:  # pyrefly: ignore[bad-override]
         (winner,), pattern, grad = ctx.saved_tensors, ctx.pattern, grad_outputs[0]
-        out = grad.new_zeros(pattern.shape[1], grad.shape[1])
         if sparse.is_compiled(grad):
+            out = empty(pattern.shape[1], grad.shape[1], grad.dtype)
             kernels.largest_gradient(*pattern.columns.numpy(), winner.numpy(), rowwise(grad), out.numpy())
             return out, None
+        out = grad.new_zeros(pattern.shape[1], grad.shape[1])
         return out.scatter_add_(0, winner.clamp(min=0).long(), grad.where(winner >= 0, 0)), None
 
 

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from medley.errors import InputError
-from medley.nn.sparse import Addend, Compressed, SparseMatrix, Transposed, from_columns, multiply
+from medley.nn.memory import empty
+from medley.nn.sparse import Addend, Compressed, SparseMatrix, Transposed, from_columns, is_compiled, multiply
 from medley.types import Embeddings, Triplets
 
 
@@ -101,7 +102,7 @@ class _Combined(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # pyrefly: ignore[bad-override]
         grad = _masked((grad_outputs[0], grad_outputs[1]), ctx.rows)
         return *_horner(ctx.transposed, grad, ctx.weights, nonzero=ctx.rows), None, None, None, None
 
@@ -132,7 +133,13 @@ def _horner(
 
 
 def _masked(pair: _Pair, rows: _Pair | None) -> _Pair:
-    return pair if rows is None else (pair[0] * rows[0][:, None], pair[1] * rows[1][:, None])
+    """0 outside the rows."""
+    return pair if rows is None else (_masked_one(pair[0], rows[0]), _masked_one(pair[1], rows[1]))
+
+
+def _masked_one(x: Tensor, rows: Tensor) -> Tensor:
+    out = empty(x.shape[0], x.shape[1], x.dtype) if is_compiled(x) else torch.empty_like(x)
+    return torch.mul(x, rows[:, None], out=out)
 
 
 def _mask(rows: Tensor, count: int) -> Tensor:

@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from medley.errors import InputError
 from medley.nn import kernels
+from medley.nn.memory import empty
 
 NUM_PIECES = 64  # of equal work; enough to even out 2 to 32 cores, too few to cost anything
 WORTH_SELECTING = 0.6  # of the entries at most: beyond that, a copy of them costs more than the product saves
@@ -130,7 +131,7 @@ def multiply(
     if x.dtype not in (torch.float32, torch.float64):  # autocast
         plus = None if plus is None else Addend(plus.weight, plus.values.float())
         return multiply(matrix, x.float(), scale=scale, plus=plus, rows=rows).to(x.dtype)
-    out = torch.empty(num_rows, x.shape[1], dtype=x.dtype)
+    out = empty(num_rows, x.shape[1], x.dtype)
     weight, base = (0.0, out) if plus is None else plus
     wanted = _ALL if rows is None else rows.numpy()
     arrays = (array.numpy() for array in matrix)
@@ -150,8 +151,9 @@ def from_columns(matrix: Compressed, kept: Tensor) -> Compressed:
         return matrix
     new_index, new_value = np.empty(new_start[-1], index.dtype), np.empty(new_start[-1], value.dtype)
     kernels.copy_kept(start, index, value, piece, kept.numpy(), new_start, new_index, new_value)
-    selected = (torch.from_numpy(array) for array in (new_start, new_index, new_value))
-    return Compressed(*selected, matrix.piece)
+    return Compressed(
+        torch.from_numpy(new_start), torch.from_numpy(new_index), torch.from_numpy(new_value), matrix.piece
+    )
 
 
 _ALL = np.zeros(0, dtype=bool)
@@ -179,5 +181,5 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None, None]:  # pyrefly: ignore[bad-override]
         return multiply(ctx.transposed.arrays, grad_outputs[0]), None, None
