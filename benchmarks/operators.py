@@ -5,9 +5,9 @@
     python benchmarks/operators.py --threads        # LightGCN steps under each arrangement of threads
 
 GB/s count n * d * 4 bytes read and the output written, so caches may lift them above a copy, which counts what it
-reads and what it writes. Rounds are interleaved, so that a noisy machine is noisy for all; the best round is printed, as
-noise only adds. --cpu counts processor seconds instead of wall seconds: on a machine that others use too, with one thread
-(NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1), it is the only figure that means much.
+reads and what it writes. Rounds are interleaved, so that a noisy machine is noisy for all; the best round is printed,
+as noise only adds. --cpu counts processor seconds instead of wall seconds: on a machine that others use too, with one
+thread (NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1), it is the only figure that means much.
 """
 
 import argparse

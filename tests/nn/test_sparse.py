@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 
+import numba
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medley.errors import InputError
-from medley.nn import sparse
+from medley.nn import kernels, sparse
 from medley.nn.sparse import Addend, SparseMatrix, from_columns, multiply
 
 
@@ -110,3 +111,15 @@ def test_results_are_the_same_bits_whatever_the_number_of_threads():
         return subprocess.run([sys.executable, "-c", THREADS], env=environment, capture_output=True, check=True).stdout
 
     assert run(1) == run(2)
+
+
+def test_where_no_cache_can_be_written_the_loops_are_compiled_without_one(monkeypatch):
+    njit = numba.njit
+
+    def refuse(*, cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return njit(**options)
+
+    monkeypatch.setattr(numba, "njit", refuse)
+    assert kernels.compiled(lambda a, b: a + b)(1, 2) == 3

@@ -1,8 +1,8 @@
 """Memory for large results that is used again.
 
 A fresh 100 MB tensor costs more than the product that fills it: the system hands out its pages one by one, zeroed, on
-first touch (47 ms instead of 10 ms on Kwai's shape). So the blocks of dead tensors are kept, up to a limit, for the next
-one of the same size, and they come from numpy, which asks the system for large pages.
+first touch (47 ms instead of 10 ms on Kwai's shape). So the blocks of dead tensors are kept, up to a limit, for the
+next one of the same size, and they come from numpy, which asks the system for large pages.
 """
 
 import weakref
@@ -30,7 +30,7 @@ def empty(num_rows: int, dim: int, dtype: torch.dtype) -> Tensor:
         begin = -raw.ctypes.data % LINE
         block = raw[begin : begin + size]
     lease = block.view()  # lives as long as the tensor
-    weakref.finalize(lease, _take_back, block).atexit = False
+    weakref.finalize(lease, _take_back, block)
     return torch.from_numpy(lease).view(dtype).view(num_rows, dim)
 
 
