@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from medley.errors import InputError
 from medley.models.base import Recommender, Scorer, Spec
 from medley.models.dualgnn import DualGNN
+from medley.models.egogcn import EgoGCN
 from medley.models.huign import HUIGN
 from medley.models.lightgcn import LightGCN
 from medley.models.ludp import LUDP
@@ -28,6 +29,7 @@ MODELS: dict[str, type[Recommender]] = {
     "ludp": LUDP,
     "huign": HUIGN,
     "dualgnn": DualGNN,
+    "egogcn": EgoGCN,
 }
 
 __all__ = ["MODELS", "Recommender", "Scorer", "Spec", "build", "check_options", "describe", "find"]
