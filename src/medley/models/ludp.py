@@ -28,7 +28,8 @@ which sum to it: what two modalities bring about together is halved between them
 
 Shapes: U users, I items, d = dim, d_m raw dimension of modality m, M modalities, n rows of users or items, B triplets.
 The paper leaves open: the width d'_m (here d); what is shared among modalities in eq. 6 (here, as its indices say, q
-and b); the weight of an edge (eq. 4 keeps S_ij, eq. 5 does not use it: `edge_weight`); whether an item is its own
+and b); the weight of an edge (eq. 4 keeps S_ij, eq. 5 does not use it: `edge_weight`) and why eq. 5 lengthens vectors
+by up to sqrt(k) (`normalisation`: sqrt is as printed, symmetric the one of LightGCN); whether an item is its own
 neighbour (by eq. 4 it is, S_ii = 1 being the largest); what "sum" and "concat" of Fig. 5 compute (here: all weights 1;
 one bias-free linear layer on the concatenation); what Theta is (here all parameters); an item that lacks m (here: no
 edges in the graph of m, no part in the mean of eq. 10; softmax and sums run over the modalities it has, for a user
@@ -161,11 +162,10 @@ class _Likeness(nn.Module):
         super().__init__()
         graph = graphs.item_knn(features, k)  # eq. 3, 4
         self.register_buffer("has", torch.from_numpy(np.diff(graph.indptr) > 0)[:, None], persistent=False)
-        weights = graph if edge_weight == "cosine" else graphs.binarise(graph)
-        symmetric = normalisation == "symmetric"
-        self.graph = SparseMatrix(
-            graphs.normalise_symmetric(weights) if symmetric else graphs.normalise_rows(weights, power=-0.5)
-        )
+        graph = graph if edge_weight == "cosine" else graphs.binarise(graph)
+        sqrt = normalisation == "sqrt"
+        graph = graphs.normalise_rows(graph, power=-0.5) if sqrt else graphs.normalise_symmetric(graph)
+        self.graph = SparseMatrix(graph)
         self.num_layers = num_layers
 
     def forward(self, e: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -209,9 +209,7 @@ class _Side(nn.Module):
         """ID vectors of all -> m -> parts (n, d) of some, which sum to the fused vector."""
         x, weight = self._weighted(e, rows)
         if self.concat is not None:
-            x = {
-                m: self.concat[m](vectors) for m, vectors in x.items()
-            }  # W [x_1 || x_2 ..] = sum of W's blocks times x
+            x = {m: self.concat[m](vectors) for m, vectors in x.items()}  # W (x_1 || x_2 ...) by blocks of W
         return {m: weight[:, [column]] * vectors for column, (m, vectors) in enumerate(x.items())}
 
     def insights(self, e: Tensor, row: int) -> list[Insight]:
@@ -220,7 +218,8 @@ class _Side(nn.Module):
             return []
         x, weight = self._weighted(e, torch.tensor([row], device=e.device))
         weights = dict(zip(x, weight[0].tolist(), strict=True))
-        return [Insight("weights of the modalities", dict(sorted(weights.items(), key=lambda pair: -pair[1])))]
+        largest_first = sorted(weights.items(), key=lambda pair: pair[1], reverse=True)
+        return [Insight("weights of the modalities", dict(largest_first))]
 
     def _weighted(self, e: Tensor, rows: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """m -> vectors (n, d), and the weight (n, M) of each, 0 where there is nothing of a modality."""
