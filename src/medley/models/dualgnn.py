@@ -26,7 +26,8 @@ The paper leaves open: how raw features become i_m(0) of size d (`projection`); 
 (`unit_input`: all of length one, as in the authors' code); where lambda ||theta||_2 applies (here half the squared norm
 of the rows of users in the batch, per triplet, and of whole matrices); an item that lacks m (here, as in Fig. 9: no
 edges in G_m, no i_m in eq. 8, and neighbours count it in no |N| of G_m); a user who shares no item with anybody (here:
-nothing is added in eq. 6-7).
+nothing is added in eq. 6-7). What alpha means: it scales a u_m whose size is learned too, so by itself it does not tell
+whom a modality attracts; `about_user` also gives how far each sets the user's items apart.
 Differs from the authors' code: alpha starts at 1 (there at a softmax of random numbers); ln, not log2, in the loss;
 any L and L' (there 2 and 1 whatever the options say); a user with fewer than K neighbours has fewer (there some are
 repeated at random, which changes their weights); edges of missing items are dropped (there the shortened lists of edges
@@ -72,7 +73,7 @@ class DualGNN(Recommender):
         k: int = 40,  # Sec. V-D: 40 on MovieLens, 50 on TikTok
         projection: Projection = "linear",
         unit_input: bool = False,
-        reg: float = 1e-3,
+        reg: float = 1e-2,
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
@@ -139,19 +140,39 @@ class DualGNN(Recommender):
         return {m: (user * part.item[items]).sum(dim=2) for m, part in parts.items()}
 
     def about_user(self, user: int) -> list[Insight]:
-        """The user's alpha, and the users whose vectors it takes (eq. 6-7)."""
-        insights = []
+        """Through which modalities the user's items stand out, the user's alpha, the users whose vectors it takes."""
+        insights = [Insight("taste by modality", taste)] if (taste := self._taste(user)) else []
         if self.alpha is not None:
             order = self.alpha[user].argsort(descending=True).tolist()
             modalities, weights = list(self.f), self.alpha[user].tolist()
             insights.append(Insight("weights of the modalities", {modalities[i]: weights[i] for i in order}))
         if self.neighbours is not None:
-            rows = self.neighbours.rows
-            edges = slice(rows.start[user], rows.start[user + 1])
-            pairs = zip(rows.index[edges].tolist(), rows.value[edges].tolist(), strict=True)
+            users, weights = _row(self.neighbours, user)
+            pairs = zip(users.tolist(), weights.tolist(), strict=True)
             heaviest_first = dict(sorted(pairs, key=lambda pair: -pair[1]))
             insights.append(Insight("users with the same items", heaviest_first, keys="users"))
         return insights
+
+    def _taste(self, user: int) -> dict[str, float]:
+        """Modality -> mean of u* . i_m over the items that the user touched, less that over all items; largest first.
+
+        alpha alone does not tell: it scales u_m, whose size is learned too.
+        """
+        taste = {}
+        for m, parts in self.contributions(torch.tensor([user]), torch.arange(self.num_items)[None]).items():
+            graph: SparseMatrix = self.graph[m]  # pyrefly: ignore[bad-assignment]
+            present: Tensor = self.f[m].present  # pyrefly: ignore[bad-assignment]
+            touched, _ = _row(graph, user)
+            if len(touched):
+                taste[m] = (parts[0, touched].mean() - parts[0, present[:, 0]].mean()).item()
+        return dict(sorted(taste.items(), key=lambda pair: -pair[1]))
+
+
+def _row(matrix: SparseMatrix, row: int) -> tuple[Tensor, Tensor]:
+    """Columns and values of the non-zeros of one row."""
+    start, index, value, _ = matrix.rows.arrays
+    edges = slice(start[row], start[row + 1])
+    return index[edges], value[edges]
 
 
 def sum_of(tensors: Iterable[Tensor]) -> Tensor:
