@@ -37,6 +37,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley import graphs
@@ -44,7 +45,7 @@ from medley.errors import InputError
 from medley.models.base import Insight, Recommender
 from medley.nn.features import FeatureScale, item_features
 from medley.nn.init import xavier
-from medley.nn.losses import bpr_loss, l2_of_batch
+from medley.nn.losses import rows_of_batch
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Inputs, Triplets
 
@@ -100,16 +101,19 @@ class HUIGN(Recommender):
 
     def forward(self) -> Embeddings:
         """User (U, d + K) and item (I, d + K) vectors (eq. 15)."""
-        return self._embeddings(self._hierarchies())
+        id_user, id_item = self._ids()
+        item = all_modalities(self._hierarchies())
+        return Embeddings(torch.cat([id_user, self.u], dim=1), torch.cat([id_item, item], dim=1))
 
     def loss(self, batch: Triplets) -> Tensor:
         """BPR, the two losses of the intents, and L2 of the rows that the batch touches (eq. 18)."""
-        hierarchies = self._hierarchies()
-        loss = bpr_loss(self._embeddings(hierarchies), batch)
+        hierarchies, ids = self._hierarchies(), self._ids()
+        parts = [rows_of_batch(part, batch) for part in (ids, Embeddings(self.u, all_modalities(hierarchies)))]
+        user, pos, neg = (torch.cat(rows, dim=1) for rows in zip(*parts, strict=True))  # (B, d + K), eq. 15
+        loss = F.softplus(-(user * (pos - neg)).sum(dim=1)).mean()  # eq. 17
         for level in [level for hierarchy in hierarchies.values() for level in hierarchy]:
             loss = loss + self.entropy_reg * entropy(level) + self.independence_reg * dependence(level.X)
-        id_user, id_item = self._ids()
-        return loss + self.reg * l2_of_batch(Embeddings(torch.cat([id_user, self.u], dim=1), id_item), batch)
+        return loss + self.reg * mean_square_norm(user, *parts[0][1:]) / 2
 
     def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
         """`id` (0 without IDs) and every modality, u* . v_im, -> (B, K)."""
@@ -134,8 +138,7 @@ class HUIGN(Recommender):
         leaning = [weight - weight.mean() for weight in weights]  # shares sum to 1: adding a constant changes no rank
         insights = [_insight(f"leaning to intents of level {at}", lean) for at, lean in enumerate(leaning, start=1)]
         favourite = int(weights[0].argmax())
-        shares = torch.stack([over_intents(hierarchy)[:, favourite] for hierarchy in self._hierarchies().values()])
-        best = shares.sum(dim=0).topk(min(NUM_EXAMPLES, self.num_items))
+        best = all_modalities(self._hierarchies())[:, favourite].topk(min(NUM_EXAMPLES, self.num_items))
         examples = dict(zip(best.indices.tolist(), best.values.tolist(), strict=True))
         return [*insights, Insight(f"items of intent {favourite + 1} of level 1", examples, "items")]
 
@@ -147,11 +150,6 @@ class HUIGN(Recommender):
             return Embeddings(self.u.new_empty(self.num_users, 0), self.u.new_empty(self.num_items, 0))
         return Embeddings(self.id_user, self.id_item)
 
-    def _embeddings(self, hierarchies: dict[str, list[Level]]) -> Embeddings:
-        id_user, id_item = self._ids()
-        item = torch.stack([over_intents(hierarchy) for hierarchy in hierarchies.values()]).sum(dim=0)  # eq. 14
-        return Embeddings(torch.cat([id_user, self.u], dim=1), torch.cat([id_item, item], dim=1))  # eq. 15
-
 
 def over_intents(hierarchy: list[Level]) -> Tensor:
     """Distributions of the items over the intents of all levels, (I, K)."""
@@ -159,6 +157,16 @@ def over_intents(hierarchy: list[Level]) -> Tensor:
     for level in hierarchy[1:]:
         shares.append(shares[-1] @ level.gamma)
     return torch.cat(shares, dim=1)  # eq. 12
+
+
+def all_modalities(hierarchies: dict[str, list[Level]]) -> Tensor:
+    """Sum over modalities of v_im, (I, K) (eq. 14)."""
+    return torch.stack([over_intents(hierarchy) for hierarchy in hierarchies.values()]).sum(dim=0)
+
+
+def mean_square_norm(*rows: Tensor) -> Tensor:
+    """Sum of the squares of B rows each, over B."""
+    return torch.stack([row.square().sum() for row in rows]).sum() / len(rows[0])
 
 
 def entropy(level: Level) -> Tensor:
