@@ -163,7 +163,7 @@ def test_a_loss_that_is_no_number_stops_with_an_explanation_and_keeps_the_best(s
 def test_a_run_folder_says_everything_about_the_run(simulated, tmp_path):
     fit(model_of(simulated), simulated, SETTINGS, out=tmp_path / "run")
     record = Run(tmp_path / "run").record
-    assert record.model == "mf" and record.options == {"dim": 8, "reg": 1e-4}
+    assert record.model == "mf" and record.options == {"dim": 8, "reg": 1e-2}
     assert record.settings == SETTINGS.model_dump()
     assert record.data.content_hash == simulated.manifest.content_hash
     assert record.status == "finished" and record.num_epochs_done == 6

@@ -17,7 +17,7 @@ from medley.types import Embeddings, Inputs, Triplets
 class MF(Recommender):
     """Matrix factorisation: one vector per user and one per item, nothing else."""
 
-    def __init__(self, inputs: Inputs, *, dim: int = 64, reg: float = 1e-4):
+    def __init__(self, inputs: Inputs, *, dim: int = 64, reg: float = 1e-2):
         super().__init__(inputs)
         self.reg = reg
         self.p = xavier(self.num_users, dim)  # (U, d)

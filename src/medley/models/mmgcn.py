@@ -49,8 +49,8 @@ class MMGCN(Recommender):
         aggregation: Aggregation = "mean",
         combination: Combination = "element-wise",  # Table 3: best on all three
         use_id: bool = True,
-        reg: float = 1e-5,
-        feature_scale: FeatureScale = "none",
+        reg: float = 1e-2,
+        feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
         self.reg = reg

@@ -26,7 +26,7 @@ from medley.types import Embeddings, Inputs, Triplets
 class VBPR(Recommender):
     """Matrix factorisation plus a linear taste for item features."""
 
-    def __init__(self, inputs: Inputs, *, dim: int = 64, reg: float = 1e-4, feature_scale: FeatureScale = "standard"):
+    def __init__(self, inputs: Inputs, *, dim: int = 64, reg: float = 1e-2, feature_scale: FeatureScale = "l2"):
         super().__init__(inputs)
         self.reg = reg
         features = item_features(inputs, feature_scale)
