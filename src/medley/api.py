@@ -1,13 +1,13 @@
 """The Python interface: load, build, fit, evaluate, recommend. The command line calls the same functions.
 
-    import medley
+import medley
 
-    data = medley.load("data/tiktok")
-    model = medley.build("mmgcn", data, dim=64, num_layers=2)
-    medley.fit(model, data, lr=1e-3, num_epochs=100, patience=10)
-    print(medley.evaluate(model, data, split="test").metrics)
-    for item in medley.recommend(model, data, user="42", k=10, explain=True):
-        print(item.title, item.score, item.shares)
+data = medley.load("data/tiktok")
+model = medley.build("mmgcn", data, dim=64, num_layers=2)
+medley.fit(model, data, lr=1e-3, num_epochs=100, patience=10)
+print(medley.evaluate(model, data, split="test").metrics)
+for item in medley.recommend(model, data, user="42", k=10, explain=True):
+    print(item.title, item.score, item.shares)
 """
 
 from collections.abc import Sequence

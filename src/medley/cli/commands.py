@@ -283,7 +283,7 @@ def _compare(evaluations: dict[str, Evaluation], names: dict[str, str], metric: 
         if metric not in evaluation.per_user:
             known = ", ".join(evaluation.per_user)
             raise InputError(f"metric of {run}", expected=known, got=repr(metric), remedy="evaluate with other --at")
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"run": run, "model": names[run], "metrics": evaluation.metrics, "difference": None, "p_value": None}
         for run, evaluation in evaluations.items()
     ]

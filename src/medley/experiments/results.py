@@ -20,9 +20,7 @@ TRAINING = {"dim": 64, "batch_size": 2048, "num_epochs": 200, "patience": 10, "m
 CANDIDATES = (
     Candidate("popularity", "Popularity", {}, {}),
     Candidate("mf", "MF (BPR)", TRAINING, {"lr": (1e-3, 5e-3), "reg": (1e-3, 1e-2, 1e-1)}),
-    Candidate(
-        "vbpr", "VBPR", TRAINING, {"lr": (1e-3, 5e-3), "reg": (1e-2, 1e-1), "feature_scale": ("l2", "standard")}
-    ),
+    Candidate("vbpr", "VBPR", TRAINING, {"lr": (1e-3, 5e-3), "reg": (1e-2, 1e-1), "feature_scale": ("l2", "standard")}),
     Candidate("lightgcn", "LightGCN", TRAINING, {"lr": (1e-3, 5e-3), "reg": (1e-4, 1e-3, 1e-2)}),
     Candidate("mmgcn", "MMGCN", TRAINING, {"lr": (3e-4, 1e-3), "reg": (1e-3, 1e-2), "feature_scale": ("l2", "none")}),
 )

@@ -114,7 +114,8 @@ class Study:
         model = models.build(candidate.model, self.data.inputs(), seed=seed, **of_model)
         identity = {**model.spec.options, **settings.model_dump(), "data": self.data.manifest.content_hash}
         out = self.folder / candidate.model / sha256_of_json(identity)[:16]
-        progress = self.progress and self.progress(f"{candidate.label} {_short(options, candidate.grid)} seed {seed}")
+        label = f"{candidate.label} {_short(options, candidate.grid)} seed {seed}"
+        progress = None if self.progress is None else self.progress(label)
         history = fit(model, self.data, settings, out=out, resume=True, progress=progress)
         return model, Trained(options, history, sum(parameter.numel() for parameter in model.parameters()))
 
