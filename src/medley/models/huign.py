@@ -74,7 +74,7 @@ class HUIGN(Recommender):
         threshold: int = 5,  # Sec. 4.1.1
         self_loops: SelfLoops = "isolated",
         use_id: bool = True,
-        reg: float = 1e-4,
+        reg: float = 1e-1,  # README of the authors' code: TikTok, Kwai
         entropy_reg: float = 1e-4,
         independence_reg: float = 1e-4,
         feature_scale: FeatureScale = "standard",
