@@ -1,5 +1,7 @@
 """HUIGN: its equations as slow loops, its variants, what happens without edges or modalities, its explanations."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -25,9 +27,9 @@ def shared(five_nodes: Inputs) -> Inputs:
     return Inputs(train, features)
 
 
-def build(inputs: Inputs, **options) -> models.Recommender:
+def build(inputs: Inputs, **options: Any) -> models.Recommender:
     """With large supernodes, so that distributions are far from uniform."""
-    chosen = {"dim": 3, "levels": (3, 2), "threshold": 1, "feature_scale": "none"} | options
+    chosen: dict[str, Any] = {"dim": 3, "levels": (3, 2), "threshold": 1, "feature_scale": "none"} | options
     model = models.build("huign", inputs, **chosen)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -223,7 +225,7 @@ def test_a_user_tells_its_leaning_and_items_that_show_its_favourite_intent(share
     assert sum(coarse.weights.values()) == pytest.approx(0, abs=1e-6)
     favourite = int(np.argmax(w["u"][1, :3]))
     assert next(iter(fine.weights)) == f"intent {favourite + 1}"
-    shares = sum(slow_items(w, shared, (3, 2), "isolated").values())[:, favourite]
+    shares = np.sum(list(slow_items(w, shared, (3, 2), "isolated").values()), axis=0)[:, favourite]
     assert examples.topic == f"items of intent {favourite + 1} of level 1"
     assert examples.keys == "items"
     assert list(examples.weights) == np.argsort(-shares).tolist()
