@@ -35,7 +35,7 @@ one bias-free linear layer on the concatenation); what Theta is (here all parame
 edges in the graph of m, no part in the mean of eq. 10; softmax and sums run over the modalities it has, for a user
 over those of the items touched. Who has none keeps E alone).
 Differs from the paper: nothing that changes results. W_1 is applied after the mean of eq. 10, which is the same and
-leaves (U, d_m) fixed means to read; P and H are computed for the rows that a batch touches. No code was published.
+leaves (U, d_m) fixed means to read; P and H are computed once for each user and item of a batch. No code was published.
 """
 
 from collections.abc import Iterable, Mapping
@@ -77,7 +77,7 @@ class LUDP(Recommender):
         normalisation: Normalisation = "sqrt",
         use_item_graph: bool = True,
         use_user_graph: bool = True,
-        reg: float = 1e-4,
+        reg: float = 1e-5,
         feature_scale: FeatureScale = "none",
     ):
         super().__init__(inputs)
@@ -113,9 +113,9 @@ class LUDP(Recommender):
 
     def loss(self, batch: Triplets) -> Tensor:
         """BPR and L2 of all parameters (eq. 15)."""
-        row = torch.arange(len(batch.user), device=batch.user.device)
-        vectors = self._vectors(batch.user, torch.cat([batch.pos, batch.neg]))
-        bpr = bpr_loss(vectors, Triplets(row, row, row + len(row)))
+        users, user = batch.user.unique(return_inverse=True)
+        items, item = torch.cat([batch.pos, batch.neg]).unique(return_inverse=True)
+        bpr = bpr_loss(self._vectors(users, items), Triplets(user, *item.chunk(2)))
         return bpr + self.reg * l2_of_parameters(self.parameters())
 
     def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
