@@ -1,0 +1,168 @@
+"""Seconds per training epoch and for one validation + test evaluation, opponents in the same run.
+
+    python benchmarks/training.py --data ../shared/data/tiktok            # TikTok, every model and opponent
+    python benchmarks/training.py --shapes movielens tiktok kwai          # simulated shapes of the papers
+    python benchmarks/training.py --data ../shared/data/tiktok --to 0.087 # wall time to a test Recall@20
+
+Rounds are interleaved (one epoch of each in turn), so that a noisy machine is noisy for all; medians are printed and
+ratios are taken round by round.
+"""
+
+import argparse
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from opponents import OPPONENTS
+
+from medley import models
+from medley.data.dataset import Dataset
+from medley.data.simulate import preset, simulate
+from medley.data.sources import import_dataset
+from medley.evaluation.protocol import Judge
+from medley.training.fit import fit
+from medley.training.sampling import TripletSampler, batches
+from medley.training.settings import TrainSettings
+
+CACHE = Path("runs/bench")
+
+
+class Trainee:
+    """A model with its optimiser and batches; one call is one epoch and returns its seconds."""
+
+    def __init__(self, model: torch.nn.Module, data: Dataset, batch_size: int):
+        self.model, self.batch_size = model, batch_size
+        self.sampler = TripletSampler(data.train, torch.Generator().manual_seed(0))
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+        self.sampling: list[float] = []
+
+    def __call__(self, max_batches: int | None = None) -> float:
+        begin = time.perf_counter()
+        epoch = self.sampler.epoch()
+        self.sampling.append(time.perf_counter() - begin)
+        done = 0
+        for done, batch in enumerate(batches(epoch, self.batch_size), start=1):
+            self.optimizer.zero_grad(set_to_none=True)
+            self.model.loss(batch).backward()
+            self.optimizer.step()
+            if done == max_batches:
+                break
+        whole = -(-len(self.sampler) // self.batch_size)
+        return (time.perf_counter() - begin - self.sampling[-1]) * whole / done + self.sampling[-1]
+
+
+def compare_epochs(data: Dataset, name: str, *, batch_size: int, rounds: int, **options: object) -> None:
+    """Medley and the opponents, one epoch each in turn; prints medians and paired ratios."""
+    inputs = data.inputs()
+    trainees = {"medley": Trainee(models.build(name, inputs, **options), data, batch_size)}
+    for label, opponent in OPPONENTS.get(name, {}).items():
+        try:
+            trainees[label] = Trainee(opponent(inputs), data, batch_size)
+        except ImportError as error:
+            print(f"  {label}: not installed ({error.name})")
+    seconds: dict[str, list[float]] = {label: [] for label in trainees}
+    for trainee in trainees.values():
+        trainee(max_batches=2)  # compiles, allocates
+    for _ in range(rounds):
+        for label, trainee in trainees.items():
+            seconds[label].append(trainee())
+    own = seconds["medley"]
+    for label, values in seconds.items():
+        ratios = [theirs / ours for theirs, ours in zip(values, own, strict=True)]
+        print(
+            f"  {name:10s} {label:34s} {statistics.median(values):8.3f} s/epoch "
+            f"(min {min(values):.3f}, max {max(values):.3f})  x{statistics.median(ratios):.1f}"
+        )
+    share = statistics.median(trainees["medley"].sampling) / statistics.median(own)
+    rate = len(data.train) / statistics.median(own)
+    print(f"  {name:10s} sampling {share:.1%} of the epoch, {rate:,.0f} interactions/s, peak {peak_gb():.2f} GB")
+
+
+def time_evaluation(data: Dataset, *, rounds: int) -> None:
+    """One validation and one test evaluation with precision, recall and NDCG at 1..50."""
+    model = models.build("mf", data.inputs())
+    judges = [
+        Judge(data, split=split, at=range(1, 51), metrics=("precision", "recall", "ndcg"))
+        for split in ("valid", "test")
+    ]
+
+    def both() -> None:
+        for judge in judges:
+            judge(model.scorer())
+
+    seconds = timed(both, rounds)
+    middle, least = statistics.median(seconds), min(seconds)
+    print(f"  evaluation, validation + test, P/R/NDCG at 1..50: {middle:.3f} s (min {least:.3f})")
+
+
+def time_to(data: Dataset, wanted: float) -> None:
+    """Wall time from here to a LightGCN chosen on validation, and its test Recall@20."""
+    begin = time.perf_counter()
+    model = models.build("lightgcn", data.inputs(), num_layers=3, reg=1e-4)
+    settings = TrainSettings(lr=5e-3, batch_size=8192, num_epochs=40, patience=5)
+    history = fit(model, data, settings)
+    seconds = time.perf_counter() - begin
+    recall = Judge(data, split="test", at=(20,), metrics=("recall",))(model.scorer()).metrics["recall@20"]
+    verdict = "reached" if recall >= wanted else "NOT reached"
+    print(
+        f"  LightGCN to test Recall@20 {recall:.4f} ({wanted} {verdict}): {seconds:.1f} s, "
+        f"{len(history.epochs)} epochs, best {history.best_epoch}"
+    )
+
+
+def timed(call: Callable[[], object], rounds: int) -> list[float]:
+    """Seconds of several calls, after one that does not count."""
+    call()
+    seconds = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - begin)
+    return seconds
+
+
+def peak_gb() -> float:
+    """Peak resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def shape(name: str, **changes: object) -> Dataset:
+    """A simulated data set, kept between runs."""
+    folder = CACHE / "-".join([name, *(f"{key}={value}" for key, value in changes.items())])
+    return Dataset(folder) if folder.exists() else simulate(folder, settings=preset(name, **changes), seed=0)
+
+
+def main() -> None:
+    """Parses and measures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder of the TikTok files")
+    parser.add_argument("--shapes", nargs="*", default=[], help="simulated shapes: movielens tiktok kwai")
+    parser.add_argument("--models", nargs="*", default=["mf", "vbpr", "lightgcn", "mmgcn"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--to", type=float, help="only: wall time to this test Recall@20")
+    chosen = parser.parse_args()
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    options = {"lightgcn": {"num_layers": 3}, "mmgcn": {"num_layers": 3}}
+    if chosen.data:
+        with tempfile.TemporaryDirectory() as folder:
+            data = import_dataset("csv", chosen.data, Path(folder) / "data")
+            print(data)
+            if chosen.to:
+                time_to(data, chosen.to)
+                return
+            for name in chosen.models:
+                compare_epochs(data, name, batch_size=2048, rounds=chosen.rounds, **options.get(name, {}))
+            time_evaluation(data, rounds=chosen.rounds)
+    for name in chosen.shapes:
+        data = shape(name)
+        print(data)
+        for model in chosen.models:
+            compare_epochs(data, model, batch_size=8192, rounds=min(2, chosen.rounds), **options.get(model, {}))
+
+
+if __name__ == "__main__":
+    main()
