@@ -98,8 +98,8 @@ import numpy as np, scipy.sparse as sp, torch
 from medley.nn.sparse import SparseMatrix
 from medley.nn.edges import Pattern, edge_softmax
 rng = np.random.default_rng(0)
-matrix = sp.random_array((500, 400), density=0.05, format="csr", dtype="f4", rng=rng)
-x = torch.from_numpy(rng.normal(size=(400, 70)).astype("f4"))
+matrix = sp.random_array((5000, 4000), density=0.01, format="csr", dtype="f4", rng=rng)
+x = torch.from_numpy(rng.normal(size=(4000, 70)).astype("f4"))
 share = edge_softmax(Pattern(matrix), torch.from_numpy(matrix.data))
 print((SparseMatrix(matrix) @ x).numpy().tobytes().hex()[:4000], share.numpy().tobytes().hex())
 """
@@ -107,7 +107,7 @@ print((SparseMatrix(matrix) @ x).numpy().tobytes().hex()[:4000], share.numpy().t
 
 def test_results_are_the_same_bits_whatever_the_number_of_threads():
     def run(threads: int) -> str:
-        environment = os.environ | {"NUMBA_NUM_THREADS": str(threads)}
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
         return subprocess.run([sys.executable, "-c", THREADS], env=environment, capture_output=True, check=True).stdout
 
     assert run(1) == run(2)

@@ -8,6 +8,7 @@ other devices torch; neither ever holds n vectors at once.
 Shapes: R rows, C columns, n edges, d columns of the dense side.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from medley.errors import InputError
-from medley.nn import kernels, sparse
+from medley.nn import kernels, sparse, threads
 from medley.nn.memory import empty
 from medley.nn.sparse import NUM_PIECES, Compressed, multiply, rowwise
 
@@ -87,15 +88,16 @@ class _Side(nn.Module):
 
     def row(self) -> Tensor:
         """(n,) int64, the row of each edge."""
-        return torch.repeat_interleave(torch.diff(self.start))
+        return torch.repeat_interleave(torch.diff(self.start).long())
 
     def weighted(self, weight: Tensor) -> Compressed:
         """With a number on each edge."""
         return Compressed(self.start, self.index, weight, self.piece)
 
-    def numpy(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """start, index, piece"""
-        return self.start.numpy(), self.index.numpy(), self.piece.numpy()
+    def run(self, loop: Callable[..., None], dim: int, *arguments: object) -> None:
+        """loop(begin, end, start, index, *arguments) over all rows; dim: multiplications per edge."""
+        work = len(self.index) * dim
+        threads.run(loop, self.piece.numpy(), work, self.start.numpy(), self.index.numpy(), *arguments)
 
 
 def edge_product(pattern: Pattern, weight: Tensor, x: Tensor) -> Tensor:
@@ -194,7 +196,7 @@ def _dot(side: _Side, x: Tensor, y: Tensor) -> Tensor:
     """(n,), no gradient."""
     if sparse.is_compiled(x):
         out = torch.empty(len(side.index), dtype=x.dtype)
-        kernels.dot(*side.numpy(), rowwise(x), rowwise(y), out.numpy())
+        side.run(kernels.dot, x.shape[1], rowwise(x), rowwise(y), out.numpy())
         return out
     step = max(1, BLOCK // x.shape[1])
     edges = zip(side.row().split(step), side.index.split(step), strict=True)
@@ -207,7 +209,7 @@ class _Softmax(torch.autograd.Function):
         ctx.side = side = pattern.rows
         if sparse.is_compiled(score):
             share = torch.empty(score.shape, dtype=score.dtype)
-            kernels.softmax(side.start.numpy(), side.piece.numpy(), rowwise(score), share.numpy())
+            side.run(kernels.softmax, 1, rowwise(score), share.numpy())
         else:
             row = side.row()
             top = score.new_full((pattern.shape[0],), -torch.inf).scatter_reduce_(0, row, score, "amax")
@@ -222,8 +224,7 @@ class _Softmax(torch.autograd.Function):
         (share,), side = ctx.saved_tensors, ctx.side
         if sparse.is_compiled(share):
             out = torch.empty(share.shape, dtype=share.dtype)
-            arrays = side.start.numpy(), side.piece.numpy(), rowwise(share), rowwise(grad_outputs[0])
-            kernels.softmax_gradient(*arrays, out.numpy())
+            side.run(kernels.softmax_gradient, 1, rowwise(share), rowwise(grad_outputs[0]), out.numpy())
             return out, None
         row = side.row()
         total = share.new_zeros(len(side.start) - 1).index_add_(0, row, share * grad_outputs[0])
@@ -237,7 +238,7 @@ class _Largest(torch.autograd.Function):
         shape = pattern.shape[0], x.shape[1]
         if sparse.is_compiled(x):
             out, winner = empty(*shape, x.dtype), empty(*shape, torch.int32)
-            kernels.largest(*pattern.rows.numpy(), rowwise(x), out.numpy(), winner.numpy())
+            pattern.rows.run(kernels.largest, x.shape[1], rowwise(x), out.numpy(), winner.numpy())
         else:
             blocks = x.detach().split(max(1, BLOCK // max(1, len(pattern))), dim=1)
             outs, winners = zip(*(_largest_with_torch(pattern, block) for block in blocks), strict=True)
@@ -251,7 +252,8 @@ class _Largest(torch.autograd.Function):
         (winner,), pattern, grad = ctx.saved_tensors, ctx.pattern, grad_outputs[0]
         if sparse.is_compiled(grad):
             out = empty(pattern.shape[1], grad.shape[1], grad.dtype)
-            kernels.largest_gradient(*pattern.columns.numpy(), winner.numpy(), rowwise(grad), out.numpy())
+            arrays = winner.numpy(), rowwise(grad), out.numpy()
+            pattern.columns.run(kernels.largest_gradient, grad.shape[1], *arrays)
             return out, None
         out = grad.new_zeros(pattern.shape[1], grad.shape[1])
         return out.scatter_add_(0, winner.clamp(min=0).long(), grad.where(winner >= 0, 0)), None

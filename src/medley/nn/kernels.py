@@ -1,10 +1,10 @@
 """Compiled loops over the edges of a graph, for the CPU. Nothing here knows torch; `sparse` and `edges` call it.
 
 A direction of a graph is compressed by rows: the edges of row r are start[r] .. start[r + 1] - 1 and edge e comes from
-node index[e]. The rows are cut into pieces of equal work, piece[p] .. piece[p + 1] - 1; a row belongs to one piece and
-is summed in the order of its edges, so the results are the same bits whatever the number of threads.
+node index[e]. A loop does the rows begin .. end - 1, each in the order of its edges, so the results are the same bits
+however the rows are shared out among threads.
 
-Shapes: R rows, C columns, n edges, P pieces, d columns of the dense side; start (R + 1,), index (n,), piece (P + 1,).
+Shapes: R rows, C columns, n edges, d columns of the dense side; start (R + 1,), index (n,).
 """
 
 import math
@@ -24,9 +24,9 @@ FASTMATH = {"reassoc", "contract", "nsz"}  # sums may be vectorised; infinities 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """`numba.njit`, kept on disk: beside the source, else in the user's cache, else (nowhere to write) not at all."""
     try:
-        return numba.njit(parallel=True, fastmath=FASTMATH, cache=True)(function)
+        return numba.njit(nogil=True, fastmath=FASTMATH, cache=True)(function)
     except RuntimeError:
-        return numba.njit(parallel=True, fastmath=FASTMATH)(function)
+        return numba.njit(nogil=True, fastmath=FASTMATH)(function)
 
 
 def _sum_of_width(width: int) -> Callable[..., Any]:
@@ -106,127 +106,119 @@ _sum_128, _sum_64, _sum_16, _sum_1 = (_sum_of_width(width) for width in (128, 64
 
 
 @compiled
-def product(start, index, value, piece, x, scale, keep, base, wanted, out):  # pragma: no cover - compiled
+def product(begin, end, start, index, value, x, scale, keep, base, wanted, out):  # pragma: no cover - compiled
     """out (R, d) = scale * A x + keep * base; rows that are not in `wanted` (R,) bool are 0. Empty: all are wanted."""
     d = x.shape[1]
-    for p in numba.prange(len(piece) - 1):
-        for row in range(piece[p], piece[p + 1]):
-            if len(wanted) > 0 and not wanted[row]:
-                out[row] = 0
-                continue
-            first, last, c = start[row], start[row + 1], 0
-            while c + 128 <= d:
-                _sum_128(out, row, c, scale, value, index, first, last, x, keep, base)
-                c += 128
-            if c + 64 <= d:
-                _sum_64(out, row, c, scale, value, index, first, last, x, keep, base)
-                c += 64
-            while c + 16 <= d:
-                _sum_16(out, row, c, scale, value, index, first, last, x, keep, base)
-                c += 16
-            while c < d:
-                _sum_1(out, row, c, scale, value, index, first, last, x, keep, base)
-                c += 1
+    for row in range(begin, end):
+        if len(wanted) > 0 and not wanted[row]:
+            out[row] = 0
+            continue
+        first, last, c = start[row], start[row + 1], 0
+        while c + 128 <= d:
+            _sum_128(out, row, c, scale, value, index, first, last, x, keep, base)
+            c += 128
+        if c + 64 <= d:
+            _sum_64(out, row, c, scale, value, index, first, last, x, keep, base)
+            c += 64
+        while c + 16 <= d:
+            _sum_16(out, row, c, scale, value, index, first, last, x, keep, base)
+            c += 16
+        while c < d:
+            _sum_1(out, row, c, scale, value, index, first, last, x, keep, base)
+            c += 1
 
 
 @compiled
-def count_kept(start, index, piece, kept, count):  # pragma: no cover - compiled
+def count_kept(begin, end, start, index, kept, count):  # pragma: no cover - compiled
     """count (R,) = number of edges of a row whose source is in `kept` (C,) bool."""
-    for p in numba.prange(len(piece) - 1):
-        for row in range(piece[p], piece[p + 1]):
-            found = 0
-            for edge in range(start[row], start[row + 1]):
-                found += kept[index[edge]]
-            count[row] = found
+    for row in range(begin, end):
+        found = 0
+        for edge in range(start[row], start[row + 1]):
+            found += kept[index[edge]]
+        count[row] = found
 
 
 @compiled
-def copy_kept(start, index, value, piece, kept, new_start, new_index, new_value):  # pragma: no cover - compiled
+def copy_kept(begin, end, start, index, value, kept, new_start, new_index, new_value):  # pragma: no cover - compiled
     """The edges that `count_kept` counted, in their order."""
-    for p in numba.prange(len(piece) - 1):
-        for row in range(piece[p], piece[p + 1]):
-            to = new_start[row]
-            for edge in range(start[row], start[row + 1]):
-                if kept[index[edge]]:
-                    new_index[to] = index[edge]
-                    new_value[to] = value[edge]
-                    to += 1
+    for row in range(begin, end):
+        to = new_start[row]
+        for edge in range(start[row], start[row + 1]):
+            if kept[index[edge]]:
+                new_index[to] = index[edge]
+                new_value[to] = value[edge]
+                to += 1
 
 
 @compiled
-def dot(start, index, piece, x, y, out):  # pragma: no cover - compiled
+def dot(begin, end, start, index, x, y, out):  # pragma: no cover - compiled
     """out (n,): x[row] . y[source] of every edge; x (R, d), y (C, d)."""
-    for p in numba.prange(len(piece) - 1):
-        for row in range(piece[p], piece[p + 1]):
-            for edge in range(start[row], start[row + 1]):
-                source = index[edge]
-                total = x.dtype.type(0)
-                for c in range(x.shape[1]):
-                    total += x[row, c] * y[source, c]
-                out[edge] = total
+    for row in range(begin, end):
+        for edge in range(start[row], start[row + 1]):
+            source = index[edge]
+            total = x.dtype.type(0)
+            for c in range(x.shape[1]):
+                total += x[row, c] * y[source, c]
+            out[edge] = total
 
 
 @compiled
-def softmax(start, piece, score, out):  # pragma: no cover - compiled
+def softmax(begin, end, start, index, score, out):  # pragma: no cover - compiled
     """out (n,): softmax of `score` over the edges of each row."""
-    for p in numba.prange(len(piece) - 1):
-        for row in range(piece[p], piece[p + 1]):
-            first, last = start[row], start[row + 1]
-            if first == last:
-                continue
-            top = score[first]
-            for edge in range(first + 1, last):
-                top = max(top, score[edge])
-            total = score.dtype.type(0)
-            for edge in range(first, last):
-                out[edge] = math.exp(score[edge] - top)
-                total += out[edge]
-            for edge in range(first, last):
-                out[edge] /= total
+    for row in range(begin, end):
+        first, last = start[row], start[row + 1]
+        if first == last:
+            continue
+        top = score[first]
+        for edge in range(first + 1, last):
+            top = max(top, score[edge])
+        total = score.dtype.type(0)
+        for edge in range(first, last):
+            out[edge] = math.exp(score[edge] - top)
+            total += out[edge]
+        for edge in range(first, last):
+            out[edge] /= total
 
 
 @compiled
-def softmax_gradient(start, piece, share, grad, out):  # pragma: no cover - compiled
+def softmax_gradient(begin, end, start, index, share, grad, out):  # pragma: no cover - compiled
     """out (n,) = share * (grad - sum over the row of share * grad), share being the result of `softmax`."""
-    for p in numba.prange(len(piece) - 1):
-        for row in range(piece[p], piece[p + 1]):
-            total = share.dtype.type(0)
-            for edge in range(start[row], start[row + 1]):
-                total += share[edge] * grad[edge]
-            for edge in range(start[row], start[row + 1]):
-                out[edge] = share[edge] * (grad[edge] - total)
+    for row in range(begin, end):
+        total = share.dtype.type(0)
+        for edge in range(start[row], start[row + 1]):
+            total += share[edge] * grad[edge]
+        for edge in range(start[row], start[row + 1]):
+            out[edge] = share[edge] * (grad[edge] - total)
 
 
 @compiled
-def largest(start, index, piece, x, out, winner):  # pragma: no cover - compiled
+def largest(begin, end, start, index, x, out, winner):  # pragma: no cover - compiled
     """out (R, d): the largest x of the sources, 0 without any; winner (R, d) int32: whose it was, -1 without any."""
-    for p in numba.prange(len(piece) - 1):
-        for row in range(piece[p], piece[p + 1]):
-            first, last = start[row], start[row + 1]
-            if first == last:
-                out[row] = 0
-                winner[row] = -1
-                continue
-            out[row] = x[index[first]]
-            winner[row] = index[first]
-            for edge in range(first + 1, last):
-                source = index[edge]
-                for c in range(x.shape[1]):
-                    larger = x[source, c] > out[row, c]
-                    out[row, c] = x[source, c] if larger else out[row, c]
-                    winner[row, c] = source if larger else winner[row, c]
+    for row in range(begin, end):
+        first, last = start[row], start[row + 1]
+        if first == last:
+            out[row] = 0
+            winner[row] = -1
+            continue
+        out[row] = x[index[first]]
+        winner[row] = index[first]
+        for edge in range(first + 1, last):
+            source = index[edge]
+            for c in range(x.shape[1]):
+                larger = x[source, c] > out[row, c]
+                out[row, c] = x[source, c] if larger else out[row, c]
+                winner[row, c] = source if larger else winner[row, c]
 
 
 @compiled
-def largest_gradient(start, index, piece, winner, grad, out):  # pragma: no cover - compiled
+def largest_gradient(begin, end, start, index, winner, grad, out):  # pragma: no cover - compiled
     """out (C, d): the gradient of `largest` to x. start, index, piece are of the transpose: a row here is a source."""
-    for p in numba.prange(len(piece) - 1):
-        for source in range(piece[p], piece[p + 1]):
-            out[source] = 0
-            for edge in range(start[source], start[source + 1]):
-                row = index[edge]
-                for c in range(grad.shape[1]):
-                    out[source, c] += grad[row, c] if winner[row, c] == source else grad.dtype.type(0)
+    for source in range(begin, end):
+        out[source] = 0
+        for edge in range(start[source], start[source + 1]):
+            row = index[edge]
+            for c in range(grad.shape[1]):
+                out[source, c] += grad[row, c] if winner[row, c] == source else grad.dtype.type(0)
 
 
 def equal_pieces(start: np.ndarray, count: int) -> np.ndarray:

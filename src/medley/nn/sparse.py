@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from medley.errors import InputError
-from medley.nn import kernels
+from medley.nn import kernels, threads
 from medley.nn.memory import empty
 
 NUM_PIECES = 64  # of equal work; enough to even out 2 to 32 cores, too few to cost anything
@@ -134,8 +134,9 @@ def multiply(
     out = empty(num_rows, x.shape[1], x.dtype)
     weight, base = (0.0, out) if plus is None else plus
     wanted = _ALL if rows is None else rows.numpy()
-    arrays = (array.numpy() for array in matrix)
-    kernels.product(*arrays, rowwise(x), float(scale), float(weight), rowwise(base), wanted, out.numpy())
+    start, index, value, piece = (array.numpy() for array in matrix)
+    arrays = start, index, value, rowwise(x), float(scale), float(weight), rowwise(base), wanted, out.numpy()
+    threads.run(kernels.product, piece, len(index) * x.shape[1], *arrays)
     return out
 
 
@@ -145,12 +146,13 @@ def from_columns(matrix: Compressed, kept: Tensor) -> Compressed:
         return matrix
     start, index, value, piece = (array.numpy() for array in matrix)
     new_start = np.zeros(len(start), np.int32)
-    kernels.count_kept(start, index, piece, kept.numpy(), new_start[1:])
+    threads.run(kernels.count_kept, piece, len(index), start, index, kept.numpy(), new_start[1:])
     np.cumsum(new_start, out=new_start)
     if new_start[-1] > WORTH_SELECTING * len(index):
         return matrix
     new_index, new_value = np.empty(new_start[-1], index.dtype), np.empty(new_start[-1], value.dtype)
-    kernels.copy_kept(start, index, value, piece, kept.numpy(), new_start, new_index, new_value)
+    arrays = start, index, value, kept.numpy(), new_start, new_index, new_value
+    threads.run(kernels.copy_kept, piece, len(index), *arrays)
     return Compressed(
         torch.from_numpy(new_start), torch.from_numpy(new_index), torch.from_numpy(new_value), matrix.piece
     )
