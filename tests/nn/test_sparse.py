@@ -52,8 +52,9 @@ def test_leaving_out_the_columns_whose_vectors_are_zero_changes_no_bit(matrix, s
     rng = torch.Generator().manual_seed(seed)
     kept = torch.rand(matrix.shape[1], generator=rng) < share
     x = torch.randn(matrix.shape[1], 16, generator=rng) * kept[:, None]
-    arrays = SparseMatrix(matrix).rows.arrays
-    selected = from_columns(arrays, kept)
+    graph = SparseMatrix(matrix)
+    arrays = graph.rows.arrays
+    selected = from_columns(arrays, graph.columns.arrays, kept)
     assert torch.equal(multiply(selected, x), multiply(arrays, x))
     count = int(kept[arrays.index.long()].sum())
     assert len(selected.index) == (count if count <= sparse.WORTH_SELECTING * len(arrays.index) else len(arrays.index))

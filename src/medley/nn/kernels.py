@@ -129,25 +129,22 @@ def product(begin, end, start, index, value, x, scale, keep, base, wanted, out):
 
 
 @compiled
-def count_kept(begin, end, start, index, kept, count):  # pragma: no cover - compiled
-    """count (R,) = number of edges of a row whose source is in `kept` (C,) bool."""
-    for row in range(begin, end):
-        found = 0
-        for edge in range(start[row], start[row + 1]):
-            found += kept[index[edge]]
-        count[row] = found
+def count_into(kept, start, index, count):  # pragma: no cover - compiled
+    """count (R,), at first 0: edges that go from the `kept` (m,) rows of the transpose to each row."""
+    for source in kept:
+        for edge in range(start[source], start[source + 1]):
+            count[index[edge]] += 1
 
 
 @compiled
-def copy_kept(begin, end, start, index, value, kept, new_start, new_index, new_value):  # pragma: no cover - compiled
-    """The edges that `count_kept` counted, in their order."""
-    for row in range(begin, end):
-        to = new_start[row]
-        for edge in range(start[row], start[row + 1]):
-            if kept[index[edge]]:
-                new_index[to] = index[edge]
-                new_value[to] = value[edge]
-                to += 1
+def copy_into(kept, start, index, value, place, new_index, new_value):  # pragma: no cover - compiled
+    """Those edges, compressed by rows; place (R,) is where the next edge of each row goes."""
+    for source in kept:
+        for edge in range(start[source], start[source + 1]):
+            row = index[edge]
+            new_index[place[row]] = source
+            new_value[place[row]] = value[edge]
+            place[row] += 1
 
 
 @compiled

@@ -97,18 +97,24 @@ class _Combined(torch.autograd.Function):
         weights: tuple[float, ...],
         rows: _Pair | None,
     ) -> _Pair:
-        ctx.transposed, ctx.weights, ctx.rows = transposed, weights, rows
+        ctx.there, ctx.transposed, ctx.weights, ctx.rows = there, transposed, weights, rows
         return _horner(there, (user.detach(), item.detach()), weights, wanted=rows)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # pyrefly: ignore[bad-override]
         grad = _masked((grad_outputs[0], grad_outputs[1]), ctx.rows)
-        return *_horner(ctx.transposed, grad, ctx.weights, nonzero=ctx.rows), None, None, None, None
+        first = ctx.transposed
+        if ctx.rows is not None:  # edges from rows without a gradient are left out
+            first = _Way(
+                from_columns(ctx.transposed.to_users, ctx.there.to_items, ctx.rows[1]),
+                from_columns(ctx.transposed.to_items, ctx.there.to_users, ctx.rows[0]),
+            )
+        return *_horner(ctx.transposed, grad, ctx.weights, first=first), None, None, None, None
 
 
 def _horner(
-    way: _Way, x: _Pair, weights: tuple[float, ...], *, wanted: _Pair | None = None, nonzero: _Pair | None = None
+    way: _Way, x: _Pair, weights: tuple[float, ...], *, wanted: _Pair | None = None, first: _Way | None = None
 ) -> _Pair:
     """w_0 x + A (w_1 x + A (w_2 x + ... A (w_K x))).
 
@@ -117,18 +123,18 @@ def _horner(
         x: the vectors.
         weights: w_0 .. w_K.
         wanted: (U,) and (I,) bool; other rows of the result are 0.
-        nonzero: (U,) and (I,) bool; other rows of x are 0.
+        first: A for the first product, if it is to differ.
     """
     *others, scale = weights  # w_K waits as a factor of the first product
     y = x
     for k, weight in reversed(list(enumerate(others))):
-        a, b = way if nonzero is None else (from_columns(way[0], nonzero[1]), from_columns(way[1], nonzero[0]))
+        a, b = way if first is None else first
         rows = wanted if wanted is not None and k == 0 else (None, None)
         y = (
             multiply(a, y[1], scale=scale, plus=Addend(weight, x[0]), rows=rows[0]),
             multiply(b, y[0], scale=scale, plus=Addend(weight, x[1]), rows=rows[1]),
         )
-        scale, nonzero = 1.0, None  # after one product every row counts
+        scale, first = 1.0, None
     return y if others else _masked((scale * y[0], scale * y[1]), wanted)
 
 

@@ -21,7 +21,7 @@ from medley.nn import kernels, threads
 from medley.nn.memory import empty
 
 NUM_PIECES = 64  # of equal work; enough to even out 2 to 32 cores, too few to cost anything
-WORTH_SELECTING = 0.6  # of the entries at most: beyond that, a copy of them costs more than the product saves
+WORTH_SELECTING = 0.5  # of the entries at most: beyond that, a copy of them costs more than the product saves
 
 
 class SparseMatrix(nn.Module):
@@ -140,19 +140,23 @@ def multiply(
     return out
 
 
-def from_columns(matrix: Compressed, kept: Tensor) -> Compressed:
-    """The entries in the columns `kept` (C,) bool: enough for A x where x is 0 elsewhere. All, where that is faster."""
+def from_columns(matrix: Compressed, transposed: Compressed, kept: Tensor) -> Compressed:
+    """The entries in the columns `kept` (C,) bool: enough for A x where x is 0 elsewhere. All, where that is faster.
+
+    The transpose tells them without a look at the others. One thread does it: they are few.
+    """
     if not is_compiled(kept):
         return matrix
-    start, index, value, piece = (array.numpy() for array in matrix)
-    new_start = np.zeros(len(start), np.int32)
-    threads.run(kernels.count_kept, piece, len(index), start, index, kept.numpy(), new_start[1:])
-    np.cumsum(new_start, out=new_start)
-    if new_start[-1] > WORTH_SELECTING * len(index):
+    columns = np.flatnonzero(kept.numpy())
+    start, index, value = (array.numpy() for array in transposed[:3])
+    count = int((start[columns + 1] - start[columns]).sum())
+    if count > WORTH_SELECTING * len(index):
         return matrix
-    new_index, new_value = np.empty(new_start[-1], index.dtype), np.empty(new_start[-1], value.dtype)
-    arrays = start, index, value, kept.numpy(), new_start, new_index, new_value
-    threads.run(kernels.copy_kept, piece, len(index), *arrays)
+    new_start = np.zeros(len(matrix.start), np.int32)
+    kernels.count_into(columns, start, index, new_start[1:])
+    np.cumsum(new_start, out=new_start)
+    new_index, new_value = np.empty(count, index.dtype), np.empty(count, value.dtype)
+    kernels.copy_into(columns, start, index, value, new_start[:-1].copy(), new_index, new_value)
     return Compressed(
         torch.from_numpy(new_start), torch.from_numpy(new_index), torch.from_numpy(new_value), matrix.piece
     )
