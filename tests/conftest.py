@@ -5,10 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from medley.data.dataset import Dataset
 from medley.data.simulate import preset, simulate
 from medley.types import Features, Inputs, Interactions
+
+settings.register_profile("medley", deadline=None)  # the first call of a compiled loop takes a second
+settings.load_profile("medley")
 
 
 @pytest.fixture(scope="session")

@@ -61,3 +61,13 @@ def test_batches_cut_an_epoch_without_losing_a_triplet():
     parts = list(batches(epoch, 7))
     assert all(len(part.user) <= 7 for part in parts)
     assert torch.equal(torch.cat([part.neg for part in parts]), epoch.neg)
+
+
+def test_the_search_of_other_devices_finds_the_same(monkeypatch):
+    touched = np.random.default_rng(0).random((7, 30)) < 0.4
+    sampler = sampler_of(touched)
+    user, item = torch.randint(7, (500,)), torch.randint(30, (500,))
+    compiled = sampler._is_touched(user, item)
+    monkeypatch.setattr(sampler, "device", torch.device("meta"))
+    assert torch.equal(sampler._is_touched(user, item), compiled)
+    assert compiled.tolist() == touched[user, item].tolist()

@@ -13,10 +13,13 @@ from typing import Literal, NamedTuple, cast
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numba import njit, prange
+from numba import njit
 from torch import Tensor
 
 from medley.errors import InputError
+from medley.nn import threads
+from medley.nn.kernels import compiled
+from medley.nn.sparse import NUM_PIECES
 from medley.types import Embeddings, Interactions, Ranking, Scorer
 
 Offsets = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # start, item, seen_start, seen_item of a block
@@ -244,22 +247,27 @@ def _mask(start: np.ndarray, item: np.ndarray, num_items: int, device: torch.dev
 
 
 def _count_with_numba(scores: Tensor, offsets: Offsets, ranks: np.ndarray) -> int:
-    return _count(scores.numpy(), *offsets, ranks)
+    nans = np.zeros(len(scores), dtype=np.int64)
+    pieces = np.linspace(0, len(scores), min(len(scores), NUM_PIECES) + 1).astype(np.int64)
+    threads.run(_count, pieces, scores.numel(), scores.numpy(), *offsets, ranks, nans)
+    return int(nans.sum())
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _count(scores, start, item, seen_start, seen_item, ranks):  # pragma: no cover (compiled)
-    """Writes the ranks of the rows' held-out items; returns how many scores are NaN.
+@compiled
+def _count(first_row, last_row, scores, start, item, seen_start, seen_item, ranks, nans):  # pragma: no cover (compiled)
+    """Writes the ranks of the rows' held-out items, and how many scores of each row are NaN.
 
     Better items are counted among all, then the seen ones are taken off: the scores are only read.
     """
-    num_items, nans = scores.shape[1], 0
-    for row in prange(scores.shape[0]):
+    num_items = scores.shape[1]
+    for row in range(first_row, last_row):
         ranks[start[row] : start[row + 1]] = 1
         for low in range(0, num_items, TILE):
             tile = scores[row, low : low + TILE]
+            bad = np.int32(0)
             for j in range(len(tile)):
-                nans += tile[j] != tile[j]
+                bad += tile[j] != tile[j]
+            nans[row] += bad
             for pair in range(start[row], start[row + 1]):
                 level, before, better = scores[row, item[pair]], min(max(item[pair] - low, 0), len(tile)), np.int32(0)
                 for j in range(before):
@@ -272,7 +280,6 @@ def _count(scores, start, item, seen_start, seen_item, ranks):  # pragma: no cov
             for s in range(seen_start[row], seen_start[row + 1]):
                 other = scores[row, seen_item[s]]
                 ranks[pair] -= other > level or (other == level and seen_item[s] < item[pair])
-    return nans
 
 
 def _count_with_torch(scores: Tensor, offsets: Offsets, ranks: np.ndarray) -> int:

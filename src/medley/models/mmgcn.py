@@ -31,6 +31,7 @@ from medley.nn.edges import Pattern, neighbour_max
 from medley.nn.features import FeatureScale, ItemFeatures, item_features
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_parameters
+from medley.nn.propagation import Rows, distinct_rows, take
 from medley.types import Embeddings, Inputs, Interactions, Triplets
 
 Aggregation = Literal["mean", "max"]
@@ -62,18 +63,19 @@ class MMGCN(Recommender):
             neighbours = _Mean(edges) if aggregation == "mean" else _Max(edges)
             self.branches[m] = _Branch(neighbours, features, self.num_users, dim, num_layers, combination)
 
-    def _parts(self) -> dict[str, Embeddings]:
-        """Modality -> user (U, d) and item (I, d) vectors of the last layer."""
-        return {m: branch(self.id_user, self.id_item) for m, branch in self.branches.items()}
+    def _parts(self, rows: Rows | None = None) -> dict[str, Embeddings]:
+        """Modality -> user (U, d) and item (I, d) vectors of the last layer; with `rows` these rows only."""
+        return {m: branch(self.id_user, self.id_item, rows) for m, branch in self.branches.items()}
 
-    def forward(self) -> Embeddings:
-        """User (U, d) and item (I, d) vectors (eq. 9)."""
-        parts = self._parts().values()
+    def forward(self, rows: Rows | None = None) -> Embeddings:
+        """User (U, d) and item (I, d) vectors (eq. 9); with `rows` these rows only."""
+        parts = self._parts(rows).values()
         return Embeddings(sum_of([part.user for part in parts]), sum_of([part.item for part in parts]))
 
     def loss(self, batch: Triplets) -> Tensor:
         """BPR and L2 of all parameters (eq. 11)."""
-        return bpr_loss(self(), batch) + self.reg * l2_of_parameters(self.parameters())
+        rows, places = distinct_rows(batch)
+        return bpr_loss(self(rows), places) + self.reg * l2_of_parameters(self.parameters())
 
     def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
         """Modality -> (B, K), u* . i_m"""
@@ -132,15 +134,29 @@ class _Branch(nn.Module):
         self.W2 = nn.ModuleList(linear(dim_in, dim) for dim_in in dims_in)
         self.W3 = nn.ModuleList(linear(dim_w3, dim) for _ in dims_in)
 
-    def forward(self, id_user: Tensor | None, id_item: Tensor | None) -> Embeddings:
-        user, item = self.user, self.features.values  # (U, d_m), (I, d_m)
-        for W1, W2, W3 in zip(self.W1, self.W2, self.W3, strict=True):
+    def forward(self, id_user: Tensor | None, id_item: Tensor | None, rows: Rows | None) -> Embeddings:
+        user, item, present = self.user, self.features.values, self.features.present  # (U, d_m), (I, d_m), (I, 1)
+        last = len(self.W1) - 1
+        for layer, (W1, W2, W3) in enumerate(zip(self.W1, self.W2, self.W3, strict=True)):
             h_user, h_item = self.neighbours(W1(user), W1(item))  # (U, d), (I, d)
-            user = self._combine(W2, W3, F.leaky_relu(h_user), user, id_user)  # eq. 2 or 3
-            item = self._combine(W2, W3, F.leaky_relu(h_item), item, id_item)
-        return Embeddings(user, item * self.features.present)
+            if layer == last and rows is not None:  # nobody reads the other rows
+                h_user, user, id_user = (_chosen(x, rows.user) for x in (h_user, user, id_user))
+                h_item, item, id_item, present = (_chosen(x, rows.item) for x in (h_item, item, id_item, present))
+            user = self._combine(W2, W3, act(h_user), user, id_user)  # eq. 2 or 3
+            item = self._combine(W2, W3, act(h_item), item, id_item)
+        return Embeddings(user, item * present)
 
-    def _combine(self, W2: nn.Module, W3: nn.Module, h: Tensor, x: Tensor, x_id: Tensor | None) -> Tensor:
-        hat = F.leaky_relu(W2(x)) if x_id is None else F.leaky_relu(W2(x)) + x_id  # eq. 5
-        mixed = W3(torch.cat([h, hat], dim=1)) if self.concat else W3(h) + hat  # eq. 6 or 7
-        return F.leaky_relu(mixed)
+    def _combine(self, W2: nn.Linear, W3: nn.Linear, h: Tensor, x: Tensor, x_id: Tensor | None) -> Tensor:
+        hat = act(W2(x)) if x_id is None else act(W2(x)) + x_id  # eq. 5
+        if self.concat:
+            return act(W3(torch.cat([h, hat], dim=1)))  # eq. 6
+        return act(torch.addmm(hat, h, W3.weight.T))  # W3 h + u^, eq. 7
+
+
+def act(x: Tensor) -> Tensor:
+    """LeakyReLU, in place: every x here is a fresh product that nobody else reads."""
+    return F.leaky_relu(x, inplace=True)
+
+
+def _chosen(x: Tensor | None, rows: Tensor) -> Tensor | None:
+    return None if x is None else take(x, rows)

@@ -1,10 +1,12 @@
 """Training objectives."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from medley.types import Embeddings, Triplets
 
@@ -43,4 +45,18 @@ def rows_of_batch(embeddings: Embeddings, batch: Triplets) -> tuple[Tensor, Tens
 
 def l2_of_parameters(parameters: Iterable[Tensor]) -> Tensor:
     """||Theta||^2 over whole parameters, as the papers write it."""
-    return torch.stack([parameter.square().sum() for parameter in parameters]).sum()
+    return _SquaredNorm.apply(*parameters)
+
+
+class _SquaredNorm(torch.autograd.Function):
+    """Sum of the squares of all tensors; neither it nor its gradient 2x makes a copy of x on the way."""
+
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> Tensor:
+        ctx.save_for_backward(*tensors)
+        return torch.stack([torch.dot(x.flatten(), x.flatten()) for x in tensors]).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, ...]:  # pyrefly: ignore[bad-override]
+        return tuple(2 * grad_outputs[0] * x for x in ctx.saved_tensors)

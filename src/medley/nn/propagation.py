@@ -25,6 +25,32 @@ def rows_of(batch: Triplets) -> Rows:
     return Rows(batch.user, torch.cat([batch.pos, batch.neg]))
 
 
+def distinct_rows(batch: Triplets) -> tuple[Rows, Triplets]:
+    """The rows that the loss of a batch reads, each once, and the batch in places among them."""
+    users, user = batch.user.unique(return_inverse=True)
+    items, item = torch.cat([batch.pos, batch.neg]).unique(return_inverse=True)
+    return Rows(users, items), Triplets(user, *item.chunk(2))
+
+
+def take(x: Tensor, rows: Tensor) -> Tensor:
+    """x[rows], (N, d) and (a,) distinct rows -> (a, d). Its gradient is written, not added up: no row comes twice."""
+    return _Taken.apply(x, rows)
+
+
+class _Taken(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.size = x.shape
+        return x.index_select(0, rows)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None]:  # pyrefly: ignore[bad-override]
+        (rows,) = ctx.saved_tensors
+        return grad_outputs[0].new_zeros(ctx.size).index_copy_(0, rows, grad_outputs[0]), None
+
+
 def propagate(graph: SparseMatrix, layer: Embeddings, num_layers: int) -> list[Embeddings]:
     """Layers 0..K of linear propagation: users <- graph @ items, items <- graph.T @ users, both from the layer before.
 

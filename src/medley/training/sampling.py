@@ -2,11 +2,17 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from medley.errors import InputError
+from medley.nn import threads
+from medley.nn.kernels import compiled
+from medley.nn.sparse import NUM_PIECES
 from medley.types import Interactions, Triplets
+
+SEARCH_STEPS = 16  # about so many operations for one look-up
 
 
 class TripletSampler:
@@ -28,7 +34,9 @@ class TripletSampler:
         self.num_items = train.num_items
         user = torch.tensor(train.user, dtype=torch.int64, device=self.device)
         item = torch.tensor(train.item, dtype=torch.int64, device=self.device)
-        self._touched = (user * self.num_items + item).sort().values  # (n,) one code per interaction
+        matrix = train.csr()
+        self._start, self._item = matrix.indptr.astype(np.int64), matrix.indices  # of each user, ascending
+        self._code = (user * self.num_items + item).sort().values  # (n,) one per interaction
         can_lose = torch.bincount(user, minlength=train.num_users) < self.num_items  # (U,)
         self.user, self.item = user[can_lose[user]], item[can_lose[user]]
         if not len(self.user):
@@ -58,9 +66,31 @@ class TripletSampler:
         return torch.randint(self.num_items, (count,), generator=self.generator, device=self.device)
 
     def _is_touched(self, user: Tensor, item: Tensor) -> Tensor:
-        code = user * self.num_items + item
-        place = torch.searchsorted(self._touched, code).clamp_(max=len(self._touched) - 1)
-        return self._touched[place] == code
+        """(n,) bool, whether the users touched the items; on the CPU compiled, torch's search takes far longer."""
+        if self.device.type != "cpu":
+            code = user * self.num_items + item
+            place = torch.searchsorted(self._code, code).clamp_(max=len(self._code) - 1)
+            return self._code[place] == code
+        found = np.empty(len(user), dtype=np.bool_)
+        pieces = np.linspace(0, len(user), NUM_PIECES + 1).astype(np.int64)
+        work = len(user) * SEARCH_STEPS
+        threads.run(_look_up, pieces, work, self._start, self._item, user.numpy(), item.numpy(), found)
+        return torch.from_numpy(found)
+
+
+@compiled
+def _look_up(first, last, start, touched, user, item, found):  # pragma: no cover - compiled
+    """found[x] = whether item[x] is among touched[start[user[x]]:start[user[x] + 1]], which ascend."""
+    for x in range(first, last):
+        low, end = start[user[x]], start[user[x] + 1]
+        high = end
+        while low < high:
+            middle = (low + high) // 2
+            if touched[middle] < item[x]:
+                low = middle + 1
+            else:
+                high = middle
+        found[x] = low < end and touched[low] == item[x]
 
 
 def batches(epoch: Triplets, batch_size: int) -> Iterator[Triplets]:
