@@ -50,9 +50,9 @@ class TripletSampler:
 
     def epoch(self) -> Triplets:
         """All interactions in a new order, with new negatives: n triplets."""
+        neg = self._negatives(self.user)  # before they are mixed: one user after another is quicker to look up
         order = torch.randperm(len(self), generator=self.generator, device=self.device)
-        user, pos = self.user[order], self.item[order]
-        return Triplets(user, pos, self._negatives(user))
+        return Triplets(self.user[order], self.item[order], neg[order])
 
     def _negatives(self, user: Tensor) -> Tensor:
         neg = self._uniform(len(user))
