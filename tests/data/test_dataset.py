@@ -119,3 +119,10 @@ def test_only_a_data_set_is_overwritten(tmp_path):
     (tmp_path / "other").mkdir()
     with pytest.raises(InputError, match="not a data set folder"):
         write(tmp_path / "other", overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["type", "values", "a.b", "../up", "", "two words"])
+def test_a_modality_whose_name_no_file_or_model_can_bear_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match="name of a modality"), DatasetWriter(tmp_path / "data", name="x") as writer:
+        writer.create_features(name, num_items=1, dim=1)
+    assert list(tmp_path.iterdir()) == []

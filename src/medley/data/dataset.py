@@ -10,6 +10,7 @@ planted/<name>.npy             only in simulated data: the truth that a model sh
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from pydantic import BaseModel, ValidationError
+from torch import nn
 
 from medley.data.ids import IdMap
 from medley.errors import InputError
@@ -30,6 +32,7 @@ from medley.version import versions
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "valid", "test")
+MODALITY_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class FileRecord(BaseModel):
@@ -248,7 +251,18 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         self._split_hash = _hash_of_split(log)
 
     def create_features(self, modality: str, *, num_items: int, dim: int, dtype: str = "float32") -> np.ndarray:
-        """A memory map (num_items, dim) to be filled block by block; close it with `close_features`."""
+        """A memory map (num_items, dim) to be filled block by block; close it with `close_features`.
+
+        Raises:
+            InputError: the name of the modality cannot name a file and a part of a model.
+        """
+        if not MODALITY_NAME.fullmatch(modality) or hasattr(nn.ModuleDict, modality):
+            raise InputError(
+                "name of a modality",
+                expected="letters, digits, _ and -, and no word that torch modules use themselves (type, values, ...)",
+                got=repr(modality),
+                remedy="rename its file, for example to visual.npy",
+            )
         path = self.folder / "features" / f"{modality}.npy"
         return np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=(num_items, dim))
 

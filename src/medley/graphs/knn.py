@@ -37,7 +37,7 @@ def item_knn(
     Items that lack the modality have no edges, nor have items whose vector is zero: it has no direction. The graph is
     directed: j may be near to i without i being among the nearest of j.
 
-    Shi et al., TOMM 2023 (LUDP), eq. 3-4; Zhang et al., MM 2021 (LATTICE); Zhou & Shen, MM 2023 (FREEDOM).
+    Lei et al., TOMM 2023 (LUDP), eq. 3-4; Zhang et al., MM 2021 (LATTICE); Zhou & Shen, MM 2023 (FREEDOM).
 
     Args:
         features: raw features of one modality.
