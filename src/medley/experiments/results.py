@@ -99,7 +99,7 @@ def _table(results: Sequence[Result]) -> str:
         cells = [result.candidate.label]
         for name in (*SHOWN, *groups):
             value = result.metrics[name]
-            cells.append(f"**{value}**" if value.mean == best[name] else str(value))
+            cells.append(f"**{value}**" if value.mean == best[name] > 0 else str(value))
         seconds = f"{result.seconds.mean:.0f} ± {result.seconds.std:.0f}" if result.num_parameters else "0"
         cells += [seconds, f"{result.seconds_per_epoch:.2f}", f"{result.num_parameters:,}"]
         lines.append(f"| {' | '.join(cells)} |")
