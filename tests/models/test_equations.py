@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from medley import models
-from medley.types import Inputs
+from medley.nn.losses import bpr_loss
+from medley.types import Inputs, Triplets
 
 TOUCHED = {0: [0, 1], 1: [2]}  # user -> items, as in the fixture `five_nodes`
 TOUCHED_BY = {0: [0], 1: [0], 2: [1]}
@@ -114,3 +115,19 @@ def test_values_stored_for_missing_features_never_matter(five_nodes: Inputs):
     for name in ("vbpr", "mmgcn"):
         expected = scores_of(models.build(name, five_nodes, dim=3))
         assert np.array_equal(scores_of(models.build(name, Inputs(five_nodes.train, changed), dim=3)), expected)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"combination": "concat", "use_id": False}, {"aggregation": "max", "num_layers": 1}]
+)
+def test_mmgcn_computes_for_the_rows_of_a_batch_what_it_computes_for_all(checkerboard: Inputs, options: dict):
+    model = models.build("mmgcn", checkerboard, dim=8, **options)
+    batch = Triplets(torch.tensor([3, 0, 3, 7]), torch.tensor([1, 2, 5, 1]), torch.tensor([31, 5, 0, 4]))
+    model.loss(batch).backward()
+    lean = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    model.zero_grad()
+    whole = bpr_loss(model(), batch) + model.reg * sum(p.square().sum() for p in model.parameters())
+    whole.backward()
+    assert torch.allclose(model.loss(batch), whole)
+    for name, parameter in model.named_parameters():
+        assert torch.allclose(lean[name], parameter.grad, atol=1e-6), name

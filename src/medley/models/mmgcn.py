@@ -140,23 +140,21 @@ class _Branch(nn.Module):
         for layer, (W1, W2, W3) in enumerate(zip(self.W1, self.W2, self.W3, strict=True)):
             h_user, h_item = self.neighbours(W1(user), W1(item))  # (U, d), (I, d)
             if layer == last and rows is not None:  # nobody reads the other rows
-                h_user, user, id_user = (_chosen(x, rows.user) for x in (h_user, user, id_user))
-                h_item, item, id_item, present = (_chosen(x, rows.item) for x in (h_item, item, id_item, present))
+                h_user, user = take(h_user, rows.user), take(user, rows.user)
+                h_item, item, present = (take(x, rows.item) for x in (h_item, item, present))
+                if id_user is not None and id_item is not None:
+                    id_user, id_item = take(id_user, rows.user), take(id_item, rows.item)
             user = self._combine(W2, W3, act(h_user), user, id_user)  # eq. 2 or 3
             item = self._combine(W2, W3, act(h_item), item, id_item)
         return Embeddings(user, item * present)
 
-    def _combine(self, W2: nn.Linear, W3: nn.Linear, h: Tensor, x: Tensor, x_id: Tensor | None) -> Tensor:
+    def _combine(self, W2: nn.Module, W3: nn.Module, h: Tensor, x: Tensor, x_id: Tensor | None) -> Tensor:
         hat = act(W2(x)) if x_id is None else act(W2(x)) + x_id  # eq. 5
         if self.concat:
             return act(W3(torch.cat([h, hat], dim=1)))  # eq. 6
-        return act(torch.addmm(hat, h, W3.weight.T))  # W3 h + u^, eq. 7
+        return act(W3(h).add_(hat))  # eq. 7
 
 
 def act(x: Tensor) -> Tensor:
     """LeakyReLU, in place: every x here is a fresh product that nobody else reads."""
     return F.leaky_relu(x, inplace=True)
-
-
-def _chosen(x: Tensor | None, rows: Tensor) -> Tensor | None:
-    return None if x is None else take(x, rows)
