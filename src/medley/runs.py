@@ -96,6 +96,11 @@ class Run:
         self.record = self.record.model_copy(update=changes)
         write_record(self.folder, self.record)
 
+    def clear_leftovers(self) -> None:
+        """Removes temporary files of a process that was killed while it wrote."""
+        for path in self.folder.glob(".*.*"):
+            path.unlink()
+
     @property
     def checkpoint(self) -> Path:
         """Path of the checkpoint, whether or not it exists."""

@@ -346,6 +346,7 @@ def _open_run(
             )
     if run.record.data.content_hash != manifest.content_hash:
         raise InputError("the data set differs from the one of the run", file=folder, remedy="train into a new folder")
+    run.clear_leftovers()
     if run.record.status != "finished":
         run.update(status="running", message="")
     return run
