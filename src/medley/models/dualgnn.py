@@ -35,7 +35,6 @@ are made but not read). C is never formed: its top K per row are counted directl
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import reduce
 from typing import Literal
 
@@ -208,13 +207,12 @@ def _graphs(inputs: Inputs) -> dict[str, SparseMatrix]:
     """Modality -> weights of eq. 1 on G_m, (U, I). Modalities that no item lacks share one graph."""
     train, complete = inputs.train, None
     result = {}
-    for m, (_, present) in inputs.features.items():
-        if present.all():
+    for m, features in inputs.features.items():
+        if features.present.all():
             complete = complete or graphs.symmetric(train)
             result[m] = complete
         else:
-            kept = present[train.item]
-            result[m] = graphs.symmetric(replace(train, user=train.user[kept], item=train.item[kept]))
+            result[m] = graphs.symmetric(graphs.with_modality(train, features))
     return result
 
 

@@ -9,11 +9,6 @@ def xavier(num_rows: int, dim: int) -> nn.Parameter:
     return nn.Parameter(nn.init.xavier_uniform_(torch.empty(num_rows, dim)))
 
 
-def gaussian(num_rows: int, dim: int, *, std: float) -> nn.Parameter:
-    """A (num_rows, dim) table of independent normal values with mean 0."""
-    return nn.Parameter(torch.randn(num_rows, dim) * std)
-
-
 def linear(dim_in: int, dim_out: int) -> nn.Linear:
     """x -> W x without bias, as the papers write it; W Xavier uniform."""
     layer = nn.Linear(dim_in, dim_out, bias=False)

@@ -34,7 +34,7 @@ def l2_of_batch(embeddings: Embeddings, batch: Triplets) -> Tensor:
 def rows_of_batch(embeddings: Embeddings, batch: Triplets) -> tuple[Tensor, Tensor, Tensor]:
     """Vectors of the users, the positives and the negatives, (B, d) each.
 
-    `index_select` and not `[...]`: on a CPU its backward is four times faster (`python benchmarks/operators.py`).
+    `index_select` and not `[...]`, whose backward on a CPU is slower: it has to expect any kind of index.
     """
     return (
         embeddings.user.index_select(0, batch.user),

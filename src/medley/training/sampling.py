@@ -1,6 +1,7 @@
 """Batches for pairwise training: each epoch every interaction once, each with one fresh negative."""
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -36,7 +37,6 @@ class TripletSampler:
         item = torch.tensor(train.item, dtype=torch.int64, device=self.device)
         matrix = train.csr()
         self._start, self._item = matrix.indptr.astype(np.int64), matrix.indices  # of each user, ascending
-        self._code = (user * self.num_items + item).sort().values  # (n,) one per interaction
         can_lose = torch.bincount(user, minlength=train.num_users) < self.num_items  # (U,)
         self.user, self.item = user[can_lose[user]], item[can_lose[user]]
         if not len(self.user):
@@ -65,12 +65,18 @@ class TripletSampler:
     def _uniform(self, count: int) -> Tensor:
         return torch.randint(self.num_items, (count,), generator=self.generator, device=self.device)
 
+    @cached_property
+    def _codes(self) -> Tensor:
+        """(n,) one ascending number per interaction, on the device; the CPU never asks for it."""
+        user = torch.repeat_interleave(torch.from_numpy(np.diff(self._start)))
+        return (user * self.num_items + torch.from_numpy(self._item)).to(self.device)
+
     def _is_touched(self, user: Tensor, item: Tensor) -> Tensor:
         """(n,) bool, whether the users touched the items; on the CPU compiled, torch's search takes far longer."""
         if self.device.type != "cpu":
             code = user * self.num_items + item
-            place = torch.searchsorted(self._code, code).clamp_(max=len(self._code) - 1)
-            return self._code[place] == code
+            place = torch.searchsorted(self._codes, code).clamp_(max=len(self._codes) - 1)
+            return self._codes[place] == code
         found = np.empty(len(user), dtype=np.bool_)
         pieces = np.linspace(0, len(user), NUM_PIECES + 1).astype(np.int64)
         work = len(user) * SEARCH_STEPS
