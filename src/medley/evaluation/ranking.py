@@ -19,7 +19,6 @@ from torch import Tensor
 from medley.errors import InputError
 from medley.nn import threads
 from medley.nn.kernels import compiled
-from medley.nn.sparse import NUM_PIECES
 from medley.types import Embeddings, Interactions, Ranking, Scorer
 
 Offsets = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # start, item, seen_start, seen_item of a block
@@ -248,8 +247,7 @@ def _mask(start: np.ndarray, item: np.ndarray, num_items: int, device: torch.dev
 
 def _count_with_numba(scores: Tensor, offsets: Offsets, ranks: np.ndarray) -> int:
     nans = np.zeros(len(scores), dtype=np.int64)
-    pieces = np.linspace(0, len(scores), min(len(scores), NUM_PIECES) + 1).astype(np.int64)
-    threads.run(_count, pieces, scores.numel(), scores.numpy(), *offsets, ranks, nans)
+    threads.run(_count, threads.pieces_of(len(scores)), scores.numel(), scores.numpy(), *offsets, ranks, nans)
     return int(nans.sum())
 
 

@@ -14,6 +14,8 @@ import scipy.sparse as sp
 from medley.errors import InputError
 from medley.graphs.cache import load_or_build
 from medley.graphs.selection import offer
+from medley.nn import threads
+from medley.nn.kernels import compiled
 from medley.types import Interactions
 
 NUM_PIECES = 256  # of equal work
@@ -93,12 +95,12 @@ def _count(matrix: sp.csr_array, threshold: int, k: int | None, memory_mb: int) 
         )
         * (np.diff(matrix.indptr) > 0)
     )
-    work = np.concatenate([[0], np.cumsum(cost.astype(np.int64) + 1)])
-    piece = np.searchsorted(work, np.linspace(0, work[-1], NUM_PIECES + 1))
+    work = np.concatenate([[0], np.cumsum(cost, dtype=np.int64)])
+    piece = threads.equal_pieces(work, NUM_PIECES)
 
     most = num_nodes if k is None else k
     degree = np.zeros(num_nodes, dtype=np.int64)
-    _measure(*sides, piece, threshold, most, degree)
+    threads.run(_measure, piece, int(work[-1]), *sides, threshold, most, degree)
     start = np.concatenate([[0], np.cumsum(degree)])
     needed_mb = start[-1] * BYTES_PER_EDGE / 2**20
     if needed_mb > memory_mb:
@@ -110,7 +112,7 @@ def _count(matrix: sp.csr_array, threshold: int, k: int | None, memory_mb: int) 
         )
     index = np.empty(start[-1], dtype=np.int32)
     count = np.empty(start[-1], dtype=np.float32)
-    _fill(*sides, piece, threshold, start, index, count)
+    threads.run(_fill, piece, int(work[-1]), *sides, threshold, start, index, count)
     return sp.csr_array((count, index, start), shape=(num_nodes, num_nodes))
 
 
@@ -129,49 +131,49 @@ def _tally(row, start, index, start_t, index_t, count, touched):  # pragma: no c
     return found
 
 
-@numba.njit(parallel=True, cache=True)
-def _measure(start, index, start_t, index_t, piece, threshold, most, degree):  # pragma: no cover - compiled
+@compiled
+def _measure(first, last, start, index, start_t, index_t, threshold, most, degree):  # pragma: no cover - compiled
     """How many edges each row keeps."""
     num_nodes = len(start) - 1
-    for p in numba.prange(len(piece) - 1):
-        count = np.zeros(num_nodes, dtype=np.int32)
-        touched = np.empty(num_nodes, dtype=np.int32)
-        for row in range(piece[p], piece[p + 1]):
-            found = _tally(row, start, index, start_t, index_t, count, touched)
-            kept = 0
-            for place in range(found):
-                other = touched[place]
-                if count[other] >= threshold and other != row:
-                    kept += 1
-                count[other] = 0
-            degree[row] = min(kept, most)
+    count = np.zeros(num_nodes, dtype=np.int32)
+    touched = np.empty(num_nodes, dtype=np.int32)
+    for row in range(first, last):
+        found = _tally(row, start, index, start_t, index_t, count, touched)
+        kept = 0
+        for place in range(found):
+            other = touched[place]
+            if count[other] >= threshold and other != row:
+                kept += 1
+            count[other] = 0
+        degree[row] = min(kept, most)
 
 
-@numba.njit(parallel=True, cache=True)
-def _fill(start, index, start_t, index_t, piece, threshold, out, out_index, out_count):  # pragma: no cover - compiled
+@compiled
+def _fill(
+    first, last, start, index, start_t, index_t, threshold, out, out_index, out_count
+):  # pragma: no cover - compiled
     """Row i of the graph goes to out[i]:out[i + 1], columns ascending: the best, as many as there is room for."""
     num_nodes = len(start) - 1
-    for p in numba.prange(len(piece) - 1):
-        count = np.zeros(num_nodes, dtype=np.int32)
-        touched = np.empty(num_nodes, dtype=np.int32)
-        kept = np.empty(num_nodes, dtype=np.int32)
-        for row in range(piece[p], piece[p + 1]):
-            found = _tally(row, start, index, start_t, index_t, count, touched)
-            num_kept = 0
-            for place in range(found):
-                other = touched[place]
-                if count[other] >= threshold and other != row:
-                    kept[num_kept] = other
-                    num_kept += 1
-            room = out[row + 1] - out[row]
-            index_of_row, count_of_row = out_index[out[row] : out[row + 1]], out_count[out[row] : out[row + 1]]
-            if num_kept > room:
-                count_of_row[:] = 0
-                for place in range(num_kept):
-                    offer(count_of_row, index_of_row, count[kept[place]], kept[place])
-                kept[:room] = index_of_row
-            index_of_row[:] = np.sort(kept[:room])
-            for place in range(room):
-                count_of_row[place] = count[index_of_row[place]]
-            for place in range(found):
-                count[touched[place]] = 0
+    count = np.zeros(num_nodes, dtype=np.int32)
+    touched = np.empty(num_nodes, dtype=np.int32)
+    kept = np.empty(num_nodes, dtype=np.int32)
+    for row in range(first, last):
+        found = _tally(row, start, index, start_t, index_t, count, touched)
+        num_kept = 0
+        for place in range(found):
+            other = touched[place]
+            if count[other] >= threshold and other != row:
+                kept[num_kept] = other
+                num_kept += 1
+        room = out[row + 1] - out[row]
+        index_of_row, count_of_row = out_index[out[row] : out[row + 1]], out_count[out[row] : out[row + 1]]
+        if num_kept > room:
+            count_of_row[:] = 0
+            for place in range(num_kept):
+                offer(count_of_row, index_of_row, count[kept[place]], kept[place])
+            kept[:room] = index_of_row
+        index_of_row[:] = np.sort(kept[:room])
+        for place in range(room):
+            count_of_row[place] = count[index_of_row[place]]
+        for place in range(found):
+            count[touched[place]] = 0

@@ -10,7 +10,7 @@ sizes, threads or the precision of the screen. A pair of blocks serves both of i
 Shapes: I items, n items that have a direction (the modality is present and the vector is not zero), d raw dimension.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +22,8 @@ import torch
 from medley.errors import InputError
 from medley.graphs.cache import load_or_build
 from medley.graphs.selection import offer
+from medley.nn import threads
+from medley.nn.kernels import compiled
 from medley.types import Features
 
 COLUMNS = 2048  # of a block: enough for a fast product, few enough for its result to stay in cache
@@ -146,11 +148,16 @@ def _nearest(vectors: UnitVectors, k: int, memory_mb: int) -> tuple[np.ndarray, 
             columns = _Block.of(vectors, begin, num_columns)
             screen, error = rows.screen(columns)
             sides = (screen, error, rows.exact, columns.exact, first, begin)
-            _offer_columns_to_rows(*sides, score[first:last], position[first:last])
+            _offer(_columns_to_rows, len(screen), *sides, score[first:last], position[first:last])
             if begin >= last:  # else these columns are rows of this block too, and meet all of it as such
                 end = begin + len(columns.exact)
-                _offer_rows_to_columns(*sides, score[begin:end], position[begin:end])
+                stripes = -(-screen.shape[1] // STRIPE)
+                _offer(_rows_to_columns, stripes, *sides, score[begin:end], position[begin:end])
     return score, position
+
+
+def _offer(loop: Callable[..., None], size: int, screen: np.ndarray, *arguments: object) -> None:
+    threads.run(loop, threads.pieces_of(size), screen.size, screen, *arguments)
 
 
 def _block_shape(n: int, dim: int, memory_mb: int) -> tuple[int, int]:
@@ -224,9 +231,11 @@ def _similarity(x, y):  # pragma: no cover - compiled
 # of vector instructions: a maximum, or an `or` of bytes.
 
 
-@numba.njit(parallel=True, fastmath={"reassoc", "contract"}, cache=True)
-def _offer_columns_to_rows(screen, error, rows, columns, first, begin, score, position):  # pragma: no cover - compiled
-    for row in numba.prange(len(screen)):
+@compiled
+def _columns_to_rows(
+    first_row, last_row, screen, error, rows, columns, first, begin, score, position
+):  # pragma: no cover
+    for row in range(first_row, last_row):
         bar = _bar(score[row, -1], error)
         for left in range(0, screen.shape[1], STRIPE):
             stripe = screen[row, left : left + STRIPE]
@@ -242,10 +251,12 @@ def _offer_columns_to_rows(screen, error, rows, columns, first, begin, score, po
                     bar = _bar(score[row, -1], error)
 
 
-@numba.njit(parallel=True, fastmath={"reassoc", "contract"}, cache=True)
-def _offer_rows_to_columns(screen, error, rows, columns, first, begin, score, position):  # pragma: no cover - compiled
+@compiled
+def _rows_to_columns(
+    first_part, last_part, screen, error, rows, columns, first, begin, score, position
+):  # pragma: no cover
     num_columns = screen.shape[1]
-    for part in numba.prange((num_columns + STRIPE - 1) // STRIPE):
+    for part in range(first_part, last_part):
         left = part * STRIPE
         bar = np.empty(min(STRIPE, num_columns - left), dtype=np.int16)
         for place in range(len(bar)):

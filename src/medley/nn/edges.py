@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from medley.errors import InputError
 from medley.nn import kernels, sparse, threads
 from medley.nn.memory import empty
-from medley.nn.sparse import NUM_PIECES, Compressed, multiply, rowwise, widened
+from medley.nn.sparse import Compressed, multiply, rowwise, widened
 
 BLOCK = 2**22  # numbers that the torch forms hold at once beside their result
 
@@ -76,12 +76,12 @@ class _Side(nn.Module):
 
     start: Tensor  # (R + 1,) int32
     index: Tensor  # (n,) int32, the column of each edge
-    piece: Tensor  # (NUM_PIECES + 1,) int32: rows at which the pieces of equal work begin
+    piece: Tensor  # (P + 1,) int32: rows at which the pieces of equal work begin
     order: Tensor  # (n,) int32: the edge of this side that stands at each place of the other side
 
     def __init__(self, matrix: sp.csr_array, order: np.ndarray):
         super().__init__()
-        piece = kernels.equal_pieces(matrix.indptr, NUM_PIECES)
+        piece = threads.equal_pieces(matrix.indptr)
         arrays = {"start": matrix.indptr, "index": matrix.indices, "piece": piece, "order": order}
         for name, array in arrays.items():
             self.register_buffer(name, torch.from_numpy(array.astype(np.int32)), persistent=False)

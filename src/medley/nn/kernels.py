@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
-import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
@@ -216,9 +215,3 @@ def largest_gradient(begin, end, start, index, winner, grad, out):  # pragma: no
             row = index[edge]
             for c in range(grad.shape[1]):
                 out[source, c] += grad[row, c] if winner[row, c] == source else grad.dtype.type(0)
-
-
-def equal_pieces(start: np.ndarray, count: int) -> np.ndarray:
-    """(count + 1,) int32: rows at which pieces of equal work begin; an edge costs one, and so does a row."""
-    work = start.astype(np.int64) + np.arange(len(start))
-    return np.searchsorted(work, np.linspace(0, work[-1], count + 1)).astype(np.int32)

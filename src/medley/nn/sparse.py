@@ -20,7 +20,6 @@ from medley.errors import InputError
 from medley.nn import kernels, threads
 from medley.nn.memory import empty
 
-NUM_PIECES = 64  # of equal work; enough to even out 2 to 32 cores, too few to cost anything
 WORTH_SELECTING = 0.5  # of the entries at most: beyond that, a copy of them costs more than the product saves
 
 
@@ -78,7 +77,7 @@ class Csr(nn.Module):
     start: Tensor  # (R + 1,) int32
     index: Tensor  # (n,) int32
     value: Tensor  # (n,) float32
-    piece: Tensor  # (NUM_PIECES + 1,) int32: rows at which the pieces of equal work begin
+    piece: Tensor  # (P + 1,) int32: rows at which the pieces of equal work begin
 
     def __init__(self, matrix: sp.csr_array):
         super().__init__()
@@ -89,7 +88,7 @@ class Csr(nn.Module):
             "start": matrix.indptr.astype(np.int32),
             "index": matrix.indices.astype(np.int32),
             "value": matrix.data.astype(np.float32),
-            "piece": kernels.equal_pieces(matrix.indptr, NUM_PIECES),
+            "piece": threads.equal_pieces(matrix.indptr),
         }
         for name, array in arrays.items():
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array)), persistent=False)

@@ -1,8 +1,8 @@
-"""Compiled loops on several threads.
+"""Compiled loops on several threads: those of torch where they can be had, else a few of our own.
 
 Numba's own threads are not used: its OpenMP is not torch's, and while the idle threads of the one spin the other waits
 for the cores (docs/decisions/0001-sparse-kernels.md); its other pool ends the process when two threads enter it at
-once. A loop that releases the lock of the interpreter needs neither.
+once.
 """
 
 import os
@@ -13,12 +13,14 @@ from functools import cache
 import numpy as np
 import torch
 
-WORTH_A_THREAD = 2**22  # multiplications, 0.15 ms: below, waking a thread costs more than it saves
-CHUNK = 2**22  # multiplications: many chunks per thread in large work, so that a thread that is held up does fewer
+from medley.nn import team
+
+NUM_PIECES = 64  # of equal work; enough to even out 2 to 32 cores, too few to cost anything
+WORTH_THREADS = 2**20  # multiplications, 0.05 ms: below, one thread has done them before the others have begun
 
 
 def run(loop: Callable[..., None], piece: np.ndarray, work: int, *arguments: object) -> None:
-    """Calls loop(first, last, *arguments) for ranges of rows, on up to `torch.get_num_threads()` threads.
+    """Calls loop(first, last, *arguments) for ranges of rows, on `torch.get_num_threads()` threads if that pays.
 
     Args:
         loop: made by `kernels.compiled`; what it writes for a row must not depend on the range it is called with.
@@ -26,13 +28,31 @@ def run(loop: Callable[..., None], piece: np.ndarray, work: int, *arguments: obj
         work: about the number of multiplications in all.
         arguments: of the loop.
     """
-    threads = max(1, min(torch.get_num_threads(), work // WORTH_A_THREAD))
+    threads = torch.get_num_threads() if work >= WORTH_THREADS else 1
     if threads == 1:
         loop(int(piece[0]), int(piece[-1]), *arguments)
-        return
-    count = min(max(threads, work // CHUNK), len(piece) - 1)
-    bounds = piece[np.linspace(0, len(piece) - 1, count + 1).astype(int)]
-    ranges = iter(list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)))  # `next` is one step for all
+    elif team.IS_THERE and os.getpid() == _PROCESS:
+        team.on_team(loop)(piece, threads, *arguments)
+    else:
+        _on_pool(loop, piece, threads, arguments)
+
+
+def pieces_of(size: int) -> np.ndarray:
+    """(P + 1,) int64: where pieces of `size` equal rows begin."""
+    return np.linspace(0, size, min(size, NUM_PIECES) + 1).astype(np.int64)
+
+
+def equal_pieces(start: np.ndarray, num_pieces: int = NUM_PIECES) -> np.ndarray:
+    """(P + 1,) int32: rows at which pieces of equal work begin; row r costs start[r + 1] - start[r], and one more."""
+    work = start.astype(np.int64) + np.arange(len(start))
+    return np.searchsorted(work, np.linspace(0, work[-1], num_pieces + 1)).astype(np.int32)
+
+
+_PROCESS = os.getpid()  # one that was forked has none of its parent's threads, and OpenMP would wait for them
+
+
+def _on_pool(loop: Callable[..., None], piece: np.ndarray, threads: int, arguments: tuple[object, ...]) -> None:
+    ranges = iter(list(zip(piece[:-1].tolist(), piece[1:].tolist(), strict=True)))  # `next` is one step for all
 
     def help_out() -> None:
         for first, last in ranges:
@@ -47,5 +67,4 @@ def run(loop: Callable[..., None], piece: np.ndarray, work: int, *arguments: obj
 
 @cache
 def _pool(process: int, size: int) -> ThreadPoolExecutor:
-    """A process that was forked has none of its parent's threads."""
     return ThreadPoolExecutor(size, thread_name_prefix=f"medley-{process}")

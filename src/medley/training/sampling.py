@@ -10,7 +10,6 @@ from torch import Tensor
 from medley.errors import InputError
 from medley.nn import threads
 from medley.nn.kernels import compiled
-from medley.nn.sparse import NUM_PIECES
 from medley.types import Interactions, Triplets
 
 SEARCH_STEPS = 16  # about so many operations for one look-up
@@ -78,9 +77,9 @@ class TripletSampler:
             place = torch.searchsorted(self._codes, code).clamp_(max=len(self._codes) - 1)
             return self._codes[place] == code
         found = np.empty(len(user), dtype=np.bool_)
-        pieces = np.linspace(0, len(user), NUM_PIECES + 1).astype(np.int64)
         work = len(user) * SEARCH_STEPS
-        threads.run(_look_up, pieces, work, self._start, self._item, user.numpy(), item.numpy(), found)
+        arrays = self._start, self._item, user.numpy(), item.numpy()
+        threads.run(_look_up, threads.pieces_of(len(user)), work, *arrays, found)
         return torch.from_numpy(found)
 
 
