@@ -24,7 +24,7 @@ from torch import Tensor
 
 from medley.models import build
 from medley.nn.edges import Pattern, edge_dot, edge_product, edge_softmax, neighbour_max
-from medley.nn.propagation import Rows, propagate_combined, rows_of
+from medley.nn.propagation import Rows, distinct_rows, propagate_rows, take_rows
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Inputs, Interactions, Triplets
 
@@ -152,7 +152,7 @@ def operators_of(matrix: sp.csr_array) -> dict[str, tuple[Callable[[], Tensor], 
     user, item = (torch.randn(size, 64, requires_grad=True) for size in matrix.shape)
     weight = torch.rand(matrix.nnz, requires_grad=True)
     place = torch.randint(matrix.nnz, (2048,))
-    rows = rows_of(Triplets(row[place], column[place], torch.randint(num_items, (2048,))))
+    rows, _ = distinct_rows(Triplets(row[place], column[place], torch.randint(num_items, (2048,))))
     wide = row[:, None].expand(-1, 64)
 
     def scattered(vectors: Tensor) -> Tensor:
@@ -167,8 +167,9 @@ def operators_of(matrix: sp.csr_array) -> dict[str, tuple[Callable[[], Tensor], 
         return torch.zeros(num_users, 64).scatter_reduce(0, wide, item[column], "amax", include_self=False)
 
     def layers(chosen: Rows | None) -> Tensor:
-        result = propagate_combined(fixed, Embeddings(user, item), [0.25] * 4, rows=chosen)
-        return result.user[rows.user].sum() + result.item[rows.item].sum()
+        e = Embeddings(user, item)
+        result, _ = propagate_rows(fixed, e, [0.25] * 4, chosen)
+        return sum(side.sum() for side in (take_rows(result, rows) if chosen is None else result))
 
     return {
         "fixed product": (lambda: fixed @ item, lambda: scattered(item[column])),

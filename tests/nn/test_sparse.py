@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from medley.errors import InputError
 from medley.nn import kernels, sparse
-from medley.nn.sparse import Addend, SparseMatrix, from_columns, multiply
+from medley.nn.sparse import Addend, SparseMatrix, add_at, from_columns, multiply
 
 
 def by_hand(matrix: sp.csr_array, x: torch.Tensor) -> torch.Tensor:
@@ -34,15 +34,17 @@ def test_products_in_both_directions_equal_a_loop_over_the_entries(matrix, dim, 
 
 
 @settings(max_examples=20, deadline=None)
-@given(matrices(), st.booleans(), st.integers(0, 99))
-def test_scale_addend_and_chosen_rows_enter_the_same_pass(matrix, compiled, seed):
+@given(matrices(), st.booleans(), st.booleans(), st.integers(0, 99))
+def test_scale_addend_and_chosen_rows_enter_the_same_pass(matrix, compiled, chosen, seed):
     rng = torch.Generator().manual_seed(seed)
-    x, base = (torch.randn(size, 20, generator=rng) for size in matrix.shape[::-1])
-    rows = torch.rand(matrix.shape[0], generator=rng) < 0.5
+    x = torch.randn(matrix.shape[1], 20, generator=rng)
+    rows = torch.randint(matrix.shape[0], (3,), generator=rng) if chosen and matrix.shape[0] else None
+    base = torch.randn(matrix.shape[0] if rows is None else 3, 20, generator=rng)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sparse, "is_compiled", lambda _: compiled)
         got = multiply(SparseMatrix(matrix).rows.arrays, x, scale=0.5, plus=Addend(2.0, base), rows=rows)
-    expected = (0.5 * by_hand(matrix, x) + 2.0 * base) * rows[:, None]
+    expected = 0.5 * by_hand(matrix, x)
+    expected = (expected if rows is None else expected[rows]) + 2.0 * base
     torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -54,10 +56,17 @@ def test_leaving_out_the_columns_whose_vectors_are_zero_changes_no_bit(matrix, s
     x = torch.randn(matrix.shape[1], 16, generator=rng) * kept[:, None]
     graph = SparseMatrix(matrix)
     arrays = graph.rows.arrays
-    selected = from_columns(arrays, graph.columns.arrays, kept)
+    selected = from_columns(arrays, graph.columns.arrays, kept.nonzero()[:, 0])
     assert torch.equal(multiply(selected, x), multiply(arrays, x))
     count = int(kept[arrays.index.long()].sum())
     assert len(selected.index) == (count if count <= sparse.WORTH_SELECTING * len(arrays.index) else len(arrays.index))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_rows_are_added_to_a_table_as_often_as_they_come(monkeypatch, compiled):
+    monkeypatch.setattr(sparse, "is_compiled", lambda _: compiled)
+    rows, x = torch.tensor([2, 0, 2]), torch.arange(6.0).reshape(3, 2)
+    assert add_at(torch.ones(4, 2), rows, x).tolist() == [[3, 4], [1, 1], [5, 7], [1, 1]]
 
 
 @pytest.mark.parametrize("compiled", [True, False])

@@ -33,7 +33,7 @@ from medley.errors import InputError
 from medley.models.base import Recommender
 from medley.nn.features import FeatureScale, ItemFeatures, item_features
 from medley.nn.init import affine, xavier
-from medley.nn.propagation import Rows, propagate_combined
+from medley.nn.propagation import Rows, distinct_rows, propagate_rows
 from medley.types import Embeddings, Inputs, Triplets
 
 
@@ -72,8 +72,9 @@ class BM3(Recommender):
 
     def loss(self, batch: Triplets) -> Tensor:
         """Distances of the two views, and L2 of h."""
-        h = self._travelled(Rows(batch.user, batch.pos))
-        h_u, h_i = h.user.index_select(0, batch.user), h.item.index_select(0, batch.pos)  # (B, d)
+        rows, places = distinct_rows(batch._replace(neg=batch.neg[:0]))  # it needs no negatives
+        h = self._travelled(rows)
+        h_u, h_i = h.user.index_select(0, places.user), h.item.index_select(0, places.pos)  # (B, d)
         view_u, view_i = self._dropped(h_u), self._dropped(h_i)
         loss = (_distance(self.predictor(h_u), view_i) + _distance(self.predictor(h_i), view_u)).mean()
         for content in self.content.values():
@@ -84,10 +85,10 @@ class BM3(Recommender):
         return loss + self.reg * (h_u.square().sum() + h_i.square().sum()) / (2 * len(batch.user))
 
     def _travelled(self, rows: Rows | None = None) -> Embeddings:
-        """h_u (U, d) and h_i (I, d); with `rows` only these are right."""
+        """h_u and h_i of all or of some users and items, (n, d)."""
         e, L = Embeddings(self.e_user, self.e_item), self.num_layers
-        user, item = propagate_combined(self.graph, e, [1 / (L + 1)] * (L + 1), rows=rows)
-        return Embeddings(user, item + self.e_item)
+        x, e = propagate_rows(self.graph, e, [1 / (L + 1)] * (L + 1), rows)
+        return Embeddings(x.user, x.item + e.item)
 
     def _dropped(self, h: Tensor) -> Tensor:
         """The view that is taken as given."""

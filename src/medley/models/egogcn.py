@@ -55,7 +55,7 @@ from medley.nn.features import FeatureScale, ItemFeatures, item_features
 from medley.nn.fusion import sum_of
 from medley.nn.init import affine, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
-from medley.nn.propagation import Rows, propagate_combined, rows_of
+from medley.nn.propagation import Rows, distinct_rows, propagate_rows, take_rows
 from medley.types import Embeddings, Inputs, Triplets
 
 Fusion = Literal["hard", "soft", "merge", "align", "none"]
@@ -107,7 +107,7 @@ class EgoGCN(Recommender):
         self.c = nn.ParameterDict({kind: torch.ones(size, len(f)) for kind, size in sizes.items()})  # (U, M), (I, M)
 
     def forward(self, rows: Rows | None = None) -> Embeddings:
-        """User (U, (1 + M) d) and item (I, (1 + M) d) vectors (eq. 12); with `rows` the IDs of others are 0."""
+        """User (U, (1 + M) d) and item (I, (1 + M) d) vectors (eq. 12); with `rows` these alone."""
         users, items = zip(*self._parts(rows).values(), strict=True)
         return Embeddings(torch.cat(users, dim=1), torch.cat(items, dim=1))
 
@@ -116,7 +116,8 @@ class EgoGCN(Recommender):
         l2 = l2_of_batch(Embeddings(self.e_user, self.e_item), batch)
         for u in self.u.values():
             l2 = l2 + u.index_select(0, batch.user).square().sum() / (2 * len(batch.user))
-        return bpr_loss(self(rows_of(batch)), batch) + self.reg * l2
+        rows, places = distinct_rows(batch)
+        return bpr_loss(self(rows), places) + self.reg * l2
 
     def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
         """`id` and every modality, u_m . i_m -> (B, k)."""
@@ -133,12 +134,14 @@ class EgoGCN(Recommender):
         return self._about(item, "users")
 
     def _parts(self, rows: Rows | None = None) -> dict[str, Embeddings]:
-        """Part of the score -> the vectors whose inner product it is (eq. 9-13)."""
+        """Part of the score -> the vectors whose inner product it is (eq. 9-13), of all or of some."""
         users, items = self._layer_0()
         if self.aligned is not None:
-            return {"id": self._ids(rows), **self._align(self.aligned, users["all"], items)}
-        content, affinities = self._content(users, items)
-        return {"id": self._ids(rows) if self.pruned is None else self._pruned_ids(self.pruned, affinities), **content}
+            content, affinities = self._align(self.aligned, users["all"], items), {}
+        else:
+            content, affinities = self._content(users, items)
+        ids = self._ids(rows) if self.pruned is None else take_rows(self._pruned_ids(self.pruned, affinities), rows)
+        return {"id": ids} | {m: take_rows(part, rows) for m, part in content.items()}
 
     def _layer_0(self) -> tuple[PerModality, PerModality]:
         """m -> u_m(0) (U, d), and i_m(0) (I, d): 0 where the item lacks m, which no edge and no sum reads."""
@@ -201,9 +204,9 @@ class EgoGCN(Recommender):
         return {m: Embeddings(user, item) for m, item in zip(items, rest, strict=True)}
 
     def _ids(self, rows: Rows | None) -> Embeddings:
-        """e_u (U, d), e_i (I, d)."""
+        """e_u and e_i, (n, d)."""
         e = Embeddings(self.e_user, self.e_item)
-        return propagate_combined(self.graph, e, [1.0] * (self.num_id_layers + 1), rows=rows)  # eq. 10, 11
+        return propagate_rows(self.graph, e, [1.0] * (self.num_id_layers + 1), rows)[0]  # eq. 10, 11
 
     def _pruned_ids(self, G: Pattern, affinities: Affinities) -> Embeddings:
         """The same with the weights max(0, max_m c_m s^_m), c being of the node that sends."""

@@ -43,9 +43,10 @@ from medley.errors import InputError
 from medley.graphs.normalise import inverse, scaled
 from medley.models.base import Recommender
 from medley.nn.features import FeatureScale, ItemFeatures, item_features
+from medley.nn.fusion import sum_of
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss
-from medley.nn.propagation import Rows, propagate_combined, rows_of
+from medley.nn.propagation import Rows, distinct_rows, propagate_rows, take
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Features, Inputs, Triplets
 
@@ -104,16 +105,18 @@ class FREEDOM(Recommender):
         self.thinned = thinned.to(self.p.device)  # made on the CPU, wherever the model is
 
     def forward(self, rows: Rows | None = None) -> Embeddings:
-        """User (U, d) and item (I, d) vectors; with `rows` only these are right."""
+        """User (U, d) and item (I, d) vectors; with `rows` these alone."""
         user, item = self._travelled(self.thinned if self.training else self.graph, rows)
-        return Embeddings(user, item + sum(self._smoothed().values()))
+        h = sum_of(self._smoothed().values())
+        return Embeddings(user, item + (h if rows is None else take(h, rows.item)))
 
     def loss(self, batch: Triplets) -> Tensor:
         """BPR of the score, and of each modality."""
-        vectors = self(rows_of(batch))
-        user = vectors.user.index_select(0, batch.user)  # (B, d)
+        rows, places = distinct_rows(batch)
+        vectors = self(rows)
+        user = vectors.user.index_select(0, places.user)  # (B, d)
         content = [bpr(user, batch) for bpr in self.content_bpr.values()]
-        return bpr_loss(vectors, batch) + self.content_weight * sum(content)
+        return bpr_loss(vectors, places) + self.content_weight * sum(content)
 
     def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
         """`id` and every modality -> (B, K)."""
@@ -124,7 +127,7 @@ class FREEDOM(Recommender):
     def _travelled(self, graph: SparseMatrix, rows: Rows | None = None) -> Embeddings:
         """Means of the layers on the interaction graph."""
         e, L = Embeddings(self.e_user, self.e_item), self.num_layers
-        return propagate_combined(graph, e, [1 / (L + 1)] * (L + 1), rows=rows)
+        return propagate_rows(graph, e, [1 / (L + 1)] * (L + 1), rows)[0]
 
     def _smoothed(self) -> dict[str, Tensor]:
         """m -> its part of h (I, d)."""

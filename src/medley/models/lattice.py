@@ -44,7 +44,7 @@ from medley.nn.features import FeatureScale, ItemFeatures, item_features
 from medley.nn.fusion import sum_of
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
-from medley.nn.propagation import Rows, propagate_combined, rows_of
+from medley.nn.propagation import Rows, distinct_rows, propagate_rows, take
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Features, Inputs, Triplets
 
@@ -92,14 +92,15 @@ class LATTICE(Recommender):
             likeness.look_up()
 
     def forward(self, rows: Rows | None = None) -> Embeddings:
-        """User (U, d) and item (I, d) vectors; with `rows` those of others are not the final ones."""
+        """User (U, d) and item (I, d) vectors; with `rows` these alone."""
         user, parts = self._parts(rows)
         return Embeddings(user, sum_of(parts.values()))  # eq. 8
 
     def loss(self, batch: Triplets) -> Tensor:
         """BPR (eq. 10) and L2 of the vectors that the batch touches."""
-        embeddings = self(rows_of(batch))
-        return bpr_loss(embeddings, batch) + self.reg * l2_of_batch(embeddings, batch)
+        rows, places = distinct_rows(batch)
+        embeddings = self(rows)
+        return bpr_loss(embeddings, places) + self.reg * l2_of_batch(embeddings, places)
 
     def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
         """`id` and every modality -> (B, K)."""
@@ -120,13 +121,15 @@ class LATTICE(Recommender):
         return [(m, a, likeness()) for a, (m, likeness) in zip(alpha, self.likeness.items(), strict=True)]
 
     def _parts(self, rows: Rows | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """User vectors (U, d), and the parts (I, d) whose sum are the item vectors."""
+        """User vectors (n, d), and the parts (n, d) whose sum are the item vectors, of all or of some."""
         e, K = Embeddings(self.e_user, self.e_item), self.num_layers
-        x = propagate_combined(self.graph, e, [1 / (K + 1)] * (K + 1), rows=rows)
+        x, _ = propagate_rows(self.graph, e, [1 / (K + 1)] * (K + 1), rows)
         h, A, steps = self.e_item, self._graphs(), {}
         for _ in range(self.num_item_layers):
             steps = {m: alpha * (A_m @ h) for m, alpha, A_m in A}  # eq. 6
             h = sum_of(steps.values())  # eq. 7
+        if rows is not None:
+            h, steps = take(h, rows.item), {m: take(step, rows.item) for m, step in steps.items()}
         length = h.norm(dim=1, keepdim=True).clamp(min=EPSILON)
         return x.user, {"id": x.item} | {m: step / length for m, step in steps.items()}
 

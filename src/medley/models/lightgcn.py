@@ -15,7 +15,7 @@ from medley import graphs
 from medley.models.base import Recommender
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
-from medley.nn.propagation import Rows, propagate_combined, rows_of
+from medley.nn.propagation import Rows, distinct_rows, propagate_rows
 from medley.types import Embeddings, Inputs, Triplets
 
 
@@ -34,12 +34,17 @@ class LightGCN(Recommender):
         self.e0_user = xavier(self.num_users, dim)  # (U, d)
         self.e0_item = xavier(self.num_items, dim)  # (I, d)
 
-    def forward(self, rows: Rows | None = None) -> Embeddings:
-        """User (U, d) and item (I, d) vectors; with `rows` the others are 0."""
-        e0, K = Embeddings(self.e0_user, self.e0_item), self.num_layers
-        return propagate_combined(self.graph, e0, [1 / (K + 1)] * (K + 1), rows=rows)  # eq. 3, 4 with alpha_k = 1/(K+1)
+    def forward(self) -> Embeddings:
+        """User (U, d) and item (I, d) vectors."""
+        return self._travelled()[0]
 
     def loss(self, batch: Triplets) -> Tensor:
         """BPR and L2 of the layer-0 rows that the batch touches (eq. 15)."""
-        l2 = l2_of_batch(Embeddings(self.e0_user, self.e0_item), batch)
-        return bpr_loss(self(rows_of(batch)), batch) + self.reg * l2
+        rows, places = distinct_rows(batch)
+        e, e0 = self._travelled(rows)
+        return bpr_loss(e, places) + self.reg * l2_of_batch(e0, places)
+
+    def _travelled(self, rows: Rows | None = None) -> tuple[Embeddings, Embeddings]:
+        """Vectors, and those of layer 0, of all or of some users and items."""
+        e0, K = Embeddings(self.e0_user, self.e0_item), self.num_layers
+        return propagate_rows(self.graph, e0, [1 / (K + 1)] * (K + 1), rows)  # eq. 3, 4 with alpha_k = 1 / (K + 1)

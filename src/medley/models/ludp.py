@@ -53,7 +53,7 @@ from medley.nn.features import FeatureScale, item_features
 from medley.nn.fusion import sum_of
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_parameters
-from medley.nn.propagation import Rows, distinct_rows, propagate_combined, take
+from medley.nn.propagation import Rows, distinct_rows, propagate_rows, take
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Features, Inputs, Triplets
 
@@ -137,10 +137,10 @@ class LUDP(Recommender):
     def _parts(self, rows: Rows) -> tuple["_Parts", "_Parts"]:
         """(E, m -> P_m) of some users and (E, m -> H_m) of some items, (n, d) each; no row comes twice."""
         e, every_layer = Embeddings(self.e_user, self.e_item), [1.0] * (self.num_layers + 1)
-        E = propagate_combined(self.graph, e, every_layer, rows=rows)  # eq. 1, 2
+        E, _ = propagate_rows(self.graph, e, every_layer, rows)  # eq. 1, 2
         H = self.item_side.fusion(*self.item_side(self.e_item, rows.item)) if self.item_side else {}
         P = self.user_side.fusion(*self.user_side(self.e_user, rows.user)) if self.user_side else {}
-        return (take(E.user, rows.user), P), (take(E.item, rows.item), H)
+        return (E.user, P), (E.item, H)
 
     def _all(self) -> Rows:
         return Rows(*(torch.arange(len(e), device=e.device) for e in (self.e_user, self.e_item)))

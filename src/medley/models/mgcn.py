@@ -54,7 +54,7 @@ from medley.models.base import Insight, Recommender
 from medley.nn.features import FeatureScale, ItemFeatures, item_features
 from medley.nn.init import affine, linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
-from medley.nn.propagation import Rows, distinct_rows, propagate_combined, take
+from medley.nn.propagation import Rows, distinct_rows, propagate_rows, take
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Inputs, Triplets
 
@@ -141,7 +141,7 @@ class MGCN(Recommender):
     def _sides(self, rows: Rows | None = None) -> tuple["_Side", "_Side"]:
         """Users and items, all or those of `rows`."""
         e, L = Embeddings(self.e_user, self.e_item), self.num_layers
-        E = propagate_combined(self.graph, e, [1 / (L + 1)] * (L + 1), rows=rows)
+        E, _ = propagate_rows(self.graph, e, [1 / (L + 1)] * (L + 1), rows)
         items = {m: view(self.e_item) for m, view in self.views.items()}  # (I, d) each
         users = {m: self.graph @ E_m for m, E_m in items.items()}  # (U, d) each
         at_user, at_item = (None, None) if rows is None else rows
@@ -185,9 +185,9 @@ class _Fuser(nn.Module):
             self.W4, self.q = affine(dim, dim), linear(dim, 1)
 
     def forward(self, E: Tensor, views: dict[str, Tensor], has: Tensor, rows: Tensor | None) -> _Side:
-        """E (N, d), m -> E_m (N, d), and who has what (N, M) bool -> n of them, or all."""
+        """E (n, d), m -> E_m (N, d), and who has what (N, M) bool -> the n of `rows`, or all."""
         if rows is not None:
-            E, has = take(E, rows), has[rows]
+            has = has[rows]
             views = {m: take(E_m, rows) for m, E_m in views.items()}
         if not self.has_choice:
             (E_m,) = views.values()

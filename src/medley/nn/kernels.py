@@ -106,13 +106,11 @@ _sum_128, _sum_64, _sum_16, _sum_1 = (_sum_of_width(width) for width in (128, 64
 
 @compiled
 def product(begin, end, start, index, value, x, scale, keep, base, wanted, out):  # pragma: no cover - compiled
-    """out (R, d) = scale * A x + keep * base; rows that are not in `wanted` (R,) bool are 0. Empty: all are wanted."""
+    """out (R, d) = scale * A x + keep * base. Row k of `out` is row wanted[k] of A; empty: row k."""
     d = x.shape[1]
     for row in range(begin, end):
-        if len(wanted) > 0 and not wanted[row]:
-            out[row] = 0
-            continue
-        first, last, c = start[row], start[row + 1], 0
+        of_matrix = wanted[row] if len(wanted) > 0 else row
+        first, last, c = start[of_matrix], start[of_matrix + 1], 0
         while c + 128 <= d:
             _sum_128(out, row, c, scale, value, index, first, last, x, keep, base)
             c += 128
@@ -128,8 +126,34 @@ def product(begin, end, start, index, value, x, scale, keep, base, wanted, out):
 
 
 @compiled
+def distinct(rows, place, found):  # pragma: no cover - compiled
+    """How many different `rows` (n,) there are; found[k], ascending, is row k of them and place[row] is k.
+
+    place (N,), at first 0, has room for the largest row, found (n,) for all.
+    """
+    for row in rows:
+        place[row] = 1
+    count = 0
+    for row in range(len(place)):
+        if place[row]:
+            place[row] = count
+            found[count] = row
+            count += 1
+    return count
+
+
+@compiled
+def scatter_rows(rows, x, out):  # pragma: no cover - compiled
+    """out[rows] += x, out (N, d), x (a, d); rows that come twice are added twice."""
+    for place in range(len(rows)):
+        row = rows[place]
+        for c in range(x.shape[1]):
+            out[row, c] += x[place, c]
+
+
+@compiled
 def count_into(kept, start, index, count):  # pragma: no cover - compiled
-    """count (R,), at first 0: edges that go from the `kept` (m,) rows of the transpose to each row."""
+    """count (R,), at first 0: edges that go from the `kept` (a,) rows of the transpose to each row."""
     for source in kept:
         for edge in range(start[source], start[source + 1]):
             count[index[edge]] += 1

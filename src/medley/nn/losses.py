@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from medley.nn.memory import empty_like
+from medley.nn.sparse import add_at
 from medley.types import Embeddings, Triplets
 
 
@@ -52,8 +53,9 @@ class _RowsOfBatch(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # pyrefly: ignore[bad-override]
         (user, pos, neg), (of_user, of_pos, of_neg) = ctx.saved_tensors, grad_outputs
-        users = empty_like(of_user, *ctx.shapes[0]).zero_().index_add_(0, user, of_user)
-        items = empty_like(of_pos, *ctx.shapes[1]).zero_().index_add_(0, pos, of_pos).index_add_(0, neg, of_neg)
+        users = add_at(empty_like(of_user, *ctx.shapes[0]).zero_(), user, of_user)
+        items = add_at(empty_like(of_pos, *ctx.shapes[1]).zero_(), pos, of_pos)
+        add_at(items, neg, of_neg)
         return users, items, None, None, None
 
 

@@ -6,8 +6,6 @@ of dead tensors are kept, up to a limit, for the next one of the same size, and 
 system for large pages.
 """
 
-import weakref
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -31,8 +29,7 @@ def empty(num_rows: int, dim: int, dtype: torch.dtype) -> Tensor:
         raw = np.empty(size + LINE, dtype=np.uint8)
         begin = -raw.ctypes.data % LINE
         block = raw[begin : begin + size]
-    lease = block.view(_NUMPY[dtype]).reshape(num_rows, dim)  # lives as long as the tensor
-    weakref.finalize(lease, _take_back, block)
+    lease = _Lease((num_rows, dim), _NUMPY[dtype], block)
     return torch.from_numpy(lease)  # no view of a tensor: autograd may add to it in place
 
 
@@ -41,7 +38,11 @@ def empty_like(x: Tensor, num_rows: int, dim: int) -> Tensor:
     return empty(num_rows, dim, x.dtype) if x.device.type == "cpu" else x.new_empty(num_rows, dim)
 
 
-def _take_back(block: np.ndarray) -> None:
-    waiting = sum(size * len(blocks) for size, blocks in list(_waiting.items()))
-    if waiting + len(block) <= KEPT_AT_MOST:
-        _waiting.setdefault(len(block), []).append(block)
+class _Lease(np.ndarray):
+    """A view of a block, that lives as long as the tensor that reads it."""
+
+    def __del__(self) -> None:
+        block: np.ndarray = self.base  # pyrefly: ignore[bad-assignment]
+        waiting = sum(size * len(blocks) for size, blocks in list(_waiting.items()))
+        if waiting + block.nbytes <= KEPT_AT_MOST:
+            _waiting.setdefault(block.nbytes, []).append(block)

@@ -20,6 +20,7 @@ from medley.errors import InputError
 from medley.nn import kernels, threads
 from medley.nn.memory import empty
 
+HALVES = (torch.bfloat16, torch.float16)
 WORTH_SELECTING = 0.5  # of the entries at most: beyond that, a copy of them costs more than the product saves
 
 
@@ -118,32 +119,34 @@ def multiply(
         x: (C, d).
         scale: of the product.
         plus: what is added to it.
-        rows: (R,) bool; only these are computed, the others are 0. None: all.
+        rows: (a,) int64; of the product these rows alone, (a, d), and so is what is added. None: all.
     """
-    x, num_rows = x.detach(), len(matrix.start) - 1
     if not is_compiled(x):
-        value = matrix.value.to(x.dtype)
-        csr = torch.sparse_csr_tensor(matrix.start, matrix.index, value, (num_rows, len(x)), check_invariants=False)
-        out = scale * (csr @ x)
-        out = out if plus is None else out.add_(plus.values.detach(), alpha=plus.weight)
-        return out if rows is None else out * rows[:, None]
+        shape, value = (len(matrix.start) - 1, len(x)), matrix.value.to(x.dtype)
+        csr = torch.sparse_csr_tensor(matrix.start, matrix.index, value, shape, check_invariants=False)
+        out = scale * (csr @ x.detach())
+        out = out if rows is None else out[rows]
+        return out if plus is None else out.add_(plus.values.detach(), alpha=plus.weight)
+    start, index, value, piece = (array.numpy() for array in matrix)
+    num_rows, wanted = len(start) - 1, _ALL
+    if rows is not None:
+        num_rows, wanted, piece = len(rows), rows.numpy(), threads.pieces_of(len(rows))
     out = empty(num_rows, x.shape[1], x.dtype)
     weight, base = (0.0, out) if plus is None else plus
-    wanted = _ALL if rows is None else rows.numpy()
-    start, index, value, piece = (array.numpy() for array in matrix)
     arrays = start, index, value, rowwise(x), float(scale), float(weight), rowwise(base), wanted, out.numpy()
     threads.run(kernels.product, piece, len(index) * x.shape[1], *arrays)
     return out
 
 
 def from_columns(matrix: Compressed, transposed: Compressed, kept: Tensor) -> Compressed:
-    """The entries in the columns `kept` (C,) bool: enough for A x where x is 0 elsewhere. All, where that is faster.
+    """The entries in the columns `kept` (a,), all different: enough for A x where x is 0 elsewhere.
 
-    The transpose tells them without a look at the others. One thread does it: they are few.
+    The transpose tells them without a look at the others; one thread does it, for they are few. Where they are not, it
+    is A.
     """
     if not is_compiled(kept):
         return matrix
-    columns = np.flatnonzero(kept.numpy())
+    columns = kept.numpy()
     start, index, value = (array.numpy() for array in transposed[:3])
     count = int((start[columns + 1] - start[columns]).sum())
     if count > WORTH_SELECTING * len(index):
@@ -158,17 +161,25 @@ def from_columns(matrix: Compressed, transposed: Compressed, kept: Tensor) -> Co
     )
 
 
-_ALL = np.zeros(0, dtype=bool)
+def add_at(out: Tensor, rows: Tensor, x: Tensor) -> Tensor:
+    """out[rows] += x in place, (N, d), (a,), (a, d) -> (N, d), no gradient; torch takes several times longer."""
+    if not is_compiled(out):
+        return out.index_add_(0, rows, x)
+    kernels.scatter_rows(rows.numpy(), rowwise(x), out.numpy())
+    return out
+
+
+_ALL = np.zeros(0, dtype=np.int64)
 
 
 def is_compiled(x: Tensor) -> bool:
     """Whether the compiled loops work on this tensor; if not, torch does."""
-    return x.device.type == "cpu"
+    return x.is_cpu and x.dtype not in HALVES
 
 
 def widened(x: Tensor) -> Tensor:
     """float32 of what autocast has made half as wide: sums over many edges are kept exact."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    return x.float() if x.dtype in HALVES else x
 
 
 def rowwise(x: Tensor) -> np.ndarray:

@@ -39,7 +39,8 @@ def run(loop: Callable[..., None], piece: np.ndarray, work: int, *arguments: obj
 
 def pieces_of(size: int) -> np.ndarray:
     """(P + 1,) int64: where pieces of `size` equal rows begin."""
-    return np.linspace(0, size, min(size, NUM_PIECES) + 1).astype(np.int64)
+    count = max(1, min(size, NUM_PIECES))
+    return np.arange(count + 1) * size // count
 
 
 def equal_pieces(start: np.ndarray, num_pieces: int = NUM_PIECES) -> np.ndarray:

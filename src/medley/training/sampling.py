@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import cached_property
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,7 +13,8 @@ from medley.nn import threads
 from medley.nn.kernels import compiled
 from medley.types import Interactions, Triplets
 
-SEARCH_STEPS = 16  # about so many operations for one look-up
+BITS = 16  # per interaction: one pair in 16 that is none has its bit set all the same, and is searched for
+LOOK_UP = 16  # about so many operations for one
 
 
 class TripletSampler:
@@ -77,16 +79,42 @@ class TripletSampler:
             place = torch.searchsorted(self._codes, code).clamp_(max=len(self._codes) - 1)
             return self._codes[place] == code
         found = np.empty(len(user), dtype=np.bool_)
-        work = len(user) * SEARCH_STEPS
-        arrays = self._start, self._item, user.numpy(), item.numpy()
-        threads.run(_look_up, threads.pieces_of(len(user)), work, *arrays, found)
+        arrays = self._start, self._item, self._bits, self.num_items, user.numpy(), item.numpy()
+        threads.run(_look_up, threads.pieces_of(len(user)), len(user) * LOOK_UP, *arrays, found)
         return torch.from_numpy(found)
+
+    @cached_property
+    def _bits(self) -> np.ndarray:
+        """A bit per hash of a pair, set for those that are interactions: small enough for a cache, unlike the pairs."""
+        bits = np.zeros(2 ** max(3, int(len(self._item) * BITS).bit_length() - 3), dtype=np.uint8)
+        _set_bits(self._start, self._item, self.num_items, bits)
+        return bits
 
 
 @compiled
-def _look_up(first, last, start, touched, user, item, found):  # pragma: no cover - compiled
+def _set_bits(start, touched, num_items, bits):  # pragma: no cover - compiled
+    for user in range(len(start) - 1):
+        for x in range(start[user], start[user + 1]):
+            byte, mask = _place(user, touched[x], num_items, bits)
+            bits[byte] |= mask
+
+
+@numba.njit(inline="always")
+def _place(user, item, num_items, bits):  # pragma: no cover - compiled
+    """Byte and mask of the bit of a pair: a multiplicative hash (Knuth, TAOCP 3, 6.4); len(bits) is a power of 2."""
+    code = np.uint64(user) * np.uint64(num_items) + np.uint64(item)
+    place = (code * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)  # the high bits are the mixed ones
+    return np.int64((place >> np.uint64(3)) & np.uint64(len(bits) - 1)), np.uint8(1 << (place & np.uint64(7)))
+
+
+@compiled
+def _look_up(first, last, start, touched, bits, num_items, user, item, found):  # pragma: no cover - compiled
     """found[x] = whether item[x] is among touched[start[user[x]]:start[user[x] + 1]], which ascend."""
     for x in range(first, last):
+        byte, mask = _place(user[x], item[x], num_items, bits)
+        if not bits[byte] & mask:
+            found[x] = False
+            continue
         low, end = start[user[x]], start[user[x] + 1]
         high = end
         while low < high:
