@@ -25,14 +25,14 @@ BASELINES = (
     _grid("duif", "DUIF", lr=(1e-3,), reg=(1e-3, 1e-2)),
     _grid("cb2cf", "CB2CF", lr=(3e-3,), reg=(1e-2, 1e-1), patience=(30,)),  # maps vectors that must be learned first
     _grid("acf", "ACF", lr=(3e-3,), reg=(1e-1,)),
-    _grid("graphsage", "GraphSAGE", lr=(3e-3,), reg=(1e-2,), normalise=(False, True)),
+    _grid("graphsage", "GraphSAGE", lr=(3e-3,), reg=(1e-2,), normalise=(False, True), patience=(30,)),  # rises slowly
     _grid("gat", "GAT", lr=(3e-3,), reg=(1e-3, 1e-2)),
     _grid("ngcf", "NGCF", lr=(1e-3,), reg=(1e-3, 1e-2)),
     _grid("lightgcn", "LightGCN", lr=LR, reg=(1e-4, 1e-3)),
     _grid("lrgccf", "LR-GCCF", lr=(1e-3,), reg=(1e-3, 1e-2)),
     _grid("stargcn", "STAR-GCN", lr=(1e-3,), dropout=(0.0, 0.5)),
     _grid("disengcn", "DisenGCN", lr=(3e-3,), dropout=(0.0, 0.3)),
-    _grid("macridvae", "MacridVAE", lr=(5e-3,), num_epochs=(10,)),  # 20 s of CPU each
+    _grid("macridvae", "MacridVAE", lr=(5e-3,), num_epochs=(30,)),  # 15 s of CPU each
     _grid("grcn", "GRCN", lr=(3e-3,), fusion=("concat", "id")),
     _grid("lattice", "LATTICE", lr=LR, reg=(1e-2,)),
 )
@@ -58,6 +58,7 @@ _MMGCN, _LUDP, _DUALGNN, _EGOGCN, _HUIGN = SYSTEMS
 VARIANTS = (
     _variant(_MMGCN, "max", aggregation="max"),
     _variant(_MMGCN, "without id", use_id=False, reg=1e-3),  # with more, all vectors vanish
+    _variant(_MMGCN, "concatenated", combination="concat"),
     _variant(_LUDP, "sum", fusion="sum"),
     _variant(_LUDP, "concat", fusion="concat"),
     _variant(_LUDP, "item graph only", use_user_graph=False),
@@ -65,13 +66,18 @@ VARIANTS = (
     _variant(_DUALGNN, "Dual-A", construction="mean"),
     _variant(_DUALGNN, "Dual-U", num_user_layers=0),
     _variant(_DUALGNN, "Dual-A-U", construction="mean", num_user_layers=0),
+    _variant(_DUALGNN, "max", construction="max"),
+    _variant(_DUALGNN, "concat", construction="concat"),
     _variant(_DUALGNN, "mean aggregation", aggregation="mean"),
     _variant(_EGOGCN, "hard", fusion="hard", epsilon=0.4),
     _variant(_EGOGCN, "graph merge", fusion="merge"),
     _variant(_EGOGCN, "node alignment", fusion="align", self_loops=False),
+    _variant(_EGOGCN, "soft-pruned IDs", soft_pruning=True),
     _variant(_EGOGCN, "IDs alone", fusion="none", self_loops=False),
+    _variant(_HUIGN, "one level", levels=[32]),
+    _variant(_HUIGN, "two levels", levels=[32, 8]),
     _variant(_HUIGN, "without its two losses", entropy_reg=0.0, independence_reg=0.0),
-    *(_variant(one, "random features", random_features=True) for one in (_LUDP, _DUALGNN, _HUIGN, BEYOND[0])),
-    *(_variant(_DUALGNN, f"{m} alone", modalities=[m]) for m in ("visual", "acoustic")),
+    *(_variant(one, "random features", random_features=True) for one in (*SYSTEMS, BEYOND[0])),
+    *(_variant(one, f"{m} alone", modalities=[m]) for one in (_DUALGNN, _EGOGCN) for m in ("visual", "acoustic")),
 )
 CANDIDATES = (*YARDSTICKS, *BASELINES, *BEYOND, *SYSTEMS)

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the page to write")
     chosen = parser.parse_args(arguments)
     measured = json.loads(chosen.results.read_text(encoding="utf-8"))
-    write_atomic(chosen.out, page({result["label"]: result for result in measured}))
+    write_atomic(chosen.out, page({result["candidate"]["label"]: result for result in measured}))
 
 
 def page(measured: Mapping[str, Mapping[str, Any]]) -> str:

@@ -1,27 +1,34 @@
 """`make results-tiktok`: the table of docs/results/tiktok.md, by one command.
 
 python -m medley.experiments.results --data ../shared/data/tiktok --out docs/results/tiktok.md
+
+The figures are kept as JSON beside the page. With `--only` some are measured anew, or added, and the others stay.
 """
 
 import argparse
 import json
-import platform
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from medley.data.dataset import Dataset
 from medley.data.sources import import_dataset
+from medley.errors import InputError
+from medley.evaluation.statistics import Spread
 from medley.experiments.candidates import CANDIDATES, TRAINING, VARIANTS
-from medley.experiments.studies import Result, Study
+from medley.experiments.studies import Candidate, Result, Study
 from medley.files import write_atomic
 from medley.version import versions
 
+ROWS = (*CANDIDATES, *VARIANTS)
 SHOWN = ("recall@10", "recall@20", "precision@10", "precision@20", "ndcg@10", "ndcg@20")
 
 
 GROUPS = ("cold_recall@20", "warm_recall@20")
+SHOWN_OF_FINGERPRINT = 16
 COSTS = ("CPU s/epoch", "CPU s to best", "GB", "parameters")
 
 
@@ -31,12 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with train.csv, valid.csv, test.csv, *.npy")
     parser.add_argument("--out", type=Path, required=True, help="the page to write")
     parser.add_argument("--runs", type=Path, default=Path("runs/results-tiktok"), help="where runs are kept")
-    parser.add_argument("--models", nargs="*", help="only these, with their variants; all by default")
+    parser.add_argument("--only", nargs="*", help="labels of rows, or models (all of their rows); all by default")
     parser.add_argument("--workers", type=int, default=2, help="trainings at a time")
     parser.add_argument("--threads", type=int, default=1, help="of each training")
     chosen = parser.parse_args(arguments)
 
-    candidates = [one for one in (*CANDIDATES, *VARIANTS) if chosen.models is None or one.model in chosen.models]
+    candidates = [one for one in ROWS if chosen.only is None or {one.model, one.label} & set(chosen.only)]
+    record = chosen.out.with_suffix(".json")
+    kept = read(record) if chosen.only is not None and record.exists() else {}
     folder = chosen.runs / "data"
     data = Dataset(folder) if folder.exists() else import_dataset("csv", chosen.data, folder, name="tiktok")
     study = Study(
@@ -46,39 +55,64 @@ def main(arguments: Sequence[str] | None = None) -> None:
         threads=chosen.threads,
         told=lambda line: print(f"{datetime.now(UTC):%H:%M:%S} {line}", flush=True),
     )
-    results = study.run(candidates)
+    new = study.run(candidates, known={label: result.chosen for label, result in kept.items()})
+    by_label = kept | {result.candidate.label: result for result in new}
+    results = [by_label[row.label] for row in ROWS if row.label in by_label]
+    write_atomic(record, json.dumps([_document(result) for result in results], indent=1, default=list))
     write_atomic(chosen.out, page(data, study, results))
-    write_atomic(chosen.out.with_suffix(".json"), json.dumps([_document(result) for result in results], indent=1))
     print(f"written: {chosen.out}")
 
 
 def _document(result: Result) -> dict[str, Any]:
-    """What docs/models.md shows of it."""
+    spreads = {"valid": result.valid, "cpu_to_best": result.cpu_to_best}
     return {
-        "model": result.candidate.model,
-        "label": result.candidate.label,
-        "variant_of": result.candidate.variant_of,
-        "options": dict(result.chosen),
-        "valid": result.valid._asdict(),
-        "metrics": {name: result.metrics[name]._asdict() for name in (*SHOWN, *GROUPS)},
-        "cpu_per_epoch": result.cpu_per_epoch,
-        "cpu_to_best": result.cpu_to_best.mean,
-        "peak_gb": result.peak_gb,
-        "num_parameters": result.num_parameters,
+        **asdict(result),
+        "fingerprint": result.fingerprint[:SHOWN_OF_FINGERPRINT],
+        "metrics": {name: _numbers(result.metrics[name]) for name in (*SHOWN, *GROUPS)},
+        **{name: _numbers(spread) for name, spread in spreads.items()},
     }
+
+
+def _numbers(spread: Spread) -> dict[str, Any]:
+    return {**spread._asdict(), "std": None if math.isnan(spread.std) else spread.std}  # JSON has no NaN
+
+
+def read(record: Path) -> dict[str, Result]:
+    """Label -> figures, of a page that was written before.
+
+    Raises:
+        InputError: the file is no such record.
+    """
+
+    def spread(numbers: Mapping[str, Any]) -> Spread:
+        std = math.nan if numbers["std"] is None else numbers["std"]
+        return Spread(numbers["mean"], std, numbers["num_values"])
+
+    def result(fields: dict[str, Any]) -> Result:
+        fields["candidate"] = Candidate(**fields["candidate"])
+        fields["metrics"] = {name: spread(numbers) for name, numbers in fields["metrics"].items()}
+        fields |= {name: spread(fields[name]) for name in ("valid", "cpu_to_best")}
+        return Result(**fields)
+
+    try:
+        results = [result(fields) for fields in json.loads(record.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(str(record), expected="figures that this command wrote", got=repr(error)) from error
+    return {result.candidate.label: result for result in results}
 
 
 def page(data: Dataset, study: Study, results: Sequence[Result]) -> str:
     """The page in Markdown."""
     counts = " / ".join(f"{count:,}" for count in data.manifest.num_interactions.values())
     dims = ", ".join(f"{name} {record.dim}-d" for name, record in data.manifest.modalities.items())
+    fingerprints = {result.fingerprint[:SHOWN_OF_FINGERPRINT] for result in results}
     installed = ", ".join(f"{name} {number}" for name, number in versions().items())
     return "\n".join(
         [
             "# TikTok",
             "",
             "Made by `make results-tiktok` (`python -m medley.experiments.results --data DATA/tiktok --out "
-            f"docs/results/tiktok.md`) on {datetime.now(UTC):%Y-%m-%d}.",
+            f"docs/results/tiktok.md`), measured on {' and '.join(sorted({one.measured for one in results}))}.",
             "",
             f"Data: the public MMSSL / DiffMM split, {data.manifest.num_users:,} users, "
             f"{data.manifest.num_items:,} items, {counts} train / validation / test interactions. Features: {dims}. "
@@ -89,7 +123,7 @@ def page(data: Dataset, study: Study, results: Sequence[Result]) -> str:
             f"Settings are chosen by validation Recall@20 with seed {study.seeds[0]} over the grid below, epochs by "
             f"early stopping on the same metric; then seeds {', '.join(map(str, study.seeds))}, test scored once per "
             f"seed. Mean ± sample standard deviation over the seeds; none where nothing is random. "
-            f"Fingerprint `{results[0].fingerprint[:16]}`.",
+            f"Fingerprint `{', '.join(sorted(fingerprints))}`.",
             "",
             _table([result for result in results if not result.candidate.variant_of]),
             "",
@@ -103,14 +137,24 @@ def page(data: Dataset, study: Study, results: Sequence[Result]) -> str:
             "",
             _settings([result for result in results if not result.candidate.variant_of]),
             "",
-            f"CPU seconds of one process, validation included, with {study.threads} thread(s) and {study.workers} "
-            f"trainings at a time on {_machine()}: on an idle machine one thread takes about as long. GB is the peak "
-            "resident memory of the process. The machine is shared, so compare within this page.",
+            f"CPU seconds of one process with {study.threads} thread(s), validation included, while other trainings ran; "
+            "on an idle machine one thread takes about as long. GB is the peak resident memory of the process. Measured on "
+            f"{_machines(results)}.",
             "",
             f"Versions: {installed}.",
             "",
         ]
     )
+
+
+def _machines(results: Sequence[Result]) -> str:
+    """Each machine, and what was measured there unless most of it was."""
+    labels: dict[str, list[str]] = {}
+    for result in results:
+        labels.setdefault(result.machine, []).append(result.candidate.label)
+    most = max(labels, key=lambda machine: len(labels[machine]))
+    others = [f"{machine} ({'; '.join(labels[machine])})" for machine in labels if machine != most]
+    return ", but for ".join([most, *others])
 
 
 def _variants(results: Sequence[Result]) -> list[str]:
@@ -156,12 +200,6 @@ def _settings(results: Sequence[Result]) -> str:
 def _title(name: str) -> str:
     metric, _, k = name.partition("@")
     return f"{metric[0].upper() if metric != 'ndcg' else 'NDCG'}@{k}"
-
-
-def _machine() -> str:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()}, no GPU"
 
 
 if __name__ == "__main__":

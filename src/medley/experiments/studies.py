@@ -3,9 +3,12 @@ are trained again with several seeds and scored on test once per seed. All runs 
 goes on where it was.
 """
 
+import platform
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -79,6 +82,8 @@ class Result:
     best_epochs: tuple[int, ...]
     num_parameters: int
     fingerprint: str
+    measured: str  # day on which it was written, YYYY-MM-DD
+    machine: str
 
 
 class Study:
@@ -107,13 +112,17 @@ class Study:
         self.data, self.folder, self.seeds, self.at = data, folder, tuple(seeds), tuple(at)
         self.workers, self.threads, self.told = workers, threads, told
 
-    def run(self, candidates: Sequence[Candidate]) -> list[Result]:
+    def run(self, candidates: Sequence[Candidate], known: Mapping[str, Options] | None = None) -> list[Result]:
         """Chooses on validation, repeats over the seeds, scores test once per seed.
+
+        Args:
+            candidates: what is trained.
+            known: label -> what an earlier study chose, for variants of candidates that are not part of this one.
 
         Raises:
             InputError: a variant of nothing; a candidate diverged at every point of its grid.
         """
-        chosen = self._choose([candidate for candidate in candidates if not candidate.variant_of])
+        chosen = {**(known or {}), **self._choose([one for one in candidates if not one.variant_of])}
         for candidate in candidates:
             if candidate.variant_of:
                 if candidate.variant_of not in chosen:
@@ -221,7 +230,17 @@ def _result(candidate: Candidate, chosen: Options, trained: Sequence[Trained | N
         best_epochs=tuple(history.best_epoch for history in histories),
         num_parameters=runs[0].num_parameters,
         fingerprint=evaluations[0].fingerprint,
+        measured=f"{datetime.now(UTC):%Y-%m-%d}",
+        machine=_machine(),
     )
+
+
+def _machine() -> str:
+    """Processor and GPU."""
+    about = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*: (.*)", about.read_text(), re.M) if about.exists() else []
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{names[0] if names else platform.machine()}, {gpu}"
 
 
 def _cpu(history: History, num_epochs: int | None = None) -> float:

@@ -1,0 +1,37 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from medley.data.dataset import Dataset
+from medley.errors import InputError
+from medley.experiments import results
+from medley.experiments.studies import Candidate
+
+SHORT = {"dim": 8, "num_epochs": 2, "batch_size": 256, "metric": "recall@20"}
+MF = Candidate("mf", "MF", SHORT, {"lr": (0.01, 0.05)})
+FREE = Candidate("mf", "MF: free", {"reg": 0.0}, {}, variant_of="MF")
+POPULARITY = Candidate("popularity", "Popularity", {"metric": "recall@20"}, {})
+
+
+def test_a_row_can_be_added_to_a_page_and_the_others_stay(simulated: Dataset, tmp_path: Path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/data").symlink_to(simulated.folder)
+    page, record = tmp_path / "page.md", tmp_path / "page.json"
+    common = ["--data", "unused", "--out", str(page), "--runs", str(tmp_path / "runs"), "--workers", "1"]
+    monkeypatch.setattr(results, "ROWS", (POPULARITY, MF))
+    results.main(common)
+    first = json.loads(record.read_text())
+    assert [row["candidate"]["label"] for row in first] == ["Popularity", "MF"]
+    monkeypatch.setattr(results, "ROWS", (POPULARITY, MF, FREE))
+    results.main([*common, "--only", "MF: free"])
+    second = json.loads(record.read_text())
+    assert second[:2] == first and second[2]["chosen"] == {**first[1]["chosen"], "reg": 0.0}
+    text = page.read_text()
+    assert "| MF: free |" in text and "## Variants" in text and "| Popularity |" in text
+
+
+def test_a_record_that_is_none_is_refused(tmp_path: Path):
+    (tmp_path / "page.json").write_text('[{"label": "MF"}]')
+    with pytest.raises(InputError, match="figures that this command wrote"):
+        results.read(tmp_path / "page.json")
