@@ -51,6 +51,7 @@ from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Inputs, Triplets
 
 SMALLEST_DEGREE = 1e-12  # of a supernode: its degree is 0 where no item has an edge
+NUM_COLUMNS = 64  # of the raw features that are propagated at a time: they may be gigabytes
 NUM_EXAMPLES = 5  # items that show people what an intent is
 
 
@@ -93,8 +94,8 @@ class HUIGN(Recommender):
         A = SparseMatrix(sp.csr_array(joined))  # (I, I)
         self.hierarchies = nn.ModuleDict()
         for m, features in item_features(inputs, feature_scale).items():
-            Z0 = _distilled(joined, inputs.features[m].present, features.values)
-            self.hierarchies[m] = _Hierarchy(A, Z0, features.present, self.levels)
+            _distil(features.values, joined, inputs.features[m].present)
+            self.hierarchies[m] = _Hierarchy(A, features.values, features.present, self.levels)
 
     def forward(self) -> Embeddings:
         """User (U, d + K) and item (I, d + K) vectors (eq. 15)."""
@@ -208,10 +209,12 @@ def _coarsened(A: SparseMatrix | Tensor, gamma: Tensor) -> Tensor:
     return half + half.T - half.detach()
 
 
-def _distilled(A: sp.csr_array, present: np.ndarray, X: Tensor) -> Tensor:
-    """Z(0) of items that have the modality (eq. 4), no parameter enters; an item without neighbours there keeps X."""
+def _distil(X: Tensor, A: sp.csr_array, present: np.ndarray) -> None:
+    """X(0) -> Z(0) in place (eq. 4), no parameter enters; an item without neighbours that have m keeps its X."""
     row, column = A.nonzero()
     edge = present[row] & present[column]
     A = sp.csr_array((A.data[edge], (row[edge], column[edge])), shape=A.shape)
-    alone = torch.from_numpy(np.diff(A.indptr) == 0)[:, None]
-    return X.where(alone, SparseMatrix(graphs.normalise_symmetric(A)) @ X)
+    joined = torch.from_numpy(np.diff(A.indptr) > 0)[:, None]
+    propagation = SparseMatrix(graphs.normalise_symmetric(A))
+    for columns in X.split(NUM_COLUMNS, dim=1):
+        columns.copy_((propagation @ columns).where(joined, columns))

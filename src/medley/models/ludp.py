@@ -99,13 +99,12 @@ class LUDP(Recommender):
         self.graph = graphs.symmetric(inputs.train)  # (U, I)
         self.e_user = xavier(self.num_users, dim)  # (U, d)
         self.e_item = xavier(self.num_items, dim)  # (I, d)
-        features = item_features(inputs, feature_scale)
-        self.item_side = self.user_side = None
-        if use_item_graph:
-            alike = {m: _likeness(raw, k, edge_weight, normalisation) for m, raw in inputs.features.items()}
-            self.item_side = _ItemSide(alike, num_item_layers, dim, fusion)
-        if use_user_graph:
-            self.user_side = _UserSide(inputs, {m: f.values for m, f in features.items()}, dim, fusion)
+        with_graph = inputs.features if use_item_graph else {}
+        alike = {m: _likeness(raw, k, edge_weight, normalisation) for m, raw in with_graph.items()}
+        features = item_features(inputs, feature_scale)  # after the graphs, whose construction needs memory too
+        self.item_side = _ItemSide(alike, num_item_layers, dim, fusion) if use_item_graph else None
+        values = {m: f.values for m, f in features.items()}
+        self.user_side = _UserSide(inputs, values, dim, fusion) if use_user_graph else None
 
     def forward(self, rows: Rows | None = None) -> Embeddings:
         """User (U, d) and item (I, d) vectors; with `rows` these alone, in their order, each once."""

@@ -11,6 +11,8 @@ from medley.types import Features, Inputs
 
 FeatureScale = Literal["none", "l2", "standard"]
 
+PART_BYTES = 2**27  # of features that are scaled at a time
+
 
 class ItemFeatures(nn.Module):
     """Fixed features of all items in one modality."""
@@ -53,9 +55,19 @@ def item_features(inputs: Inputs, scale: FeatureScale) -> dict[str, ItemFeatures
 def _scaled(features: Features, scale: FeatureScale) -> np.ndarray:
     """(I, d_m) float32. Items that lack the modality stay zero and do not enter the statistics."""
     there = features.present
-    values = np.asarray(features.values, dtype=np.float32)
+    values = np.array(features.values, dtype=np.float32)  # the only copy: they may be gigabytes
     if scale == "l2":
-        values = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+        for rows in _parts(values, axis=0):
+            rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     elif scale == "standard":
-        values = (values - values[there].mean(axis=0)) / np.maximum(values[there].std(axis=0), 1e-6)
-    return np.where(there[:, None], values, np.float32(0))
+        for columns in _parts(values, axis=1):
+            known = columns[there]
+            columns -= known.mean(axis=0)
+            columns /= np.maximum(known.std(axis=0), 1e-6)
+    values[~there] = 0
+    return values
+
+
+def _parts(values: np.ndarray, axis: int) -> list[np.ndarray]:
+    """Views of about PART_BYTES that make up the whole."""
+    return np.array_split(values, 1 + values.nbytes // PART_BYTES, axis=axis)
