@@ -145,7 +145,7 @@ class EgoGCN(Recommender):
 
     def _layer_0(self) -> tuple[PerModality, PerModality]:
         """m -> u_m(0) (U, d), and i_m(0) (I, d): 0 where the item lacks m, which no edge and no sum reads."""
-        items = {m: F.leaky_relu(self.W[m](f.values)) * f.present for m, f in self.f.items()}
+        items = {m: F.leaky_relu(self.W[m](f.values).mul_(f.present), inplace=True) for m, f in self.f.items()}
         return {m: self._scaled(u) for m, u in self.u.items()}, {m: self._scaled(i) for m, i in items.items()}
 
     def _scaled(self, x: Tensor) -> Tensor:
