@@ -237,7 +237,7 @@ class _Largest(torch.autograd.Function):
         ctx.pattern = pattern
         shape = pattern.shape[0], x.shape[1]
         if sparse.is_compiled(x):
-            out, winner = empty(*shape, x.dtype), empty(*shape, torch.int32)
+            out, winner = empty(*shape, dtype=x.dtype), empty(*shape, dtype=torch.int32)
             pattern.rows.run(kernels.largest, x.shape[1], rowwise(x), out.numpy(), winner.numpy())
         else:
             blocks = x.detach().split(max(1, BLOCK // max(1, len(pattern))), dim=1)
@@ -251,7 +251,7 @@ class _Largest(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None]:  # pyrefly: ignore[bad-override]
         (winner,), pattern, grad = ctx.saved_tensors, ctx.pattern, grad_outputs[0]
         if sparse.is_compiled(grad):
-            out = empty(pattern.shape[1], grad.shape[1], grad.dtype)
+            out = empty(pattern.shape[1], grad.shape[1], dtype=grad.dtype)
             arrays = winner.numpy(), rowwise(grad), out.numpy()
             pattern.columns.run(kernels.largest_gradient, grad.shape[1], *arrays)
             return out, None

@@ -47,7 +47,7 @@ class _RowsOfBatch(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.save_for_backward(user, pos, neg)
         ctx.shapes = users.shape, items.shape
-        return users.index_select(0, user), items.index_select(0, pos), items.index_select(0, neg)
+        return _select(users, user), _select(items, pos), _select(items, neg)
 
     @staticmethod
     @once_differentiable
@@ -57,6 +57,10 @@ class _RowsOfBatch(torch.autograd.Function):
         items = add_at(empty_like(of_pos, *ctx.shapes[1]).zero_(), pos, of_pos)
         add_at(items, neg, of_neg)
         return users, items, None, None, None
+
+
+def _select(x: Tensor, rows: Tensor) -> Tensor:
+    return torch.index_select(x, 0, rows, out=empty_like(x, len(rows), x.shape[1]))
 
 
 def l2_of_parameters(parameters: Iterable[Tensor]) -> Tensor:
@@ -75,4 +79,5 @@ class _SquaredNorm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, ...]:  # pyrefly: ignore[bad-override]
-        return tuple(2 * grad_outputs[0] * x for x in ctx.saved_tensors)
+        factor = 2 * grad_outputs[0]
+        return tuple(torch.mul(x, factor, out=empty_like(x, *x.shape)) for x in ctx.saved_tensors)

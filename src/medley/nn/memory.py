@@ -6,36 +6,38 @@ of dead tensors are kept, up to a limit, for the next one of the same size, and 
 system for large pages.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 
 WORTH_KEEPING = 2**17  # bytes of a block at least: below, malloc keeps it anyway
-KEPT_AT_MOST = 2**30  # bytes of all blocks that wait
+KEPT_AT_MOST = 2**31  # bytes of all blocks that wait
 LINE = 64  # bytes; a vector that begins on a cache line touches one line less
 
 _NUMPY = {torch.float32: np.float32, torch.float64: np.float64, torch.float16: np.float16, torch.int32: np.int32}
 _waiting: dict[int, list[np.ndarray]] = {}  # bytes -> blocks
 
 
-def empty(num_rows: int, dim: int, dtype: torch.dtype) -> Tensor:
-    """A (num_rows, dim) tensor in the memory of the CPU, with any content."""
-    size = num_rows * dim * dtype.itemsize
+def empty(*shape: int, dtype: torch.dtype) -> Tensor:
+    """A tensor in the memory of the CPU, with any content."""
+    size = math.prod(shape) * dtype.itemsize
     if size < WORTH_KEEPING or dtype not in _NUMPY:
-        return torch.empty(num_rows, dim, dtype=dtype)
+        return torch.empty(shape, dtype=dtype)
     try:
         block = _waiting[size].pop()
     except (KeyError, IndexError):
         raw = np.empty(size + LINE, dtype=np.uint8)
         begin = -raw.ctypes.data % LINE
         block = raw[begin : begin + size]
-    lease = _Lease((num_rows, dim), _NUMPY[dtype], block)
+    lease = _Lease(shape, _NUMPY[dtype], block)
     return torch.from_numpy(lease)  # no view of a tensor: autograd may add to it in place
 
 
-def empty_like(x: Tensor, num_rows: int, dim: int) -> Tensor:
+def empty_like(x: Tensor, *shape: int) -> Tensor:
     """The same on the device and of the dtype of x."""
-    return empty(num_rows, dim, x.dtype) if x.device.type == "cpu" else x.new_empty(num_rows, dim)
+    return empty(*shape, dtype=x.dtype) if x.is_cpu else x.new_empty(shape)
 
 
 class _Lease(np.ndarray):

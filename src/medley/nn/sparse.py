@@ -21,7 +21,7 @@ from medley.nn import kernels, threads
 from medley.nn.memory import empty
 
 HALVES = (torch.bfloat16, torch.float16)
-WORTH_SELECTING = 0.5  # of the entries at most: beyond that, a copy of them costs more than the product saves
+WORTH_SELECTING = 0.2  # of the entries at most: one thread copies them, all threads multiply
 
 
 class SparseMatrix(nn.Module):
@@ -131,7 +131,7 @@ def multiply(
     num_rows, wanted = len(start) - 1, _ALL
     if rows is not None:
         num_rows, wanted, piece = len(rows), rows.numpy(), threads.pieces_of(len(rows))
-    out = empty(num_rows, x.shape[1], x.dtype)
+    out = empty(num_rows, x.shape[1], dtype=x.dtype)
     weight, base = (0.0, out) if plus is None else plus
     arrays = start, index, value, rowwise(x), float(scale), float(weight), rowwise(base), wanted, out.numpy()
     threads.run(kernels.product, piece, len(index) * x.shape[1], *arrays)
