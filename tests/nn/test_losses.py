@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from medley.nn import losses
 from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters
 from medley.nn.propagation import distinct_rows, take
 from medley.types import Embeddings, Triplets
@@ -38,6 +39,23 @@ def test_l2_of_parameters_and_its_gradient():
     ]
     assert float(l2_of_parameters(x).detach()) == pytest.approx(sum(float((t * t).sum().detach()) for t in x))
     assert torch.autograd.gradcheck(lambda *tensors: l2_of_parameters(tensors), x)
+
+
+@pytest.mark.parametrize("dim", [1, 3, 40])
+def test_losses_of_a_batch_and_their_gradients_are_the_same_compiled_and_by_torch(monkeypatch, dim):
+    rng = torch.Generator().manual_seed(0)
+    tables = [torch.randn(size, dim, generator=rng, dtype=torch.float64, requires_grad=True) for size in (4, 5)]
+
+    def both(user, item):
+        return bpr_loss(Embeddings(user, item), BATCH), l2_of_batch(Embeddings(user, item), BATCH)
+
+    assert torch.autograd.gradcheck(both, tables)
+    fast = both(*tables)
+    fast += torch.autograd.grad(fast[0] + 3 * fast[1], tables)
+    monkeypatch.setattr(losses, "_are_compiled", lambda _: False)
+    slow = both(*tables)
+    slow += torch.autograd.grad(slow[0] + 3 * slow[1], tables)
+    torch.testing.assert_close(fast, slow)
 
 
 def test_distinct_rows_and_places_among_them_say_the_same_as_the_batch():

@@ -3,10 +3,13 @@
 import torch
 from torch import nn
 
+from medley.nn.memory import empty
+
 
 def xavier(num_rows: int, dim: int) -> nn.Parameter:
     """A (num_rows, dim) table, Xavier uniform: bound sqrt(6 / (num_rows + dim)). Glorot & Bengio, AISTATS 2010."""
-    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(num_rows, dim)))
+    table = empty(num_rows, dim, dtype=torch.get_default_dtype())  # large pages: rows of a large one are found sooner
+    return nn.Parameter(nn.init.xavier_uniform_(table))
 
 
 def linear(dim_in: int, dim_out: int) -> nn.Linear:

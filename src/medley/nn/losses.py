@@ -1,4 +1,10 @@
-"""Training objectives."""
+"""Training objectives.
+
+On the CPU compiled loops read the rows of a batch where they lie and add gradients to them in place: gathered copies of
+users, positives and negatives, and the gradients of each, would take more time than the arithmetic.
+
+Shapes: U users, I items, d = dim, B triplets.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from medley.nn import threads
+from medley.nn.kernels import compiled
 from medley.nn.memory import empty_like
-from medley.nn.sparse import add_at
+from medley.nn.sparse import add_at, is_compiled, rowwise
 from medley.types import Embeddings, Triplets
 
 
@@ -20,8 +28,15 @@ def bpr_loss(embeddings: Embeddings, batch: Triplets) -> Tensor:
         embeddings: user (U, d) and item (I, d) vectors.
         batch: B triplets.
     """
+    return F.softplus(-margins(embeddings, batch)).mean()  # -ln sigmoid(x) = softplus(-x)
+
+
+def margins(embeddings: Embeddings, batch: Triplets) -> Tensor:
+    """(B,): s_ui - s_uj."""
+    if _are_compiled(embeddings):
+        return _Margins.apply(*embeddings, *batch)
     user, pos, neg = rows_of_batch(embeddings, batch)
-    return F.softplus(-(user * (pos - neg)).sum(dim=1)).mean()  # -ln sigmoid(x) = softplus(-x)
+    return (user * (pos - neg)).sum(dim=1)
 
 
 def l2_of_batch(embeddings: Embeddings, batch: Triplets) -> Tensor:
@@ -29,7 +44,116 @@ def l2_of_batch(embeddings: Embeddings, batch: Triplets) -> Tensor:
 
     The form of LightGCN's and NGCF's published code: (|e_u|^2 + |e_i|^2 + |e_j|^2) / 2, mean over the batch.
     """
-    return l2_of_parameters(rows_of_batch(embeddings, batch)) / (2 * len(batch.user))
+    if _are_compiled(embeddings):
+        item = torch.cat([batch.pos, batch.neg])
+        total = _SquaredRows.apply(embeddings.user, batch.user) + _SquaredRows.apply(embeddings.item, item)
+    else:
+        total = l2_of_parameters(rows_of_batch(embeddings, batch))
+    return total / (2 * len(batch.user))
+
+
+def _are_compiled(embeddings: Embeddings) -> bool:
+    return all(is_compiled(x) for x in embeddings) and embeddings.user.dtype == embeddings.item.dtype
+
+
+class _Margins(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, users: Tensor, items: Tensor, user: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
+        ctx.save_for_backward(users, items, user, pos, neg)
+        out = users.new_empty(len(user))
+        arrays = [rowwise(x) for x in (users, items, user, pos, neg)]
+        threads.run(_margins, threads.pieces_of(len(user)), users.shape[1] * len(user), *arrays, out.numpy())
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # pyrefly: ignore[bad-override]
+        users, items, user, pos, neg = ctx.saved_tensors
+        of_users, of_items = (empty_like(x, *x.shape).zero_() for x in (users, items))
+        arrays = [rowwise(x) for x in (users, items, user, pos, neg, grad_outputs[0], of_users, of_items)]
+        work = 4 * users.shape[1] * len(user)
+        parts = threads.how_many(work)
+        threads.run(_margins_gradient, threads.pieces_of(parts), work, parts, *arrays)
+        return of_users, of_items, None, None, None
+
+
+class _SquaredRows(torch.autograd.Function):
+    """|x[rows]|^2, a row counted as often as it comes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(x, rows)
+        out = x.new_empty(len(rows))
+        threads.run(
+            _squares, threads.pieces_of(len(rows)), x.shape[1] * len(rows), rowwise(x), rows.numpy(), out.numpy()
+        )
+        return out.sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None]:  # pyrefly: ignore[bad-override]
+        x, rows = ctx.saved_tensors
+        out = empty_like(x, *x.shape).zero_()
+        work = x.shape[1] * len(rows)
+        parts = threads.how_many(work)
+        arrays = rowwise(x), rowwise(rows), 2 * float(grad_outputs[0]), rowwise(out)
+        threads.run(_squares_gradient, threads.pieces_of(parts), work, parts, *arrays)
+        return out, None
+
+
+@compiled
+def _margins(begin, end, users, items, user, pos, neg, out):  # pragma: no cover - compiled
+    for k in range(begin, end):
+        u, i, j, total = user[k], pos[k], neg[k], users.dtype.type(0)
+        for c in range(users.shape[1]):
+            total += users[u, c] * (items[i, c] - items[j, c])
+        out[k] = total
+
+
+@compiled
+def _margins_gradient(
+    begin, end, num_parts, users, items, user, pos, neg, grad, of_users, of_items
+):  # pragma: no cover
+    """Part by part of the users and of the items: a row may come many times, and belongs to one thread."""
+    for part in range(begin, end):
+        first, last = part * len(users) // num_parts, (part + 1) * len(users) // num_parts
+        for k in range(len(user)):
+            u = user[k]
+            if first <= u < last:
+                i, j, g = pos[k], neg[k], grad[k]
+                for c in range(users.shape[1]):
+                    of_users[u, c] += g * (items[i, c] - items[j, c])
+        first, last = part * len(items) // num_parts, (part + 1) * len(items) // num_parts
+        for k in range(len(user)):
+            i, u, g = pos[k], user[k], grad[k]
+            if first <= i < last:
+                for c in range(users.shape[1]):
+                    of_items[i, c] += g * users[u, c]
+        for k in range(len(user)):
+            j, u, g = neg[k], user[k], grad[k]
+            if first <= j < last:
+                for c in range(users.shape[1]):
+                    of_items[j, c] -= g * users[u, c]
+
+
+@compiled
+def _squares(begin, end, x, rows, out):  # pragma: no cover - compiled
+    for k in range(begin, end):
+        row, total = rows[k], x.dtype.type(0)
+        for c in range(x.shape[1]):
+            total += x[row, c] * x[row, c]
+        out[k] = total
+
+
+@compiled
+def _squares_gradient(begin, end, num_parts, x, rows, factor, out):  # pragma: no cover - compiled
+    factor = x.dtype.type(factor)
+    for part in range(begin, end):
+        first, last = part * len(x) // num_parts, (part + 1) * len(x) // num_parts
+        for row in rows:
+            if first <= row < last:
+                for c in range(x.shape[1]):
+                    out[row, c] += factor * x[row, c]
 
 
 def rows_of_batch(embeddings: Embeddings, batch: Triplets) -> tuple[Tensor, Tensor, Tensor]:

@@ -28,13 +28,18 @@ def run(loop: Callable[..., None], piece: np.ndarray, work: int, *arguments: obj
         work: about the number of multiplications in all.
         arguments: of the loop.
     """
-    threads = torch.get_num_threads() if work >= WORTH_THREADS else 1
+    threads = how_many(work)
     if threads == 1:
         loop(int(piece[0]), int(piece[-1]), *arguments)
     elif team.IS_THERE and os.getpid() == _PROCESS:
         team.on_team(loop)(piece, threads, *arguments)
     else:
         _on_pool(loop, piece, threads, arguments)
+
+
+def how_many(work: int) -> int:
+    """Threads that so many multiplications are worth."""
+    return torch.get_num_threads() if work >= WORTH_THREADS else 1
 
 
 def pieces_of(size: int) -> np.ndarray:
