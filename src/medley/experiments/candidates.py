@@ -58,7 +58,7 @@ _MMGCN, _LUDP, _DUALGNN, _EGOGCN, _HUIGN = SYSTEMS
 VARIANTS = (
     _variant(_MMGCN, "max", aggregation="max"),
     _variant(_MMGCN, "without id", use_id=False, reg=1e-3),  # with more, all vectors vanish
-    _variant(_MMGCN, "concatenated", combination="concat"),
+    _variant(_MMGCN, "concatenated", combination="concat", reg=1e-3),
     _variant(_LUDP, "sum", fusion="sum"),
     _variant(_LUDP, "concat", fusion="concat"),
     _variant(_LUDP, "item graph only", use_user_graph=False),
