@@ -132,6 +132,8 @@ def distinct(rows, place, found):  # pragma: no cover - compiled
     place (N,), at first 0, has room for the largest row, found (n,) for all.
     """
     for row in rows:
+        if row < 0:
+            raise IndexError("a row of the batch is negative")
         place[row] = 1
     count = 0
     for row in range(len(place)):

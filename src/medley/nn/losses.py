@@ -84,9 +84,8 @@ class _SquaredRows(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
         ctx.save_for_backward(x, rows)
         out = x.new_empty(len(rows))
-        threads.run(
-            _squares, threads.pieces_of(len(rows)), x.shape[1] * len(rows), rowwise(x), rows.numpy(), out.numpy()
-        )
+        arrays = rowwise(x), rowwise(rows), out.numpy()
+        threads.run(_squares, threads.pieces_of(len(rows)), x.shape[1] * len(rows), *arrays)
         return out.sum()
 
     @staticmethod
@@ -105,6 +104,8 @@ class _SquaredRows(torch.autograd.Function):
 def _margins(begin, end, users, items, user, pos, neg, out):  # pragma: no cover - compiled
     for k in range(begin, end):
         u, i, j, total = user[k], pos[k], neg[k], users.dtype.type(0)
+        if not (0 <= u < len(users) and 0 <= i < len(items) and 0 <= j < len(items)):
+            raise IndexError("a row of the batch is outside of the table of users or items")
         for c in range(users.shape[1]):
             total += users[u, c] * (items[i, c] - items[j, c])
         out[k] = total
@@ -140,6 +141,8 @@ def _margins_gradient(
 def _squares(begin, end, x, rows, out):  # pragma: no cover - compiled
     for k in range(begin, end):
         row, total = rows[k], x.dtype.type(0)
+        if not 0 <= row < len(x):
+            raise IndexError("a row of the batch is outside of the table of users or items")
         for c in range(x.shape[1]):
             total += x[row, c] * x[row, c]
         out[k] = total

@@ -26,7 +26,7 @@ from medley.types import Embeddings, Triplets
 
 
 class Rows(NamedTuple):
-    """Rows of users and of items, in any order, repetitions allowed."""
+    """Rows of users and of items, each once, in any order."""
 
     user: Tensor  # (a,) int64
     item: Tensor  # (b,) int64

@@ -27,12 +27,19 @@ def run(loop: Callable[..., None], piece: np.ndarray, work: int, *arguments: obj
         piece: (P + 1,) rows at which pieces of equal work begin.
         work: about the number of multiplications in all.
         arguments: of the loop.
+
+    Raises:
+        What the loop raises; its results are then incomplete.
     """
     threads = how_many(work)
     if threads == 1:
         loop(int(piece[0]), int(piece[-1]), *arguments)
     elif team.IS_THERE and os.getpid() == _PROCESS:
-        team.on_team(loop)(piece, threads, *arguments)
+        try:
+            team.on_team(loop)(piece, threads, *arguments)
+        except RuntimeError:  # which error it was, one thread can tell
+            loop(int(piece[0]), int(piece[-1]), *arguments)
+            raise
     else:
         _on_pool(loop, piece, threads, arguments)
 
