@@ -129,18 +129,18 @@ def product(begin, end, start, index, value, x, scale, keep, base, wanted, out):
 def distinct(rows, place, found):  # pragma: no cover - compiled
     """How many different `rows` (n,) there are; found[k], ascending, is row k of them and place[row] is k.
 
-    place (N,), at first 0, has room for the largest row, found (n,) for all.
+    place (N,), at first 0, has room for the largest row, found (n + 1,) for all.
     """
     for row in rows:
         if row < 0:
             raise IndexError("a row of the batch is negative")
         place[row] = 1
     count = 0
-    for row in range(len(place)):
-        if place[row]:
-            place[row] = count
-            found[count] = row
-            count += 1
+    for row in range(len(place)):  # without a branch, that no processor could foresee
+        is_there = place[row]
+        place[row] = count
+        found[count] = row
+        count += is_there
     return count
 
 

@@ -43,7 +43,7 @@ def _distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
     if not is_compiled(rows) or not len(rows):
         return rows.unique(return_inverse=True)
     given = rows.numpy()
-    place, found = np.zeros(given.max() + 1, dtype=np.int64), np.empty_like(given)
+    place, found = np.zeros(given.max() + 1, dtype=np.int64), np.empty(len(given) + 1, dtype=np.int64)
     count = kernels.distinct(given, place, found)  # sorting takes several times longer
     return torch.from_numpy(found[:count]), torch.from_numpy(place[given])
 
