@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from medley.nn import losses
+from medley.nn import losses, propagation
 from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters
 from medley.nn.propagation import distinct_rows, take
 from medley.types import Embeddings, Triplets
@@ -58,7 +58,9 @@ def test_losses_of_a_batch_and_their_gradients_are_the_same_compiled_and_by_torc
     torch.testing.assert_close(fast, slow)
 
 
-def test_distinct_rows_and_places_among_them_say_the_same_as_the_batch():
+@pytest.mark.parametrize("compiled", [True, False])
+def test_distinct_rows_and_places_among_them_say_the_same_as_the_batch(monkeypatch, compiled):
+    monkeypatch.setattr(propagation, "is_compiled", lambda _: compiled)
     rows, places = distinct_rows(BATCH)
     assert rows.user.tolist() == [0, 3] and rows.item.tolist() == [0, 1, 2, 4]
     chosen = Embeddings(TABLES.user[rows.user], TABLES.item[rows.item])
