@@ -84,6 +84,13 @@ def test_duplicate_entries_are_summed_and_the_given_matrix_is_left_alone():
     assert matrix.nnz == 3
 
 
+def test_a_row_tells_its_columns_and_values():
+    graph = SparseMatrix(sp.csr_array(np.array([[0.0, 2.0, 0.5], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])))
+    rows = [[x.tolist() for x in graph.rows.arrays.row(row)] for row in range(3)]
+    assert rows == [[[1, 2], [2.0, 0.5]], [[], []], [[0], [1.0]]]
+    assert [x.tolist() for x in graph.columns.arrays.row(1)] == [[0], [2.0]]
+
+
 def test_vectors_that_are_not_contiguous_or_of_half_precision_are_taken():
     graph = SparseMatrix(sp.csr_array(np.array([[1.0, 2.0], [0.0, 3.0]])))
     x = torch.arange(6.0).reshape(3, 2).T  # (2, 3), column after column

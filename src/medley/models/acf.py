@@ -102,11 +102,9 @@ class ACF(Recommender):
         if not len(touched.item):
             return []
         alpha = score.softmax(dim=0)
-        items = zip(touched.item.tolist(), alpha.tolist(), strict=True)
-        insights = [Insight("weights of its items", dict(sorted(items, key=_weight)), keys="items")]
+        insights = [Insight.ranked("weights of its items", touched.item, alpha, of="items")]
         if self.w2 is not None:
-            modalities = zip(self.f, (alpha @ beta).tolist(), strict=True)
-            insights.append(Insight("weights of the modalities", dict(sorted(modalities, key=_weight))))
+            insights.append(Insight.ranked("weights of the modalities", self.f, alpha @ beta))
         return insights
 
     def _users(self, users: Tensor, touched: Touched, score: Tensor) -> Tensor:
@@ -147,8 +145,3 @@ def _softmax(row: Tensor, score: Tensor, num_rows: int) -> Tensor:
     weight = (score - top[row]).exp()
     sums = weight.new_zeros(num_rows).index_add(0, row, weight)
     return weight / sums.where(sums > 0, 1)[row]
-
-
-def _weight(pair: tuple[str | int, float]) -> float:
-    """Sorts the largest weight first."""
-    return -pair[1]

@@ -27,13 +27,20 @@ class Insight(NamedTuple):
     def ranked(
         cls,
         topic: str,
-        keys: Iterable[Any],
-        weights: Iterable[float],
+        keys: Iterable[Any] | Tensor,
+        weights: Iterable[float] | Tensor,
         *,
         of: Literal["names", "users", "items"] = "names",
     ) -> "Insight":
         """The keys with their weights, largest first."""
+        keys = keys.tolist() if isinstance(keys, Tensor) else keys
+        weights = weights.tolist() if isinstance(weights, Tensor) else weights
         return cls(topic, dict(sorted(zip(keys, weights, strict=True), key=lambda pair: -pair[1])), of)
+
+    @classmethod
+    def numbered(cls, topic: str, name: str, weights: Tensor) -> "Insight":
+        """Of learned things, which have no names of their own: `name` 1, `name` 2, ..., largest first."""
+        return cls.ranked(topic, [f"{name} {k}" for k in range(1, len(weights) + 1)], weights)
 
 
 class Recommender(nn.Module):

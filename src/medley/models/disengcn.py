@@ -128,8 +128,7 @@ class DisenGCN(Recommender):
 def _insight(G: Pattern, p: Tensor, row: int) -> Insight:
     near = p[:, int(G.rows.start[row]) : int(G.rows.start[row + 1])]
     share = near.sum(dim=1) / max(1, near.shape[1])  # (K,)
-    order = share.argsort(descending=True).tolist()
-    return Insight("channels", {f"channel {k + 1}": float(share[k]) for k in order})
+    return Insight.numbered("channels", "channel", share)
 
 
 def _check(dim: int, channel_dim: int, num_layers: int, num_routings: int, tau: float, dropout: float) -> None:

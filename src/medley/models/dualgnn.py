@@ -152,18 +152,11 @@ class DualGNN(Recommender):
         """The user's alpha, and the users whose vectors it takes."""
         insights = []
         if self.alpha is not None:
-            insights.append(Insight.ranked("weights of the modalities", self.f, self.alpha[user].tolist()))
+            insights.append(Insight.ranked("weights of the modalities", self.f, self.alpha[user]))
         if self.neighbours is not None:
-            users, weights = (row.tolist() for row in _row(self.neighbours, user))
+            users, weights = self.neighbours.rows.arrays.row(user)
             insights.append(Insight.ranked("users with the same items", users, weights, of="users"))
         return insights
-
-
-def _row(matrix: SparseMatrix, row: int) -> tuple[Tensor, Tensor]:
-    """Columns and values of the non-zeros of one row."""
-    start, index, value, _ = matrix.rows.arrays
-    edges = slice(start[row], start[row + 1])
-    return index[edges], value[edges]
 
 
 def _projection(kind: Projection, modality: str, dim_in: int, dim: int) -> nn.Module:

@@ -59,8 +59,7 @@ class EASE(Recommender):
     def about_item(self, item: int) -> list[Insight]:
         """The items that it speaks for most."""
         best = self.weight[item].topk(min(NUM_EXAMPLES, self.num_items))
-        examples = dict(zip(best.indices.tolist(), best.values.tolist(), strict=True))
-        return [Insight("speaks for", examples, "items")]
+        return [Insight.ranked("speaks for", best.indices, best.values, of="items")]
 
 
 def _weights(train: Interactions, reg: float) -> np.ndarray:

@@ -74,11 +74,9 @@ class GAT(Recommender):
         """How the last layer weighs the user's items, mean over the heads; the rest is the user's own weight."""
         with torch.no_grad():
             alpha = torch.stack(self._layers(self._inputs())[1]).mean(dim=0)  # (n,)
-        first, last = self.edges.rows.start[user : user + 2].tolist()
-        nodes, weights = self.edges.rows.index[first:last].tolist(), alpha[first:last].tolist()
-        items = {v - self.num_users: w for v, w in zip(nodes, weights, strict=True) if v != user}
-        largest_first = dict(sorted(items.items(), key=lambda pair: -pair[1]))
-        return [Insight("attention to earlier items", largest_first, "items")] if items else []
+        nodes, weights = self.edges.rows.weighted(alpha).row(user)
+        items, weights = nodes[nodes != user] - self.num_users, weights[nodes != user]
+        return [Insight.ranked("attention to earlier items", items, weights, of="items")] if len(items) else []
 
     def _inputs(self) -> Embeddings:
         return Embeddings(self.user, self.content())

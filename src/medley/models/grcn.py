@@ -172,8 +172,5 @@ class _Prototypes(nn.Module):
 
 
 def _insight(G: Pattern, weight: Tensor, row: int, keys: Literal["items", "users"]) -> Insight:
-    edges = slice(int(G.rows.start[row]), int(G.rows.start[row + 1]))
-    near, weight = G.rows.index[edges], weight[edges]
-    order = weight.argsort(descending=True)
-    weights = dict(zip(near[order].tolist(), weight[order].tolist(), strict=True))
-    return Insight(f"{keys}, by how much they count", weights, keys)
+    near, weight = G.rows.weighted(weight).row(row)
+    return Insight.ranked(f"{keys}, by how much they count", near, weight, of=keys)

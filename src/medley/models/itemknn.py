@@ -83,8 +83,7 @@ class ItemKNN(Recommender):
         for name, neighbours in self.neighbours.items():
             index, value = neighbours.get_buffer("index")[item], neighbours.get_buffer("value")[item]
             best = value.topk(min(NUM_EXAMPLES, int(value.count_nonzero())))
-            examples = dict(zip(index[best.indices].tolist(), best.values.tolist(), strict=True))
-            insights.append(Insight(f"neighbours by {name}", examples, "items"))
+            insights.append(Insight.ranked(f"neighbours by {name}", index[best.indices], best.values, of="items"))
         return insights
 
     def _parts(self, users: Tensor) -> dict[str, Tensor]:

@@ -112,8 +112,8 @@ class LATTICE(Recommender):
         """The other items it is joined to, by their weight in A."""
         weight = sum_of(alpha * A_m.row(item) for _, alpha, A_m in self._graphs())  # (I,)
         weight[item] = 0
-        order = weight.argsort(descending=True)[: int((weight > 0).sum())]
-        return [Insight("items alike", dict(zip(order.tolist(), weight[order].tolist(), strict=True)), "items")]
+        alike = (weight > 0).nonzero()[:, 0]
+        return [Insight.ranked("items alike", alike, weight[alike], of="items")]
 
     def _graphs(self) -> list[tuple[str, Tensor, "_Graph"]]:
         """m, alpha_m and A_m of every modality."""
@@ -193,7 +193,7 @@ class _Graph(NamedTuple):
         parts = [(self.raw_share, self.raw.rows.arrays)]
         if self.nearest is not None and self.weight is not None:
             parts.append((1 - self.raw_share, self.nearest.rows.weighted(self.weight)))
-        for share, (start, index, value, _) in parts:
-            edges = slice(int(start[item]), int(start[item + 1]))
-            weights.index_add_(0, index[edges].long(), share * value[edges])
+        for share, graph in parts:
+            near, weight = graph.row(item)
+            weights.index_add_(0, near.long(), share * weight)
         return weights

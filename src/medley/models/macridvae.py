@@ -145,15 +145,11 @@ class MacridVAE(Recommender):
     @torch.no_grad()
     def about_item(self, item: int) -> list[Insight]:
         """Its concepts."""
-        return [_insight("concepts", self._items()[2][item].softmax(dim=0))]
+        return [Insight.numbered("concepts", "concept", self._items()[2][item].softmax(dim=0))]
 
     @torch.no_grad()
     def about_user(self, user: int) -> list[Insight]:
         """The concepts of what the user touched, on average."""
         touched = self.history(torch.tensor([user])).item
-        return [_insight("concepts", self._items()[2][touched].softmax(dim=1).mean(dim=0))] if len(touched) else []
-
-
-def _insight(topic: str, weights: Tensor) -> Insight:
-    order = weights.argsort(descending=True).tolist()
-    return Insight(topic, {f"concept {k + 1}": float(weights[k]) for k in order})
+        mean = self._items()[2][touched].softmax(dim=1).mean(dim=0)
+        return [Insight.numbered("concepts", "concept", mean)] if len(touched) else []

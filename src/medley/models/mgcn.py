@@ -135,8 +135,7 @@ class MGCN(Recommender):
         return Rows(*torch.tensor([[user], [item]], device=self.e_user.device))
 
     def _about(self, side: "_Side") -> list[Insight]:
-        weights = sorted(zip(self.views, side.alpha[0].tolist(), strict=True), key=lambda pair: pair[1], reverse=True)
-        return [Insight("weights of the modalities", dict(weights))] if len(weights) > 1 else []
+        return [Insight.ranked("weights of the modalities", self.views, side.alpha[0])] if self.fuse.has_choice else []
 
     def _sides(self, rows: Rows | None = None) -> tuple["_Side", "_Side"]:
         """Users and items, all or those of `rows`."""

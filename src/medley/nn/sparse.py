@@ -108,6 +108,11 @@ class Compressed(NamedTuple):
     value: Tensor
     piece: Tensor
 
+    def row(self, row: int) -> tuple[Tensor, Tensor]:
+        """Columns (k,) int32 and values (k,) of the non-zeros of one row."""
+        these = slice(*self.start[row : row + 2].tolist())
+        return self.index[these], self.value[these]
+
 
 def multiply(
     matrix: Compressed, x: Tensor, *, scale: float = 1.0, plus: Addend | None = None, rows: Tensor | None = None

@@ -56,9 +56,8 @@ def about_user(model: Recommender, data: Dataset, user: str) -> list[Finding]:
     """
     row = data.users.row(user)
     margins = {name: float(values[0]) for name, values in margins_by_part(model, data.inputs(), [row]).items()}
-    largest_first = sorted(margins.items(), key=lambda pair: -pair[1])
-    known = {name: margin for name, margin in largest_first if np.isfinite(margin)}
-    insights = [Insight("what sets the user's items apart", known)] if known else []
+    known = {name: margin for name, margin in margins.items() if np.isfinite(margin)}
+    insights = [Insight.ranked("what sets the user's items apart", known, known.values())] if known else []
     with torch.no_grad():
         return [_finding(insight, data) for insight in [*insights, *model.about_user(row)]]
 
