@@ -210,7 +210,7 @@ def test_dropout_of_gat_is_drawn_only_while_training(crossed: Inputs):
 def test_gat_refuses_heads_that_do_not_divide_its_vectors(crossed: Inputs):
     with pytest.raises(ValueError, match="dim of gat: expected a multiple of num_heads=3"):
         build("gat", crossed, num_heads=3)
-    with pytest.raises(ValueError, match="num_layers of gat: expected at least 1"):
+    with pytest.raises(ValueError, match="num_layers of gat: expected 1 or more"):
         build("gat", crossed, num_layers=0)
 
 

@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from medley.errors import InputError
 from medley.types import Embeddings, Inputs, Scorer, Triplets
 
 
@@ -14,6 +15,13 @@ class Spec(NamedTuple):
     name: str
     options: dict[str, Any]
     seed: int
+
+
+def at_least(least: int, model: str, *, remedy: str | None = None, **options: int) -> None:
+    """Refuses options of a model (name -> number) that are smaller."""
+    for name, number in options.items():
+        if number < least:
+            raise InputError(f"{name} of {model}", expected=f"{least} or more", got=number, remedy=remedy)
 
 
 class Insight(NamedTuple):

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley.errors import InputError
-from medley.models.base import Insight, Recommender
+from medley.models.base import Insight, Recommender, at_least
 from medley.nn.content import Content
 from medley.nn.edges import Pattern, edge_dot, edge_product
 from medley.nn.features import FeatureScale, item_features
@@ -135,9 +135,7 @@ def _check(dim: int, channel_dim: int, num_layers: int, num_routings: int, tau: 
     if channel_dim < 2 or dim % channel_dim:
         expected = "2 or more (one number has no direction), a divisor of dim"
         raise InputError("channel_dim of disengcn", expected=expected, got=f"{channel_dim}, dim = {dim}")
-    for name, number in (("num_layers", num_layers), ("num_routings", num_routings)):
-        if number < 1:
-            raise InputError(f"{name} of disengcn", expected="1 or more", got=number)
+    at_least(1, "disengcn", num_layers=num_layers, num_routings=num_routings)
     if tau <= 0:
         raise InputError("tau of disengcn", expected="more than 0, as softmax divides by it", got=tau)
     if not 0 <= dropout < 1:

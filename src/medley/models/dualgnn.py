@@ -43,7 +43,7 @@ from torch import Tensor, nn
 
 from medley import graphs
 from medley.errors import InputError
-from medley.models.base import Insight, Recommender
+from medley.models.base import Insight, Recommender, at_least
 from medley.nn.features import FeatureScale, item_features
 from medley.nn.fusion import sum_of
 from medley.nn.init import affine, linear, xavier
@@ -79,9 +79,7 @@ class DualGNN(Recommender):
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
-        for name, number in (("num_layers", num_layers), ("num_user_layers", num_user_layers)):
-            if number < 0:
-                raise InputError(f"{name} of dualgnn", expected="0 or more", got=number)
+        at_least(0, "dualgnn", num_layers=num_layers, num_user_layers=num_user_layers)
         self.construction, self.num_user_layers, self.reg = construction, num_user_layers, reg
         self.num_layers, self.unit_input = num_layers, unit_input
         features = item_features(inputs, feature_scale)

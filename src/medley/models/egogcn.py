@@ -49,7 +49,7 @@ from torch import Tensor, nn
 
 from medley import graphs
 from medley.errors import InputError
-from medley.models.base import Insight, Recommender
+from medley.models.base import Insight, Recommender, at_least
 from medley.nn.edges import Pattern, edge_dot, edge_product, edge_softmax
 from medley.nn.features import FeatureScale, ItemFeatures, item_features
 from medley.nn.fusion import sum_of
@@ -86,7 +86,18 @@ class EgoGCN(Recommender):
         feature_scale: FeatureScale = "standard",
     ):
         super().__init__(inputs)
-        _check(num_layers, num_id_layers, fusion, epsilon, soft_pruning)
+        at_least(1, "egogcn", num_layers=num_layers)
+        at_least(0, "egogcn", num_id_layers=num_id_layers)
+        if not 0 <= epsilon <= 1:
+            expected = "0 to 1, as the affinities that it is compared with"
+            raise InputError("epsilon of egogcn", expected=expected, got=epsilon)
+        if soft_pruning and fusion in ("align", "none"):
+            raise InputError(
+                "soft_pruning of egogcn",
+                expected="affinities of modalities, from fusion = hard, soft or merge",
+                got=f"fusion = {fusion}",
+                remedy="choose another fusion, or soft_pruning = false",
+            )
         self.num_layers, self.num_id_layers, self.reg = num_layers, num_id_layers, reg
         self.fusion, self.epsilon, self.self_loops, self.unit_layers = fusion, epsilon, self_loops, unit_layers
         self.e_user = xavier(self.num_users, dim)  # (U, d)
@@ -274,21 +285,3 @@ def _aligned(inputs: Inputs) -> sp.csr_array:
     adjacency = sp.csr_array(sp.block_array(blocks))
     adjacency.eliminate_zeros()
     return adjacency
-
-
-def _check(num_layers: int, num_id_layers: int, fusion: Fusion, epsilon: float, soft_pruning: bool) -> None:
-    if num_layers < 1:
-        raise InputError("num_layers of egogcn", expected="1 or more", got=num_layers)
-    if num_id_layers < 0:
-        raise InputError("num_id_layers of egogcn", expected="0 or more", got=num_id_layers)
-    if not 0 <= epsilon <= 1:
-        raise InputError(
-            "epsilon of egogcn", expected="0 to 1, as the affinities that it is compared with", got=epsilon
-        )
-    if soft_pruning and fusion in ("align", "none"):
-        raise InputError(
-            "soft_pruning of egogcn",
-            expected="affinities of modalities, from fusion = hard, soft or merge",
-            got=f"fusion = {fusion}",
-            remedy="choose another fusion, or soft_pruning = false",
-        )

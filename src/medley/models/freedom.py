@@ -41,7 +41,7 @@ from torch import Tensor, nn
 from medley import graphs
 from medley.errors import InputError
 from medley.graphs.normalise import inverse, scaled
-from medley.models.base import Recommender
+from medley.models.base import Recommender, at_least
 from medley.nn.features import FeatureScale, ItemFeatures, item_features
 from medley.nn.fusion import sum_of
 from medley.nn.init import linear, xavier
@@ -75,9 +75,8 @@ class FREEDOM(Recommender):
         super().__init__(inputs)
         if not 0 <= dropout < 1:
             raise InputError("dropout of freedom", expected="0 or more and less than 1", got=dropout)
-        if num_item_layers < 1:
-            remedy = "choose the model lightgcn to do without the item graph"
-            raise InputError("num_item_layers of freedom", expected="1 or more", got=num_item_layers, remedy=remedy)
+        remedy = "choose the model lightgcn to do without the item graph"
+        at_least(1, "freedom", num_item_layers=num_item_layers, remedy=remedy)
         self.num_layers, self.num_item_layers = num_layers, num_item_layers
         self.dropout, self.content_weight = dropout, content_weight
         self.e_user = xavier(self.num_users, dim)  # (U, d)

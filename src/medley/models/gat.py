@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley.errors import InputError
-from medley.models.base import Insight, Recommender
+from medley.models.base import Insight, Recommender, at_least
 from medley.nn.content import Content
 from medley.nn.edges import Pattern, edge_dot, edge_product, edge_softmax
 from medley.nn.features import FeatureScale, item_features
@@ -51,8 +51,7 @@ class GAT(Recommender):
         super().__init__(inputs)
         if dim % num_heads:
             raise InputError("dim of gat", expected=f"a multiple of num_heads={num_heads}", got=dim)
-        if num_layers < 1:
-            raise InputError("num_layers of gat", expected="at least 1", got=num_layers)
+        at_least(1, "gat", num_layers=num_layers)
         self.reg = reg
         self.edges = Pattern(_with_self_loops(inputs.train))  # (N, N)
         self.user = xavier(self.num_users, dim)  # (U, d)

@@ -33,8 +33,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medley.errors import InputError
-from medley.models.base import Insight, Recommender
+from medley.models.base import Insight, Recommender, at_least
 from medley.nn.edges import Pattern, edge_dot, edge_product, edge_softmax
 from medley.nn.features import FeatureScale, ItemFeatures, item_features
 from medley.nn.init import xavier
@@ -67,9 +66,7 @@ class GRCN(Recommender):
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
-        for name, number in (("num_layers", num_layers), ("num_routings", num_routings)):
-            if number < 0:
-                raise InputError(f"{name} of grcn", expected="0 or more", got=number)
+        at_least(0, "grcn", num_layers=num_layers, num_routings=num_routings)
         self.num_layers, self.edge_weight, self.fusion = num_layers, edge_weight, fusion
         self.unit_id, self.reg = unit_id, reg
         self.G = Pattern(inputs.train.csr())  # (U, I)

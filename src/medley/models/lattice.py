@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from medley import graphs
 from medley.errors import InputError
-from medley.models.base import Insight, Recommender
+from medley.models.base import Insight, Recommender, at_least
 from medley.nn.edges import Pattern, edge_dot, edge_product
 from medley.nn.features import FeatureScale, ItemFeatures, item_features
 from medley.nn.fusion import sum_of
@@ -70,9 +70,8 @@ class LATTICE(Recommender):
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
-        if num_item_layers < 1:
-            remedy = "without the item graph it is LightGCN: choose the model lightgcn"
-            raise InputError("num_item_layers of lattice", expected="1 or more", got=num_item_layers, remedy=remedy)
+        remedy = "without the item graph it is LightGCN: choose the model lightgcn"
+        at_least(1, "lattice", num_item_layers=num_item_layers, remedy=remedy)
         if not 0 <= raw_share <= 1:
             raise InputError("raw_share of lattice", expected="0 to 1, a share of the item graph", got=raw_share)
         self.num_layers, self.num_item_layers, self.reg = num_layers, num_item_layers, reg

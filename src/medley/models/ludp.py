@@ -48,7 +48,7 @@ from torch import Tensor, nn
 
 from medley import graphs
 from medley.errors import InputError
-from medley.models.base import Insight, Recommender
+from medley.models.base import Insight, Recommender, at_least
 from medley.nn.features import FeatureScale, item_features
 from medley.nn.fusion import sum_of
 from medley.nn.init import linear, xavier
@@ -92,9 +92,8 @@ class LUDP(Recommender):
                 got="neither",
                 remedy="that is LightGCN: choose the model lightgcn",
             )
-        if num_item_layers < 1:
-            remedy = "use_item_graph=false leaves the item graph out"
-            raise InputError("num_item_layers", expected="1 or more", got=num_item_layers, remedy=remedy)
+        remedy = "use_item_graph=false leaves the item graph out"
+        at_least(1, "ludp", num_item_layers=num_item_layers, remedy=remedy)
         self.num_layers, self.reg = num_layers, reg
         self.graph = graphs.symmetric(inputs.train)  # (U, I)
         self.e_user = xavier(self.num_users, dim)  # (U, d)

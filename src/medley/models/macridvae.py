@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from medley.errors import InputError
-from medley.models.base import Insight, Recommender
+from medley.models.base import Insight, Recommender, at_least
 from medley.nn.content import Content
 from medley.nn.features import FeatureScale, item_features
 from medley.nn.history import History, Touched, total
@@ -65,8 +65,7 @@ class MacridVAE(Recommender):
         super().__init__(inputs)
         if tau < SMALLEST_TAU:
             raise InputError("tau of macridvae", expected=f"at least {SMALLEST_TAU}", got=tau)
-        if num_concepts < 1:
-            raise InputError("num_concepts of macridvae", expected="1 or more", got=num_concepts)
+        at_least(1, "macridvae", num_concepts=num_concepts)
         self.tau, self.sigma, self.beta, self.dropout = tau, sigma, beta, dropout
         self.history = History(inputs.train)
         self.reads_features = use_content

@@ -50,7 +50,7 @@ from torch import Tensor, nn
 
 from medley import graphs
 from medley.errors import InputError
-from medley.models.base import Insight, Recommender
+from medley.models.base import Insight, Recommender, at_least
 from medley.nn.features import FeatureScale, ItemFeatures, item_features
 from medley.nn.init import affine, linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
@@ -82,9 +82,8 @@ class MGCN(Recommender):
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
-        if num_item_layers < 1:
-            remedy = "choose the model lightgcn to do without the item graphs"
-            raise InputError("num_item_layers of mgcn", expected="1 or more", got=num_item_layers, remedy=remedy)
+        remedy = "choose the model lightgcn to do without the item graphs"
+        at_least(1, "mgcn", num_item_layers=num_item_layers, remedy=remedy)
         if temperature <= 0:
             raise InputError("temperature of mgcn", expected="more than 0", got=temperature)
         self.num_layers, self.reg = num_layers, reg

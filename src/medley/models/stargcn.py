@@ -35,7 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley.errors import InputError
-from medley.models.base import Recommender
+from medley.models.base import Recommender, at_least
 from medley.nn.content import Content
 from medley.nn.features import FeatureScale, item_features
 from medley.nn.init import affine, linear, xavier
@@ -67,8 +67,7 @@ class STARGCN(Recommender):
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
-        if num_blocks < 1:
-            raise InputError("num_blocks of stargcn", expected="1 or more", got=num_blocks)
+        at_least(1, "stargcn", num_blocks=num_blocks)
         for name, share in (("mask_rate", mask_rate), ("dropout", dropout)):
             if not 0 <= share < 1:
                 raise InputError(f"{name} of stargcn", expected="0 <= share < 1", got=share)
