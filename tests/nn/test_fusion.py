@@ -1,8 +1,11 @@
 """Fusing vectors."""
 
+import math
+
+import pytest
 import torch
 
-from medley.nn.fusion import sum_of
+from medley.nn.fusion import masked_softmax, sum_of
 
 
 def test_a_sum_is_that_of_a_loop_and_reaches_every_part():
@@ -16,3 +19,14 @@ def test_a_sum_is_that_of_a_loop_and_reaches_every_part():
 def test_the_sum_of_one_is_that_one():
     (alone,) = [torch.ones(1, 2)]
     assert sum_of([alone]) is alone
+
+
+def test_a_masked_softmax_runs_over_what_a_row_has():
+    score = torch.tensor([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [1.0, 2.0, 3.0]], requires_grad=True)
+    has = torch.tensor([[True, True, True], [True, False, True], [False, False, False]])
+    weight = masked_softmax(score, has)
+    for n in range(3):
+        odds = [math.exp(score[n, m].item()) if has[n, m] else 0.0 for m in range(3)]
+        assert weight[n].tolist() == pytest.approx([odd / (sum(odds) or 1) for odd in odds])
+    weight[:, 0].sum().backward()
+    assert score.grad.isfinite().all() and not score.grad[~has].any()

@@ -31,6 +31,7 @@ from torch.utils.checkpoint import checkpoint
 
 from medley.models.base import Insight, Recommender
 from medley.nn.features import FeatureScale, item_features
+from medley.nn.fusion import masked_softmax
 from medley.nn.history import History, Touched, total
 from medley.nn.init import affine, linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
@@ -124,7 +125,7 @@ class ACF(Recommender):
             if self.w2 is not None:
                 v = v_u.index_select(0, row)
                 score = torch.cat([self.w2(F.relu(v + v_m.index_select(0, item))) for v_m in v_x], dim=1)
-                beta = score.masked_fill(~present, torch.finfo(score.dtype).min).softmax(dim=1) * beta
+                beta = masked_softmax(score, present)
             w = w_u.index_select(0, row) + w_l.index_select(0, item)
             for w_m, beta_m in zip(w_x, beta.split(1, dim=1), strict=True):
                 w = w + beta_m * w_m.index_select(0, item)

@@ -55,6 +55,7 @@ from medley.nn.features import FeatureScale, ItemFeatures, item_features
 from medley.nn.fusion import sum_of
 from medley.nn.init import affine, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
+from medley.nn.parts import inner_products
 from medley.nn.propagation import Rows, distinct_rows, propagate_rows, take_rows
 from medley.types import Embeddings, Inputs, Triplets
 
@@ -132,7 +133,7 @@ class EgoGCN(Recommender):
 
     def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
         """`id` and every modality, u_m . i_m -> (B, k)."""
-        return {m: (part.user[users][:, None] * part.item[items]).sum(dim=2) for m, part in self._parts().items()}
+        return inner_products(self._parts(), users, items)
 
     @torch.no_grad()
     def about_user(self, user: int) -> list[Insight]:

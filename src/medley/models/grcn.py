@@ -38,6 +38,7 @@ from medley.nn.edges import Pattern, edge_dot, edge_product, edge_softmax
 from medley.nn.features import FeatureScale, ItemFeatures, item_features
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
+from medley.nn.parts import inner_products
 from medley.types import Embeddings, Inputs, Triplets
 
 EdgeWeight = Literal["confidence", "max", "mean"]
@@ -93,7 +94,7 @@ class GRCN(Recommender):
 
     def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
         """`id` and every modality -> (B, K)."""
-        return {name: (part.user[users][:, None] * part.item[items]).sum(dim=2) for name, part in self._parts().items()}
+        return inner_products(self._parts(), users, items)
 
     @torch.no_grad()
     def about_user(self, user: int) -> list[Insight]:

@@ -47,6 +47,7 @@ from medley.nn.features import FeatureScale, item_features
 from medley.nn.fusion import sum_of
 from medley.nn.init import xavier
 from medley.nn.losses import rows_of_batch
+from medley.nn.parts import inner_products
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Inputs, Triplets
 
@@ -117,7 +118,7 @@ class HUIGN(Recommender):
         """`id` and every modality, u* . v_im, -> (B, K)."""
         parts = {"id": Embeddings(self.id_user, self.id_item)}
         parts |= {m: Embeddings(self.u, over_intents(hierarchy)) for m, hierarchy in self._hierarchies().items()}
-        return {m: (part.user[users][:, None] * part.item[items]).sum(dim=2) for m, part in parts.items()}
+        return inner_products(parts, users, items)
 
     @torch.no_grad()
     def about_item(self, item: int) -> list[Insight]:

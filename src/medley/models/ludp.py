@@ -50,7 +50,7 @@ from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Insight, Recommender, at_least
 from medley.nn.features import FeatureScale, item_features
-from medley.nn.fusion import sum_of
+from medley.nn.fusion import masked_softmax, sum_of
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_parameters
 from medley.nn.propagation import Rows, distinct_rows, propagate_rows, take
@@ -222,7 +222,7 @@ class _Fusion(nn.Module):
         if not self.attends:
             return has.to(next(iter(x.values())).dtype)
         w = torch.cat([torch.tanh(self.W[m](vectors) + self.b) @ self.q for m, vectors in x.items()], dim=1)  # eq. 6
-        return torch.softmax(w.masked_fill(~has, torch.finfo(w.dtype).min), dim=1) * has  # eq. 7
+        return masked_softmax(w, has)  # eq. 7
 
 
 def _likeness(features: Features, k: int, edge_weight: EdgeWeight, normalisation: Normalisation) -> sp.csr_array:

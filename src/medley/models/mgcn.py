@@ -52,6 +52,7 @@ from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Insight, Recommender, at_least
 from medley.nn.features import FeatureScale, ItemFeatures, item_features
+from medley.nn.fusion import masked_softmax
 from medley.nn.init import affine, linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.nn.propagation import Rows, distinct_rows, propagate_rows, take
@@ -191,7 +192,7 @@ class _Fuser(nn.Module):
             (E_m,) = views.values()
             return _Side(E, views, E_m, has.to(E.dtype))
         score = torch.cat([self.q(torch.tanh(self.W4(E_m))) for E_m in views.values()], dim=1)  # (n, M)
-        alpha = torch.softmax(score.masked_fill(~has, torch.finfo(score.dtype).min), dim=1) * has
+        alpha = masked_softmax(score, has)
         M = has.sum(dim=1, keepdim=True).clamp(min=1)
         P = {m: torch.sigmoid(W3(E)) * has[:, [c]] / M for c, (m, W3) in enumerate(self.W3.items())}  # P_m / M
         rest = 1 - sum(P.values())  # 1 - mean of P, (n, d)

@@ -20,6 +20,7 @@ from medley.models.base import Recommender
 from medley.nn.features import FeatureScale, item_features
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters
+from medley.nn.parts import inner_products
 from medley.types import Embeddings, Inputs, Triplets
 
 
@@ -67,4 +68,4 @@ class VBPR(Recommender):
 
     def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
         """`id` and every modality -> (B, K)."""
-        return {name: (part.user[users][:, None] * part.item[items]).sum(dim=2) for name, part in self._parts().items()}
+        return inner_products(self._parts(), users, items)
