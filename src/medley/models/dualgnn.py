@@ -48,6 +48,7 @@ from medley.nn.features import FeatureScale, item_features
 from medley.nn.fusion import sum_of
 from medley.nn.init import affine, linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_parameters
+from medley.nn.modules import by_name
 from medley.nn.propagation import propagate_combined
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Inputs, Triplets
@@ -87,9 +88,10 @@ class DualGNN(Recommender):
         self.project = nn.ModuleDict({m: _projection(projection, m, f.dim, dim) for m, f in features.items()})
         self.u = nn.ParameterDict({m: xavier(self.num_users, dim) for m in features})  # m -> u_m(0), (U, d)
         whole = graphs.symmetric(inputs.train)  # one for all modalities that no item lacks
-        self.graph = nn.ModuleDict()  # m -> (U, I)
+        graph = {}
         for m, of in inputs.features.items():
-            self.graph[m] = whole if of.present.all() else graphs.symmetric(graphs.with_modality(inputs.train, of))
+            graph[m] = whole if of.present.all() else graphs.symmetric(graphs.with_modality(inputs.train, of))
+        self.graph = by_name(graph)  # m -> (U, I)
         weighted, num_modalities = construction != "mean", len(features)
         self.alpha = nn.Parameter(torch.ones(self.num_users, num_modalities)) if weighted else None  # (U, M)
         self.W_m = affine(num_modalities * dim, dim) if construction == "concat" else None
@@ -106,8 +108,7 @@ class DualGNN(Recommender):
             user, item = self.u[m], self.project[m](f.values) * f.present
             if self.unit_input:
                 user, item = F.normalize(user), F.normalize(item)
-            graph: SparseMatrix = self.graph[m]  # pyrefly: ignore[bad-assignment]
-            parts[m] = propagate_combined(graph, Embeddings(user, item), layer_weights)  # eq. 1, 2
+            parts[m] = propagate_combined(self.graph[m], Embeddings(user, item), layer_weights)  # eq. 1, 2
         return parts
 
     def _fused(self, users: list[Tensor]) -> Tensor:

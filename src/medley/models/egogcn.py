@@ -51,10 +51,11 @@ from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Insight, Recommender, at_least
 from medley.nn.edges import Pattern, edge_dot, edge_product, edge_softmax
-from medley.nn.features import FeatureScale, ItemFeatures, item_features
+from medley.nn.features import FeatureScale, item_features
 from medley.nn.fusion import sum_of
 from medley.nn.init import affine, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
+from medley.nn.modules import by_name
 from medley.nn.parts import inner_products
 from medley.nn.propagation import Rows, distinct_rows, propagate_rows, take_rows
 from medley.types import Embeddings, Inputs, Triplets
@@ -105,12 +106,11 @@ class EgoGCN(Recommender):
         self.e_item = xavier(self.num_items, dim)  # (I, d)
         self.graph = graphs.symmetric(inputs.train)  # (U, I)
         f = {} if fusion == "none" else item_features(inputs, feature_scale)
-        self.f: Mapping[str, ItemFeatures] = nn.ModuleDict(f)  # pyrefly: ignore[bad-assignment]
+        self.f = by_name(f)
         self.W = nn.ModuleDict({m: affine(f_m.dim, dim) for m, f_m in self.f.items()})
         self.u = nn.ParameterDict({m: xavier(self.num_users, dim) for m in (["all"] if fusion == "align" else f)})
         self.aligned = Pattern(_aligned(inputs)) if fusion == "align" else None  # (U + M I, U + M I)
-        G = {} if fusion == "align" else _graphs(inputs, f)
-        self.G: Mapping[str, Pattern] = nn.ModuleDict(G)  # (U, I) each  # pyrefly: ignore[bad-assignment]
+        self.G = by_name({} if fusion == "align" else _graphs(inputs, f))  # (U, I) each
         gated = fusion == "soft" and len(f) > 1
         self.user_gates = _gates(f, dim) if gated else None
         self.item_gates = _gates(f, dim) if gated else None

@@ -46,6 +46,7 @@ from medley.nn.features import FeatureScale, ItemFeatures, item_features
 from medley.nn.fusion import sum_of
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss
+from medley.nn.modules import by_name
 from medley.nn.propagation import Rows, distinct_rows, propagate_rows, take
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Features, Inputs, Triplets
@@ -81,8 +82,7 @@ class FREEDOM(Recommender):
         self.dropout, self.content_weight = dropout, content_weight
         self.e_user = xavier(self.num_users, dim)  # (U, d)
         self.e_item = xavier(self.num_items, dim)  # (I, d)
-        S = _item_graphs(inputs.features, k, modality_weights)
-        self.S: Mapping[str, SparseMatrix] = nn.ModuleDict(S)  # pyrefly: ignore[bad-assignment]
+        self.S = by_name(_item_graphs(inputs.features, k, modality_weights))
         features = item_features(inputs, feature_scale) if content_weight else {}
         self.content_bpr = nn.ModuleDict({m: _ContentBPR(f, dim) for m, f in features.items()})
         self.train_edges = train = inputs.train

@@ -26,7 +26,6 @@ Differs from the authors' code: c starts at 1 (there near 0 with either sign, so
 good before anything is learned); any number of ID layers (there two).
 """
 
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -38,6 +37,7 @@ from medley.nn.edges import Pattern, edge_dot, edge_product, edge_softmax
 from medley.nn.features import FeatureScale, ItemFeatures, item_features
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
+from medley.nn.modules import by_name
 from medley.nn.parts import inner_products
 from medley.types import Embeddings, Inputs, Triplets
 
@@ -75,7 +75,7 @@ class GRCN(Recommender):
         self.e_item = xavier(self.num_items, dim)  # (I, d)
         features = item_features(inputs, feature_scale)
         prototypes = {m: _Prototypes(self.G, f, self.num_users, dim, num_routings) for m, f in features.items()}
-        self.prototypes: Mapping[str, _Prototypes] = nn.ModuleDict(prototypes)  # pyrefly: ignore[bad-assignment]
+        self.prototypes = by_name(prototypes)
         learned, M = edge_weight == "confidence", len(features)
         self.c_user = nn.Parameter(torch.ones(self.num_users, M)) if learned else None  # (U, M)
         self.c_item = nn.Parameter(torch.ones(self.num_items, M)) if learned else None  # (I, M)

@@ -29,7 +29,6 @@ kept); gradients reach W, b and alpha in every batch (there in the first of an e
 schedule of the learning rate; no NGCF below.
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -44,6 +43,7 @@ from medley.nn.features import FeatureScale, ItemFeatures, item_features
 from medley.nn.fusion import sum_of
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
+from medley.nn.modules import by_name
 from medley.nn.propagation import Rows, distinct_rows, propagate_rows, take
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Features, Inputs, Triplets
@@ -79,8 +79,7 @@ class LATTICE(Recommender):
         self.e_user = xavier(self.num_users, dim)  # (U, d)
         self.e_item = xavier(self.num_items, dim)  # (I, d)
         features = item_features(inputs, feature_scale)
-        likeness = {m: _Likeness(inputs.features[m], f, dim, k, raw_share) for m, f in features.items()}
-        self.likeness: Mapping[str, _Likeness] = nn.ModuleDict(likeness)  # pyrefly: ignore[bad-assignment]
+        self.likeness = by_name({m: _Likeness(inputs.features[m], f, dim, k, raw_share) for m, f in features.items()})
         several = len(features) > 1  # over one modality there is nothing to weigh
         self.alpha = nn.Parameter(torch.zeros(len(features))) if several else None  # before the softmax
 

@@ -38,7 +38,6 @@ Differs from the paper: nothing that changes results. W_1 is applied after the m
 leaves (U, d_m) fixed means to read; P and H are computed once for each user and item of a batch. No code was published.
 """
 
-from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -53,6 +52,7 @@ from medley.nn.features import FeatureScale, item_features
 from medley.nn.fusion import masked_softmax, sum_of
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_parameters
+from medley.nn.modules import by_name
 from medley.nn.propagation import Rows, distinct_rows, propagate_rows, take
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Features, Inputs, Triplets
@@ -156,8 +156,7 @@ class _ItemSide(nn.Module):
         super().__init__()
         has = np.stack([np.diff(G.indptr) > 0 for G in graph.values()], axis=1)
         self.register_buffer("has", torch.from_numpy(has), persistent=False)
-        G = {m: SparseMatrix(G) for m, G in graph.items()}  # (I, I) each
-        self.graph: Mapping[str, SparseMatrix] = nn.ModuleDict(G)  # pyrefly: ignore[bad-assignment]
+        self.graph = by_name({m: SparseMatrix(G) for m, G in graph.items()})  # (I, I) each
         self.num_layers = num_layers
         self.fusion = _Fusion(list(graph), dim, fusion)
 
