@@ -63,7 +63,7 @@ from medley.types import Embeddings, Inputs, Triplets
 Fusion = Literal["hard", "soft", "merge", "align", "none"]
 PerModality = dict[str, Tensor]
 Gates = Mapping[str, Mapping[str, nn.Linear]]  # h -> m -> w^hm and b^hm, m != h
-Affinities = dict[str, tuple[Tensor, Tensor]]  # m -> s^_iu and s^_ui (eq. 5) on the edges of G_m, (n,) each
+Affinities = dict[str, tuple[Tensor, Tensor]]  # m -> s^_iu and s^_ui (eq. 5) on the edges of G_m and G_m.T, (n,) each
 
 
 class EgoGCN(Recommender):
@@ -176,7 +176,7 @@ class EgoGCN(Recommender):
             if self.self_loops:
                 user, item = user + users[m], item + items[m]
             content[m] = self._route(G, Embeddings(self._scaled(user), self._scaled(item)))
-            affinities[m] = s_user, G.T.transposed(s_item)
+            affinities[m] = s_user, s_item
         return content, affinities
 
     def _fused(self, x: PerModality, gates: Gates | None, num_owned: Tensor | int) -> PerModality:
@@ -228,6 +228,7 @@ class EgoGCN(Recommender):
         for k, (m, (s_user, s_item)) in enumerate(affinities.items()):
             has = self.f[m].present[sender_item, 0]  # (n,), which edges are in G_m
             w_user = w_user.maximum(nothing.masked_scatter(has, s_user) * self.c["item"][sender_item, k])
+            s_item = self.G[m].T.transposed(s_item)  # in the order of G_m
             w_item = w_item.maximum(nothing.masked_scatter(has, s_item) * self.c["user"][sender_user, k])
         w_item = G.transposed(w_item)
         e = total = Embeddings(self.e_user, self.e_item)
@@ -246,15 +247,13 @@ class EgoGCN(Recommender):
             near = side.index[side.start[row] : side.start[row + 1]].long()  # rows of y
             if self.fusion == "hard":
                 s = torch.softmax(y[m][near] @ x[m][row], dim=0)  # eq. 1
-                chosen = s > self.epsilon
-                topic = f"{m}: {kind} heard fused"
-                insights.append(Insight.ranked(topic, near[chosen].tolist(), s[chosen].tolist(), of=kind))
+                fused = s > self.epsilon
+                insights.append(Insight.ranked(f"{m}: {kind} heard fused", near[fused], s[fused], of=kind))
             for h, w in (gates or {}).items():
                 if h != m:
                     have = near[self.f[h].present[near, 0]] if kind == "items" else near
                     g = torch.sigmoid(w[m](y[h][have]))[:, 0]  # eq. 3
-                    topic = f"{m}: gates of {kind} for {h}"
-                    insights.append(Insight.ranked(topic, have.tolist(), g.tolist(), of=kind))
+                    insights.append(Insight.ranked(f"{m}: gates of {kind} for {h}", have, g, of=kind))
         return [insight for insight in insights if insight.weights]
 
 
