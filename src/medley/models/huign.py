@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Insight, Recommender
-from medley.nn.features import FeatureScale, item_features
+from medley.nn.features import FeatureScale, ItemFeatures, item_features
 from medley.nn.fusion import sum_of
 from medley.nn.init import xavier
 from medley.nn.losses import rows_of_batch
@@ -96,7 +96,7 @@ class HUIGN(Recommender):
         self.hierarchies = nn.ModuleDict()
         for m, features in item_features(inputs, feature_scale).items():
             _distil(features.values, joined, inputs.features[m].present)
-            self.hierarchies[m] = _Hierarchy(A, features.values, features.present, self.levels)
+            self.hierarchies[m] = _Hierarchy(A, features, self.levels)
 
     def forward(self) -> Embeddings:
         """User (U, d + K) and item (I, d + K) vectors (eq. 15)."""
@@ -133,17 +133,13 @@ class HUIGN(Recommender):
         leaning = torch.cat([w - w.mean() for w in weights])  # shares sum to 1: adding a constant changes no rank
         favourite = int(weights[0].argmax())
         best = all_modalities(self._hierarchies())[:, favourite].topk(min(NUM_EXAMPLES, self.num_items))
-        topic, items = f"items of intent {favourite + 1} of level 1", best.indices.tolist()
-        return [
-            *self._told("leaning to intents", leaning),
-            Insight.ranked(topic, items, best.values.tolist(), of="items"),
-        ]
+        examples = Insight.ranked(f"items of intent {favourite + 1} of level 1", best.indices, best.values, of="items")
+        return [*self._told("leaning to intents", leaning), examples]
 
     def _told(self, what: str, weights: Tensor) -> list[Insight]:
         """(K,) -> one insight per level."""
         levels = enumerate(weights.split(self.levels), start=1)
-        names = [f"intent {k}" for k in range(1, max(self.levels) + 1)]
-        return [Insight.ranked(f"{what} of level {at}", names[: len(w)], w.tolist()) for at, w in levels]
+        return [Insight.numbered(f"{what} of level {at}", "intent", share) for at, share in levels]
 
     def _hierarchies(self) -> dict[str, list[Level]]:
         return {m: hierarchy() for m, hierarchy in self.hierarchies.items()}
@@ -176,19 +172,15 @@ def dependence(X: Tensor) -> Tensor:
 class _Hierarchy(nn.Module):
     """The intents of one modality."""
 
-    Z0: Tensor  # (I, d_m)
-    present: Tensor  # (I, 1) bool
-
-    def __init__(self, A: SparseMatrix, Z0: Tensor, present: Tensor, levels: tuple[int, ...]):
+    def __init__(self, A: SparseMatrix, Z0: ItemFeatures, levels: tuple[int, ...]):
         super().__init__()
         self.A = A  # (I, I), shared by all modalities: Gamma(1) is 0 where an item lacks m
-        self.register_buffer("Z0", Z0, persistent=False)
-        self.register_buffer("present", present, persistent=False)
-        self.X = nn.ParameterList(xavier(num_intents, Z0.shape[1]) for num_intents in levels)  # (K(l), d_m), eq. 5
+        self.Z0 = Z0  # (I, d_m)
+        self.X = nn.ParameterList(xavier(num_intents, Z0.dim) for num_intents in levels)  # (K(l), d_m), eq. 5
 
     def forward(self) -> list[Level]:
-        first = _assign(self.Z0, self.X[0])
-        hierarchy = [first._replace(gamma=first.gamma * self.present)]
+        first = _assign(self.Z0.values, self.X[0])
+        hierarchy = [first._replace(gamma=first.gamma * self.Z0.present)]
         A: SparseMatrix | Tensor = self.A
         for X, X_above in pairwise(self.X):
             A = _coarsened(A, hierarchy[-1].gamma)  # (K(l), K(l))

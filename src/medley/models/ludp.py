@@ -48,7 +48,7 @@ from torch import Tensor, nn
 from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Insight, Recommender, at_least
-from medley.nn.features import FeatureScale, item_features
+from medley.nn.features import FeatureScale, ItemFeatures, item_features
 from medley.nn.fusion import masked_softmax, sum_of
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_parameters
@@ -102,12 +102,11 @@ class LUDP(Recommender):
         alike = {m: _likeness(raw, k, edge_weight, normalisation) for m, raw in with_graph.items()}
         features = item_features(inputs, feature_scale)  # after the graphs, whose construction needs memory too
         self.item_side = _ItemSide(alike, num_item_layers, dim, fusion) if use_item_graph else None
-        values = {m: f.values for m, f in features.items()}
-        self.user_side = _UserSide(inputs, values, dim, fusion) if use_user_graph else None
+        self.user_side = _UserSide(inputs, features, dim, fusion) if use_user_graph else None
 
     def forward(self, rows: Rows | None = None) -> Embeddings:
         """User (U, d) and item (I, d) vectors; with `rows` these alone, in their order, each once."""
-        (E_u, P), (E_i, H) = self._parts(rows or self._all())
+        (E_u, P), (E_i, H) = self._parts(rows)
         return Embeddings(sum_of([E_u, *P.values()]), sum_of([E_i, *H.values()]))  # eq. 8, 12, 13
 
     def loss(self, batch: Triplets) -> Tensor:
@@ -117,7 +116,7 @@ class LUDP(Recommender):
 
     def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
         """`id` and every modality -> (B, K)."""
-        (E_u, P), (E_i, H) = self._parts(self._all())
+        (E_u, P), (E_i, H) = self._parts()
         E_u, P = E_u[users][:, None], {m: part[users][:, None] for m, part in P.items()}  # (B, 1, d)
         E_i, H = E_i[items], {m: part[items] for m, part in H.items()}  # (B, K, d)
         user, item, none = E_u + sum(P.values()) / 2, E_i + sum(H.values()) / 2, torch.zeros_like(E_u)
@@ -132,16 +131,14 @@ class LUDP(Recommender):
         """How attention weighs the item's likeness graphs (alpha of eq. 7)."""
         return _weights(self.item_side, self.e_item, item)
 
-    def _parts(self, rows: Rows) -> tuple["_Parts", "_Parts"]:
-        """(E, m -> P_m) of some users and (E, m -> H_m) of some items, (n, d) each; no row comes twice."""
+    def _parts(self, rows: Rows | None = None) -> tuple["_Parts", "_Parts"]:
+        """(E, m -> P_m) of users and (E, m -> H_m) of items, (n, d) each; with `rows` of these alone."""
         e, every_layer = Embeddings(self.e_user, self.e_item), [1.0] * (self.num_layers + 1)
+        rows = rows or Rows(*(torch.arange(len(x), device=x.device) for x in e))
         E, _ = propagate_rows(self.graph, e, every_layer, rows)  # eq. 1, 2
         H = self.item_side.fusion(*self.item_side(self.e_item, rows.item)) if self.item_side else {}
         P = self.user_side.fusion(*self.user_side(self.e_user, rows.user)) if self.user_side else {}
         return (E.user, P), (E.item, H)
-
-    def _all(self) -> Rows:
-        return Rows(*(torch.arange(len(e), device=e.device) for e in (self.e_user, self.e_item)))
 
 
 _Parts = tuple[Tensor, dict[str, Tensor]]
@@ -177,19 +174,18 @@ class _UserSide(nn.Module):
     has: Tensor  # (U, M) bool
     mean: Tensor  # (U, sum of d_m), of the touched items that have the modality
 
-    def __init__(self, inputs: Inputs, values: dict[str, Tensor], dim: int, fusion: Fusion):
+    def __init__(self, inputs: Inputs, features: dict[str, ItemFeatures], dim: int, fusion: Fusion):
         super().__init__()
-        self.dims = [x.shape[1] for x in values.values()]
-        graph = {
-            m: graphs.mean_over_neighbours(inputs.train, of=f).users_from_items for m, f in inputs.features.items()
-        }
-        has = np.stack([np.diff(G.rows.start.numpy()) > 0 for G in graph.values()], axis=1)
-        self.register_buffer("has", torch.from_numpy(has), persistent=False)
-        self.register_buffer("mean", torch.cat([graph[m] @ x for m, x in values.items()], dim=1), persistent=False)
-        self.W = nn.ModuleDict()  # W_1 and W_2 of eq. 10, 11
-        for m, x in values.items():
-            self.W[m] = nn.Sequential(linear(x.shape[1], dim), nn.LeakyReLU(), linear(dim, dim), nn.LeakyReLU())
-        self.fusion = _Fusion(list(values), dim, fusion)
+        self.dims = [f.dim for f in features.values()]
+        self.W, means, has = nn.ModuleDict(), [], []  # W_1 and W_2 of eq. 10, 11
+        for m, f in features.items():
+            G = graphs.mean_over_neighbours(inputs.train, of=inputs.features[m]).users_from_items  # (U, I)
+            means.append(G @ f.values)  # (U, d_m)
+            has.append(torch.diff(G.rows.start) > 0)  # (U,)
+            self.W[m] = nn.Sequential(linear(f.dim, dim), nn.LeakyReLU(), linear(dim, dim), nn.LeakyReLU())
+        self.register_buffer("mean", torch.cat(means, dim=1), persistent=False)
+        self.register_buffer("has", torch.stack(has, dim=1), persistent=False)
+        self.fusion = _Fusion(list(features), dim, fusion)
 
     def forward(self, e: Tensor, rows: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """ID vectors (U, d) of all users -> m -> p^^m (n, d) of some, and which of them they have (n, M)."""
@@ -236,4 +232,4 @@ def _weights(side: _ItemSide | _UserSide | None, e: Tensor, row: int) -> list[In
     if side is None or not side.fusion.attends:
         return []
     x, has = side(e, torch.tensor([row], device=e.device))
-    return [Insight.ranked("weights of the modalities", x, side.fusion.weights(x, has)[0].tolist())]
+    return [Insight.ranked("weights of the modalities", x, side.fusion.weights(x, has)[0])]
