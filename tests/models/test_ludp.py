@@ -5,27 +5,24 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from by_hand import (
+    BATCH,
+    DIM,
+    TOUCHED,
+    bpr,
+    drawn,
+    leaky_relu,
+    lightgcn,
+    nearest,
+    parameters_of,
+    scores_of,
+    softmax,
+    vectors_of,
+    with_99_where_missing,
+)
 
 from medley import models
 from medley.types import Features, Inputs, Triplets
-
-TOUCHED = {0: [0, 1], 1: [2]}  # user -> items, as in the fixture `five_nodes`
-TOUCHED_BY = {0: [0], 1: [0], 2: [1]}
-DIM = 3
-
-
-def act(x: np.ndarray) -> np.ndarray:
-    """LeakyReLU with torch's default slope."""
-    return np.where(x > 0, x, 0.01 * x)
-
-
-def nearest(features: Features, i: int, k: int) -> dict[int, float]:
-    """Eq. 3-4: the k items most alike, item i itself among them, and how alike they are."""
-    x = features.values.astype(float)
-    if not features.present[i]:
-        return {}
-    alike = {j: x[i] @ x[j] / np.linalg.norm(x[i]) / np.linalg.norm(x[j]) for j in range(3) if features.present[j]}
-    return dict(sorted(alike.items(), key=lambda pair: -pair[1])[:k])
 
 
 def fused(w: dict, side: str, fusion: str, x: dict[str, np.ndarray | None]) -> tuple[np.ndarray, dict[str, float]]:
@@ -38,7 +35,7 @@ def fused(w: dict, side: str, fusion: str, x: dict[str, np.ndarray | None]) -> t
             m: w[f"{prefix}.q"][:, 0] @ np.tanh(w[f"{prefix}.W.{m}.weight"] @ v + w[f"{prefix}.b"])
             for m, v in x.items()
         }
-        weights = {m: np.exp(score[m]) / sum(np.exp(s) for s in score.values()) for m in x}
+        weights = dict(zip(x, softmax(list(score.values())), strict=True))
     if fusion == "concat":
         x = {m: w[f"{side}.fusion.W.{m}.weight"] @ vector for m, vector in x.items()}
     return sum((weights[m] * x[m] for m in x), np.zeros(DIM)), weights
@@ -46,20 +43,12 @@ def fused(w: dict, side: str, fusion: str, x: dict[str, np.ndarray | None]) -> t
 
 def slow(inputs, w, num_layers, num_item_layers, k, fusion, edge_weight, normalisation="sqrt"):
     """E_u, P, E_i, H by loops, and the attention weights of users and items."""
-    users, items = [w["e_user"]], [w["e_item"]]
-    for _ in range(num_layers):  # eq. 1
-        user, item = np.zeros((2, DIM)), np.zeros((3, DIM))
-        for u, touched in TOUCHED.items():
-            for i in touched:
-                weight = 1 / np.sqrt(len(touched) * len(TOUCHED_BY[i]))
-                user[u] += weight * items[-1][i]
-                item[i] += weight * users[-1][u]
-        users, items = [*users, user], [*items, item]
-    E_u, E_i = np.sum(users, axis=0), np.sum(items, axis=0)  # eq. 2
+    means = lightgcn(w["e_user"], w["e_item"], num_layers)  # eq. 1
+    E_u, E_i = (mean * (num_layers + 1) for mean in means)  # eq. 2: sums of the layers
 
     h = {}
     for m, features in inputs.features.items():  # eq. 5
-        alike = {i: nearest(features, i, k) for i in range(3)}
+        alike = {i: nearest(features, i, k) for i in range(3)}  # eq. 3, 4
         edges = alike if edge_weight == "cosine" else {i: dict.fromkeys(row, 1.0) for i, row in alike.items()}
         degree = {i: sum(row.values()) for i, row in edges.items()}
         layer = w["e_item"]
@@ -81,28 +70,11 @@ def slow(inputs, w, num_layers, num_item_layers, k, fusion, edge_weight, normali
         for m, features in inputs.features.items():
             W1, W2 = (w.get(f"user_side.W.{m}.{n}.weight") for n in (0, 2))
             of_user = [W1 @ features.values[j] for j in touched if features.present[j]] if W1 is not None else []
-            p[m] = act(W2 @ act(np.mean(of_user, axis=0))) + w["e_user"][u] if of_user else None  # eq. 10, 11
+            p[m] = (
+                leaky_relu(W2 @ leaky_relu(np.mean(of_user, axis=0))) + w["e_user"][u] if of_user else None
+            )  # eq. 10, 11
         P[u], beta[u] = fused(w, "user_side", fusion, p)
     return E_u, P, E_i, H, beta, alpha
-
-
-def parameters_of(model: models.Recommender) -> dict[str, np.ndarray]:
-    return {name: value.detach().double().numpy() for name, value in model.named_parameters()}
-
-
-def drawn(inputs: Inputs, **options) -> models.Recommender:
-    """A model whose parameters are all far from zero, biases included."""
-    model = models.build("ludp", inputs, dim=DIM, **options)
-    torch.manual_seed(1)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter)
-    return model
-
-
-def vectors_of(model: models.Recommender) -> tuple[np.ndarray, np.ndarray]:
-    with torch.no_grad():
-        user, item = model()
-    return user.double().numpy(), item.double().numpy()
 
 
 @pytest.mark.parametrize("fusion", ["attention", "sum", "concat"])
@@ -119,7 +91,7 @@ def vectors_of(model: models.Recommender) -> tuple[np.ndarray, np.ndarray]:
 def test_equations_1_to_14(five_nodes, num_layers, num_item_layers, k, edge_weight, normalisation, fusion):
     options = {"num_layers": num_layers, "num_item_layers": num_item_layers, "k": k}
     options |= {"edge_weight": edge_weight, "normalisation": normalisation}
-    model = drawn(five_nodes, fusion=fusion, **options)
+    model = drawn("ludp", five_nodes, fusion=fusion, **options)
     E_u, P, E_i, H, _, _ = slow(five_nodes, parameters_of(model), fusion=fusion, **options)
     user, item = vectors_of(model)
     assert np.allclose(user, E_u + P, atol=1e-4)  # eq. 13
@@ -129,11 +101,11 @@ def test_equations_1_to_14(five_nodes, num_layers, num_item_layers, k, edge_weig
 def test_each_of_the_two_graphs_can_be_left_out(five_nodes):
     options = {"num_layers": 2, "num_item_layers": 1, "k": 2, "fusion": "attention", "edge_weight": "one"}
     for without in ("use_item_graph", "use_user_graph"):
-        model = drawn(five_nodes, **options, **{without: False})
+        model = drawn("ludp", five_nodes, **options, **{without: False})
         w = parameters_of(model)
         gone = "item_side" if without == "use_item_graph" else "user_side"
         assert not any(name.startswith(gone) for name in w)
-        complete = parameters_of(drawn(five_nodes, **options))
+        complete = parameters_of(drawn("ludp", five_nodes, **options))
         E_u, P, E_i, H, _, _ = slow(five_nodes, complete | w, **options)
         user, item = vectors_of(model)
         assert np.allclose(user, E_u + (P if gone == "item_side" else 0), atol=1e-5)
@@ -141,19 +113,14 @@ def test_each_of_the_two_graphs_can_be_left_out(five_nodes):
 
 
 def test_equation_15_is_mean_bpr_and_the_squares_of_all_parameters(five_nodes):
-    model = drawn(five_nodes, reg=0.3)
-    batch = Triplets(torch.tensor([0, 1, 0]), torch.tensor([0, 2, 1]), torch.tensor([2, 0, 2]))
-    user, item = vectors_of(model)
-    bpr = [
-        np.log1p(np.exp(-(user[u] @ (item[i] - item[j])))) for u, i, j in zip(*(t.tolist() for t in batch), strict=True)
-    ]
+    model = drawn("ludp", five_nodes, reg=0.3)
     l2 = sum((value**2).sum() for value in parameters_of(model).values())
-    assert model.loss(batch).item() == pytest.approx(np.mean(bpr) + 0.3 * l2, rel=1e-5)
+    assert model.loss(BATCH).item() == pytest.approx(bpr(scores_of(model), BATCH) + 0.3 * l2, rel=1e-5)
 
 
 def test_one_modality_needs_no_attention_and_gets_all_weight(five_nodes):
     inputs = Inputs(five_nodes.train, {"smell": five_nodes.features["visual"]})
-    model = drawn(inputs, k=2)
+    model = drawn("ludp", inputs, k=2)
     assert not any("fusion" in name for name in parameters_of(model))
     E_u, P, E_i, H, _, _ = slow(inputs, parameters_of(model), 2, 1, 2, "sum", "one")
     user, item = vectors_of(model)
@@ -162,15 +129,10 @@ def test_one_modality_needs_no_attention_and_gets_all_weight(five_nodes):
 
 
 def test_what_is_stored_for_a_missing_feature_never_matters(five_nodes):
-    values = five_nodes.features["acoustic"].values.copy()
-    values[2] = 99
-    changed = Inputs(
-        five_nodes.train,
-        dict(five_nodes.features) | {"acoustic": five_nodes.features["acoustic"]._replace(values=values)},
-    )
+    changed = with_99_where_missing(five_nodes)
     for scale in ("none", "standard"):
-        first = vectors_of(drawn(five_nodes, feature_scale=scale))
-        second = vectors_of(drawn(changed, feature_scale=scale))
+        first = vectors_of(drawn("ludp", five_nodes, feature_scale=scale))
+        second = vectors_of(drawn("ludp", changed, feature_scale=scale))
         assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
@@ -181,7 +143,7 @@ def test_who_has_no_modality_and_no_interaction_keeps_the_vector_of_the_interact
         for m, f in five_nodes.features.items()
     }
     for fusion in ("attention", "sum", "concat"):
-        model = drawn(Inputs(train, features), fusion=fusion)
+        model = drawn("ludp", Inputs(train, features), fusion=fusion)
         user, item = vectors_of(model)
         assert np.allclose(user[2], model.get_parameter("e_user")[2].detach())
         assert np.allclose(item[3], model.get_parameter("e_item")[3].detach())
@@ -191,7 +153,7 @@ def test_who_has_no_modality_and_no_interaction_keeps_the_vector_of_the_interact
 
 
 def test_a_missing_modality_has_no_part_in_what_an_item_adds_to_the_score(five_nodes):
-    model = drawn(five_nodes, use_user_graph=False)
+    model = drawn("ludp", five_nodes, use_user_graph=False)
     with torch.no_grad():
         parts = model.contributions(torch.tensor([0]), torch.tensor([[0, 2]]))
     assert parts["acoustic"][0, 1] == 0 and parts["acoustic"][0, 0] != 0
@@ -200,18 +162,16 @@ def test_a_missing_modality_has_no_part_in_what_an_item_adds_to_the_score(five_n
 @pytest.mark.parametrize("fusion", ["attention", "sum", "concat"])
 @pytest.mark.parametrize("left_out", [None, "use_item_graph", "use_user_graph"])
 def test_contributions_sum_to_the_scores(five_nodes, fusion, left_out):
-    model = drawn(five_nodes, fusion=fusion, **({left_out: False} if left_out else {}))
+    model = drawn("ludp", five_nodes, fusion=fusion, **({left_out: False} if left_out else {}))
     users, items = torch.tensor([1, 0]), torch.tensor([[0, 2], [2, 1]])
     with torch.no_grad():
         parts = model.contributions(users, items)
-    user, item = vectors_of(model)
-    expected = [[user[u] @ item[i] for i in row] for u, row in zip(users, items, strict=True)]
     assert list(parts) == ["id", "visual", "acoustic"]
-    assert np.allclose(sum(parts.values()), expected, rtol=1e-4, atol=1e-4)
+    assert np.allclose(sum(parts.values()), scores_of(model)[users[:, None], items], rtol=1e-4, atol=1e-4)
 
 
 def test_contributions_halve_between_two_modalities_what_they_bring_about_together(five_nodes):
-    model = drawn(five_nodes, fusion="sum", k=2)
+    model = drawn("ludp", five_nodes, fusion="sum", k=2)
     E_u, P, E_i, H, _, _ = slow(five_nodes, parameters_of(model), 2, 1, 2, "sum", "one")
     alone = {}
     for m in five_nodes.features:
@@ -227,7 +187,7 @@ def test_contributions_halve_between_two_modalities_what_they_bring_about_togeth
 
 
 def test_attention_is_told_largest_first(five_nodes):
-    model = drawn(five_nodes, k=2)
+    model = drawn("ludp", five_nodes, k=2)
     *_, beta, alpha = slow(five_nodes, parameters_of(model), 2, 1, 2, "attention", "one")
     for row, expected in beta.items():
         (insight,) = model.about_user(row)
