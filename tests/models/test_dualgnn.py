@@ -3,13 +3,23 @@
 import numpy as np
 import pytest
 import torch
+from by_hand import (
+    bpr,
+    drawn,
+    leaky_relu,
+    lightgcn,
+    parameters_of,
+    scores_of,
+    unit,
+    with_99_where_missing,
+)
 
 from medley import models
 from medley.types import Features, Inputs, Interactions, Triplets
 
 TOUCHED = {0: [0, 1, 2], 1: [0, 1], 2: [2, 3], 3: [1, 2, 3], 4: []}  # user -> items; user 4 has none, like item 4
 SHARED = {(0, 1): 2, (0, 2): 1, (0, 3): 2, (1, 3): 1, (2, 3): 2}  # users -> number of items in common
-NUM_USERS, NUM_ITEMS, DIM = 5, 5, 3
+NUM_USERS, NUM_ITEMS = 5, 5
 
 
 @pytest.fixture
@@ -31,22 +41,7 @@ def inputs() -> Inputs:
 
 def build(inputs: Inputs, **options) -> models.Recommender:
     """A model whose weights of the modalities differ between users, and whose biases are not 0."""
-    model = models.build("dualgnn", inputs, **{"dim": DIM, "feature_scale": "none", **options})
-    generator = torch.Generator().manual_seed(0)
-    for name, parameter in model.named_parameters():
-        if name == "alpha" or name.endswith("bias"):
-            torch.nn.init.normal_(parameter, generator=generator)
-    return model
-
-
-def weights_of(model: models.Recommender) -> dict[str, np.ndarray]:
-    return {name: value.detach().double().numpy() for name, value in model.named_parameters()}
-
-
-def scores_of(model: models.Recommender) -> np.ndarray:
-    with torch.no_grad():
-        embeddings = model()
-        return (embeddings.user @ embeddings.item.T).double().numpy()
+    return drawn("dualgnn", inputs, std=0.5, **options)
 
 
 def projected(w: dict[str, np.ndarray], m: str, projection: str, f: np.ndarray) -> np.ndarray:
@@ -54,32 +49,21 @@ def projected(w: dict[str, np.ndarray], m: str, projection: str, f: np.ndarray) 
         return f
     if projection == "linear":
         return w[f"project.{m}.weight"] @ f
-    hidden = w[f"project.{m}.0.weight"] @ f + w[f"project.{m}.0.bias"]
-    hidden = np.where(hidden > 0, hidden, 0.01 * hidden)
+    hidden = leaky_relu(w[f"project.{m}.0.weight"] @ f + w[f"project.{m}.0.bias"])
     return w[f"project.{m}.2.weight"] @ hidden + w[f"project.{m}.2.bias"]
 
 
 def single_modal(inputs, w, m, *, num_layers, projection, unit_input):
     """u_m and i_m (eq. 1-2); i_m is 0 where the item lacks m."""
     features = inputs.features[m]
-    n_u = {u: [i for i in items if features.present[i]] for u, items in TOUCHED.items()}
-    n_i = {i: [u for u in TOUCHED if i in n_u[u]] for i in range(NUM_ITEMS)}
-    user = [w[f"u.{m}"][u] for u in range(NUM_USERS)]
-    item = [projected(w, m, projection, features.values[i].astype(float)) for i in range(NUM_ITEMS)]
+    user = w[f"u.{m}"]
+    item = np.array([projected(w, m, projection, f.astype(float)) for f in features.values])
     if unit_input:
-        user, item = ([x / np.linalg.norm(x) for x in side] for side in (user, item))
-    item = [x if features.present[i] else np.zeros(DIM) for i, x in enumerate(item)]
-    u_m, i_m = np.array(user), np.array(item)
-    for _ in range(num_layers):
-        new_user, new_item = [np.zeros(DIM) for _ in user], [np.zeros(DIM) for _ in item]
-        for u in range(NUM_USERS):
-            for i in n_u[u]:
-                weight = 1 / (np.sqrt(len(n_u[u])) * np.sqrt(len(n_i[i])))
-                new_user[u] = new_user[u] + weight * item[i]  # eq. 1
-                new_item[i] = new_item[i] + weight * user[u]
-        user, item = new_user, new_item
-        u_m, i_m = u_m + user, i_m + item  # eq. 2
-    return u_m, i_m
+        user, item = unit(user), unit(item)
+    item[~features.present] = 0
+    edges = [(u, i) for u, items in TOUCHED.items() for i in items if features.present[i]]  # of G_m
+    means = lightgcn(user, item, num_layers, edges)  # eq. 1
+    return [mean * (num_layers + 1) for mean in means]  # eq. 2: sums of the layers
 
 
 def fused(w, construction, u_ms):
@@ -129,7 +113,7 @@ def expected_scores(
 def test_equations_1_to_9_for_each_construction_and_aggregation(inputs, construction, aggregation):
     options = {"num_layers": 2, "construction": construction, "aggregation": aggregation, "num_user_layers": 2, "k": 2}
     model = build(inputs, projection="linear", unit_input=False, **options)
-    assert np.allclose(scores_of(model), expected_scores(inputs, weights_of(model), **options), atol=1e-5)
+    assert np.allclose(scores_of(model), expected_scores(inputs, parameters_of(model), **options), atol=1e-5)
 
 
 @pytest.mark.parametrize("num_layers", [0, 1, 3])
@@ -138,7 +122,7 @@ def test_any_number_of_layers_and_of_users_to_learn_from(inputs, num_layers, num
     options = {"num_layers": num_layers, "num_user_layers": num_user_layers, "k": k}
     options |= {"construction": "sum", "aggregation": "softmax"}
     model = build(inputs, projection="linear", unit_input=False, **options)
-    assert np.allclose(scores_of(model), expected_scores(inputs, weights_of(model), **options), atol=1e-5)
+    assert np.allclose(scores_of(model), expected_scores(inputs, parameters_of(model), **options), atol=1e-5)
 
 
 @pytest.mark.parametrize("unit_input", [True, False])
@@ -147,7 +131,7 @@ def test_features_enter_by_each_projection(inputs, projection, unit_input):
     options = {"num_layers": 2, "construction": "sum", "aggregation": "softmax", "num_user_layers": 1, "k": 40}
     options |= {"projection": projection, "unit_input": unit_input}
     model = build(inputs, **options)
-    assert np.allclose(scores_of(model), expected_scores(inputs, weights_of(model), **options), atol=1e-5)
+    assert np.allclose(scores_of(model), expected_scores(inputs, parameters_of(model), **options), atol=1e-5)
 
 
 def test_the_variants_of_table_4_are_options(inputs):
@@ -155,34 +139,29 @@ def test_the_variants_of_table_4_are_options(inputs):
     without = {"dual-a-u": {"construction": "mean", "num_user_layers": 0}, "dual-a": {"construction": "mean"}}
     scores = {name: scores_of(build(inputs, **options)) for name, options in (with_alpha | without).items()}
     assert all(not np.allclose(scores["dualgnn"], scores[name]) for name in ("dual-u", "dual-a", "dual-a-u"))
-    assert all("alpha" in weights_of(build(inputs, **options)) for options in with_alpha.values())
-    assert all("alpha" not in weights_of(build(inputs, **options)) for options in without.values())
+    assert all("alpha" in parameters_of(build(inputs, **options)) for options in with_alpha.values())
+    assert all("alpha" not in parameters_of(build(inputs, **options)) for options in without.values())
 
 
 def test_at_first_every_user_weighs_all_modalities_by_one(inputs):
-    assert np.array_equal(weights_of(models.build("dualgnn", inputs))["alpha"], np.ones((NUM_USERS, 2)))
+    assert np.array_equal(parameters_of(models.build("dualgnn", inputs))["alpha"], np.ones((NUM_USERS, 2)))
 
 
 def test_the_loss_is_equation_11(inputs):
     model = build(inputs, reg=0.3, construction="concat", projection="linear")
     batch = Triplets(torch.tensor([0, 3, 0]), torch.tensor([0, 1, 2]), torch.tensor([3, 0, 4]))
-    w, s = weights_of(model), scores_of(model)
-    ranking, norm = 0.0, 0.0
-    for u, i, j in zip(*(column.tolist() for column in batch), strict=True):
-        ranking += -np.log(1 / (1 + np.exp(s[u, j] - s[u, i])))
-        rows = [w["u.visual"][u], w["u.acoustic"][u], w["alpha"][u]]
-        norm += sum((row**2).sum() for row in rows) / 2
+    w = parameters_of(model)
+    norm = sum((w[table][u] ** 2).sum() / 2 for u in batch.user for table in ("u.visual", "u.acoustic", "alpha"))
     matrices = ["project.visual.weight", "project.acoustic.weight", "W_m.weight", "W_m.bias"]
-    expected = (ranking + 0.3 * norm) / 3 + 0.3 * sum((w[name] ** 2).sum() for name in matrices)
-    assert model.loss(batch).item() == pytest.approx(expected, rel=1e-5)
+    l2 = norm / 3 + sum((w[name] ** 2).sum() for name in matrices)
+    assert model.loss(batch).item() == pytest.approx(bpr(scores_of(model), batch) + 0.3 * l2, rel=1e-5)
 
 
 def test_values_stored_for_missing_features_never_matter(inputs):
-    changed = {m: features._replace(values=features.values.copy()) for m, features in inputs.features.items()}
-    changed["acoustic"].values[2], changed["visual"].values[4] = 99.0, -99.0
+    changed = with_99_where_missing(inputs)
     for scale in ("none", "l2", "standard"):
         expected = scores_of(build(inputs, feature_scale=scale))
-        assert np.array_equal(scores_of(build(Inputs(inputs.train, changed), feature_scale=scale)), expected)
+        assert np.array_equal(scores_of(build(changed, feature_scale=scale)), expected)
 
 
 def test_a_missing_modality_has_no_part_in_an_items_score_and_no_edge(inputs):

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from by_hand import DIM, bpr, drawn, leaky_relu, parameters_of, scores_of, softmax, with_99_where_missing
 
 from medley import models
 from medley.models.egogcn import EgoGCN
 from medley.training.sampling import TripletSampler
 from medley.types import Features, Inputs, Interactions, Triplets
 
-USERS, ITEMS, DIM = range(2), range(3), 3
+USERS, ITEMS = range(2), range(3)
 OPTIONS = [
     {"fusion": "hard", "epsilon": 0.4},
     {"fusion": "hard", "epsilon": 0.4, "soft_pruning": True},
@@ -32,31 +33,11 @@ def crossed(five_nodes: Inputs) -> Inputs:
     return Inputs(Interactions(user, item, num_users=2, num_items=3), five_nodes.features)
 
 
-def build(inputs: Inputs, *, seed: int = 0, **options) -> EgoGCN:
-    """A model whose parameters are all random and large enough for affinities to differ."""
-    model = models.build("egogcn", inputs, seed=seed, **{"dim": DIM, "feature_scale": "none", **options})
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    return model
-
-
-def scores_of(model: EgoGCN) -> np.ndarray:
-    with torch.no_grad():
-        embeddings = model()
-        return (embeddings.user @ embeddings.item.T).double().numpy()
-
-
 def parts_of(model: EgoGCN) -> dict[str, np.ndarray]:
     users = torch.arange(model.num_users)
     with torch.no_grad():
         parts = model.contributions(users, torch.arange(model.num_items).repeat(model.num_users, 1))
     return {name: part.double().numpy() for name, part in parts.items()}
-
-
-def softmax(x: list[float]) -> np.ndarray:
-    return np.exp(x) / np.sum(np.exp(x))
 
 
 def sigmoid(x: float) -> float:
@@ -67,7 +48,7 @@ class Loops:
     """The paper once more. Nodes are ("user", u) and ("item", i); vectors and neighbours are dicts of nodes."""
 
     def __init__(self, model: EgoGCN, inputs: Inputs):
-        self.w = {name: value.detach().double().numpy() for name, value in model.named_parameters()}
+        self.w = parameters_of(model)
         self.inputs = inputs
         self.o = model.spec.options
         self.modalities = list(inputs.features)
@@ -96,7 +77,7 @@ class Loops:
             elif self.has((kind, row), m):
                 projected = self.w[f"W.{m}.weight"] @ self.inputs.features[m].values[row]
                 projected = projected + self.w[f"W.{m}.bias"]
-                x[kind, row] = self.unit(np.where(projected > 0, projected, 0.01 * projected))
+                x[kind, row] = self.unit(leaky_relu(projected))
         return x
 
     def heard(self, center, other, m, x0):
@@ -193,7 +174,7 @@ class Loops:
 def test_equations_1_to_13_as_loops(crossed: Inputs, options: dict, unit_layers: bool):
     for num_layers, num_id_layers, seed in ((1, 0, 1), (2, 2, 2), (3, 1, 3)):
         options = {**options, "num_layers": num_layers, "num_id_layers": num_id_layers, "unit_layers": unit_layers}
-        model = build(crossed, seed=seed, **options)
+        model = drawn("egogcn", crossed, seed=seed, **options)
         expected, found = Loops(model, crossed).parts(), parts_of(model)
         assert list(found) == list(expected)
         for name in expected:
@@ -202,13 +183,12 @@ def test_equations_1_to_13_as_loops(crossed: Inputs, options: dict, unit_layers:
 
 
 def test_the_loss_is_bpr_plus_half_the_squared_rows_of_layer_0(crossed: Inputs):
-    model = build(crossed, reg=0.1)
+    model = drawn("egogcn", crossed, reg=0.1)
     batch = Triplets(torch.tensor([0, 1]), torch.tensor([0, 2]), torch.tensor([2, 0]))
-    w = {name: value.detach().double().numpy() for name, value in model.named_parameters()}
-    s, expected = scores_of(model), 0.0
+    w, expected = parameters_of(model), bpr(scores_of(model), batch)
     for u, i, j in ((0, 0, 2), (1, 2, 0)):
         rows = [w["e_user"][u], w["e_item"][i], w["e_item"][j], *(w[f"u.{m}"][u] for m in crossed.features)]
-        expected += (-np.log(sigmoid(s[u, i] - s[u, j])) + 0.1 * sum(row @ row for row in rows) / 2) / 2
+        expected += 0.1 * sum(row @ row for row in rows) / 2 / len(batch.user)
     assert float(model.loss(batch).detach()) == pytest.approx(expected, rel=1e-4)
 
 
@@ -221,8 +201,8 @@ def test_the_loss_reaches_every_parameter_of_every_variant(checkerboard: Inputs,
 
 
 def test_epsilon_0_fuses_every_neighbour_and_epsilon_1_none(crossed: Inputs):
-    merge = parts_of(build(crossed, fusion="merge"))
-    retained, fused = (parts_of(build(crossed, fusion="hard", epsilon=epsilon)) for epsilon in (1.0, 0.0))
+    merge = parts_of(drawn("egogcn", crossed, fusion="merge"))
+    retained, fused = (parts_of(drawn("egogcn", crossed, fusion="hard", epsilon=epsilon)) for epsilon in (1.0, 0.0))
     assert all(np.array_equal(retained[name], merge[name]) for name in merge)
     assert not np.allclose(fused["visual"], merge["visual"])
 
@@ -230,7 +210,7 @@ def test_epsilon_0_fuses_every_neighbour_and_epsilon_1_none(crossed: Inputs):
 @pytest.mark.parametrize("options", [{"fusion": "hard", "epsilon": 0.0}, {"fusion": "soft"}], ids=str)
 def test_with_one_modality_hard_and_soft_are_the_graph_merge_form(crossed: Inputs, options: dict):
     alone = Inputs(crossed.train, {"visual": crossed.features["visual"]})
-    model, merge = build(alone, **options), build(alone, fusion="merge")
+    model, merge = drawn("egogcn", alone, **options), drawn("egogcn", alone, fusion="merge")
     assert [name for name, _ in model.named_parameters()] == [name for name, _ in merge.named_parameters()]
     assert np.allclose(scores_of(model), scores_of(merge), atol=1e-5)
     assert model.about_user(0) == []
@@ -238,15 +218,13 @@ def test_with_one_modality_hard_and_soft_are_the_graph_merge_form(crossed: Input
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_values_stored_for_missing_features_never_matter(crossed: Inputs, options: dict):
-    changed = {m: features._replace(values=features.values.copy()) for m, features in crossed.features.items()}
-    changed["acoustic"].values[2] = 99.0
-    found = scores_of(build(Inputs(crossed.train, changed), **options))
-    assert np.array_equal(found, scores_of(build(crossed, **options)))
+    found = scores_of(drawn("egogcn", with_99_where_missing(crossed), **options))
+    assert np.array_equal(found, scores_of(drawn("egogcn", crossed, **options)))
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_an_item_without_a_modality_has_no_part_of_it(crossed: Inputs, options: dict):
-    parts = parts_of(build(crossed, **options))
+    parts = parts_of(drawn("egogcn", crossed, **options))
     if "acoustic" in parts:
         assert (parts["acoustic"][:, 2] == 0).all()
         assert (parts["acoustic"][:, :2] != 0).all()
@@ -259,7 +237,7 @@ def test_users_and_items_without_edges_and_items_without_any_modality_have_finit
     train = Interactions(np.array([0, 0, 1], "i4"), np.array([0, 1, 3], "i4"), num_users=3, num_items=5)
     present = np.array([True, True, True, False, False])  # item 3 was touched and has no modality, item 4 nothing
     features = {m: Features(rng.normal(size=(5, 4)).astype("f4"), present) for m in ("a", "b")}
-    model = build(Inputs(train, features), **options)
+    model = drawn("egogcn", Inputs(train, features), **options)
     assert np.isfinite(scores_of(model)).all()
     batch = Triplets(torch.tensor([0, 1]), torch.tensor([0, 3]), torch.tensor([4, 2]))
     model.loss(batch).backward()
@@ -274,7 +252,7 @@ def test_self_loops_let_the_content_of_an_untouched_item_speak(checkerboard: Inp
 
 
 def test_soft_pruning_cuts_an_edge_that_no_modality_is_confident_of(crossed: Inputs):
-    model = build(crossed, soft_pruning=True, num_id_layers=1)
+    model = drawn("egogcn", crossed, soft_pruning=True, num_id_layers=1)
     with torch.no_grad():
         model.get_parameter("c.item").fill_(-1.0)
     pruned = parts_of(model)["id"][:, 2]
@@ -284,7 +262,7 @@ def test_soft_pruning_cuts_an_edge_that_no_modality_is_confident_of(crossed: Inp
 
 
 def test_hard_tells_which_neighbours_were_fused(crossed: Inputs):
-    model = build(crossed, fusion="hard", epsilon=0.4)
+    model = drawn("egogcn", crossed, fusion="hard", epsilon=0.4)
     loops = Loops(model, crossed)
     about = {insight.topic: insight for insight in model.about_user(0)}
     for m in crossed.features:
@@ -297,7 +275,7 @@ def test_hard_tells_which_neighbours_were_fused(crossed: Inputs):
 
 
 def test_soft_tells_how_open_the_gates_of_the_neighbours_are(crossed: Inputs):
-    model = build(crossed, fusion="soft")
+    model = drawn("egogcn", crossed, fusion="soft")
     loops = Loops(model, crossed)
     about = {insight.topic: insight for insight in model.about_user(1)}
     assert set(about) == {"visual: gates of items for acoustic", "acoustic: gates of items for visual"}
@@ -328,6 +306,6 @@ def test_options_that_make_no_sense_are_refused(crossed: Inputs, options: dict, 
 
 def test_ids_alone_need_no_features_and_all_else_does(crossed: Inputs):
     bare = Inputs(crossed.train, {})
-    assert list(parts_of(build(bare, fusion="none"))) == ["id"]
+    assert list(parts_of(drawn("egogcn", bare, fusion="none"))) == ["id"]
     with pytest.raises(ValueError, match="at least one modality"):
         models.build("egogcn", bare)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from by_hand import bpr, drawn, parameters_of, scores_of, softmax, with_99_where_missing
 
 from medley import models
 from medley.types import Features, Inputs, Interactions, Triplets
@@ -29,27 +30,7 @@ def shared(five_nodes: Inputs) -> Inputs:
 
 def build(inputs: Inputs, **options: Any) -> models.Recommender:
     """With large supernodes, so that distributions are far from uniform."""
-    chosen: dict[str, Any] = {"dim": 3, "levels": (3, 2), "threshold": 1, "feature_scale": "none"} | options
-    model = models.build("huign", inputs, **chosen)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if ".X." in name:
-                parameter.mul_(2)
-    return model
-
-
-def parameters_of(model: models.Recommender) -> dict[str, np.ndarray]:
-    return {name: value.detach().double().numpy() for name, value in model.named_parameters()}
-
-
-def scores_of(model: models.Recommender) -> np.ndarray:
-    with torch.no_grad():
-        embeddings = model()
-        return (embeddings.user @ embeddings.item.T).double().numpy()
-
-
-def softmax(x: np.ndarray) -> np.ndarray:
-    return np.exp(x) / np.exp(x).sum()
+    return drawn("huign", inputs, **({"levels": (3, 2), "threshold": 1} | options))
 
 
 def slow_adjacency(present: np.ndarray, joined: set[tuple[int, int]] = JOINED) -> np.ndarray:
@@ -117,10 +98,8 @@ def test_scores_are_equations_2_to_15_without_ids_too(shared: Inputs, levels: tu
 def test_the_loss_is_equation_18_and_each_term_can_be_switched_off(shared: Inputs, weights: tuple[float, ...]):
     reg, entropy_reg, independence_reg = weights
     model = build(shared, reg=reg, entropy_reg=entropy_reg, independence_reg=independence_reg)
-    w, scores = parameters_of(model), scores_of(model)
-    expected = 0.0
+    w, expected = parameters_of(model), bpr(scores_of(model), BATCH)  # eq. 17
     for u, pos, neg in zip(*(rows.tolist() for rows in BATCH), strict=True):
-        expected += np.log1p(np.exp(scores[u, neg] - scores[u, pos])) / 2  # eq. 17, mean over the batch
         rows = [w["id_user"][u], w["u"][u], w["id_item"][pos], w["id_item"][neg]]
         expected += reg * sum((row**2).sum() for row in rows) / 4
     for m, features in shared.features.items():
@@ -175,9 +154,7 @@ def test_a_missing_modality_has_no_part_in_the_score_nor_in_the_distributions_of
         parts = model.contributions(torch.tensor([0]), torch.tensor([[0, 2]]))
     assert parts["acoustic"][0, 1] == 0
     assert parts["acoustic"][0, 0] != 0
-    changed = {m: of._replace(values=of.values.copy()) for m, of in shared.features.items()}
-    changed["acoustic"].values[2] = 99.0
-    assert np.array_equal(scores_of(build(Inputs(shared.train, changed))), scores_of(model))
+    assert np.array_equal(scores_of(build(with_99_where_missing(shared))), scores_of(model))
 
 
 def test_one_modality_has_the_scores_of_its_part_and_the_ids(shared: Inputs):
