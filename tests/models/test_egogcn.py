@@ -25,11 +25,11 @@ OPTIONS = [
 
 @pytest.fixture
 def crossed(five_nodes: Inputs) -> Inputs:
-    """The five nodes, but both users touched item 1 and user 1 item 2, which lacks the acoustic modality.
+    """The five nodes, but both users touched item 1 and user 0 item 2, which lacks the acoustic modality.
 
-    user 0: items 0, 1          user 1: items 1, 2
+    user 0: items 1, 2          user 1: items 0, 1          edges in the order of items are not in that of users
     """
-    user, item = np.array([0, 0, 1, 1], "i4"), np.array([0, 1, 1, 2], "i4")
+    user, item = np.array([0, 0, 1, 1], "i4"), np.array([1, 2, 0, 1], "i4")
     return Inputs(Interactions(user, item, num_users=2, num_items=3), five_nodes.features)
 
 
@@ -271,13 +271,13 @@ def test_hard_tells_which_neighbours_were_fused(crossed: Inputs):
         expected = {other[1]: value for other, value in zip(near, s, strict=True) if value > 0.4}
         found = about[f"{m}: items heard fused"]
         assert found.keys == "items" and found.weights == pytest.approx(expected)
-    assert model.about_item(0)[0] == ("visual: users heard fused", {0: 1.0}, "users")  # its only neighbour
+    assert model.about_item(0)[0] == ("visual: users heard fused", {1: 1.0}, "users")  # its only neighbour
 
 
 def test_soft_tells_how_open_the_gates_of_the_neighbours_are(crossed: Inputs):
     model = drawn("egogcn", crossed, fusion="soft")
     loops = Loops(model, crossed)
-    about = {insight.topic: insight for insight in model.about_user(1)}
+    about = {insight.topic: insight for insight in model.about_user(0)}
     assert set(about) == {"visual: gates of items for acoustic", "acoustic: gates of items for visual"}
     gates = about["visual: gates of items for acoustic"]
     W, b = (loops.w[f"item_gates.acoustic.visual.{part}"][0] for part in ("weight", "bias"))
