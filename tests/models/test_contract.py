@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from medley import models
 from medley.evaluation.ranking import top_k
 from medley.models import MODELS
 from medley.training.sampling import TripletSampler
-from medley.types import Inputs, Triplets
+from medley.types import Features, Inputs, Triplets
 
 TRAINED = [name for name, model in MODELS.items() if model.loss is not models.Recommender.loss]
 
@@ -107,6 +108,33 @@ def test_items_without_interactions_or_modalities_have_finite_scores(name, check
 def test_one_modality_of_any_name_is_enough(name, checkerboard):
     inputs = Inputs(checkerboard.train, {"smell-of-it": checkerboard.features["visual"]})
     assert np.isfinite(scores_of(small(name, inputs))).all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_numbering_of_items_does_not_matter(name, checkerboard):
+    """Nothing that is in the order of users is read in that of items: on the five nodes the two are the same."""
+    num_items = checkerboard.train.num_items - 1  # 31, which no option is; the last item has no interaction
+    new = np.random.default_rng(0).permutation(num_items)
+    old = np.argsort(new)  # new row -> old row
+    given = {m: Features(f.values[:num_items], f.present[:num_items]) for m, f in checkerboard.features.items()}
+    train = replace(checkerboard.train, num_items=num_items)
+    renumbered = {m: Features(f.values[old], f.present[old]) for m, f in given.items()}
+    first = small(name, Inputs(train, given))
+    second = small(name, Inputs(replace(train, item=new[train.item].astype("i4")), renumbered))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for x, y in zip(first.parameters(), second.parameters(), strict=True):
+            x.normal_(generator=generator)
+            y.copy_(x[old] if len(x) == num_items else x)
+    assert np.allclose(scores_of(second), scores_of(first)[:, old], rtol=1e-3, atol=1e-3)
+    for row in range(4):
+        told = [*first.about_user(row), *first.about_item(row)]
+        again = [*second.about_user(row), *second.about_item(int(new[row]))]
+        for insight, other in zip(told, again, strict=True):
+            expected = {new[key] if insight.keys == "items" else key: w for key, w in insight.weights.items()}
+            assert list(other.weights.values()) == pytest.approx(list(expected.values()), rel=1e-3, abs=1e-3)
+            both = expected.keys() & other.weights.keys()  # of equals, who is among the first few may differ
+            assert [other.weights[key] for key in both] == pytest.approx([expected[key] for key in both], abs=1e-3)
 
 
 @pytest.mark.parametrize("name", MODELS)
