@@ -11,6 +11,7 @@ from by_hand import scores_of
 from torch import Tensor
 
 from medley import models
+from medley.errors import InputError
 from medley.evaluation.ranking import top_k
 from medley.models import MODELS
 from medley.training.sampling import TripletSampler
@@ -163,6 +164,15 @@ def test_the_file_names_its_paper_and_every_option_has_a_type_and_a_default(name
 def test_an_unknown_option_is_refused_with_the_known_ones(name, checkerboard):
     with pytest.raises(ValueError, match=r"'dimension' of .*its options: dim"):
         models.build(name, checkerboard, dimension=3)
+
+
+COUNTS = [(name, o) for name in MODELS for o in models.describe(name)["options"] if o.startswith("num_") or o == "k"]
+
+
+@pytest.mark.parametrize(("name", "option"), COUNTS)
+def test_a_negative_count_is_refused(name, option, checkerboard):
+    with pytest.raises(InputError, match=r"expected [01] or more, got -1"):
+        models.build(name, checkerboard, **{option: -1})
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones(checkerboard):

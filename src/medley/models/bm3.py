@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from medley import graphs
 from medley.errors import InputError
-from medley.models.base import Recommender
+from medley.models.base import Recommender, at_least
 from medley.nn.features import FeatureScale, ItemFeatures, item_features
 from medley.nn.init import affine, xavier
 from medley.nn.propagation import Rows, distinct_rows, propagate_rows
@@ -55,6 +55,7 @@ class BM3(Recommender):
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
+        at_least(0, "bm3", num_layers=num_layers)
         if not 0 <= dropout < 1:
             raise InputError("dropout of bm3", expected="0 or more and less than 1", got=dropout)
         self.num_layers, self.dropout, self.content_weight, self.reg = num_layers, dropout, content_weight, reg

@@ -74,6 +74,7 @@ class FREEDOM(Recommender):
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
+        at_least(0, "freedom", num_layers=num_layers)
         if not 0 <= dropout < 1:
             raise InputError("dropout of freedom", expected="0 or more and less than 1", got=dropout)
         remedy = "choose the model lightgcn to do without the item graph"

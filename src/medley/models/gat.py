@@ -49,9 +49,9 @@ class GAT(Recommender):
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
+        at_least(1, "gat", num_layers=num_layers, num_heads=num_heads)
         if dim % num_heads:
             raise InputError("dim of gat", expected=f"a multiple of num_heads={num_heads}", got=dim)
-        at_least(1, "gat", num_layers=num_layers)
         self.reg = reg
         self.edges = Pattern(_with_self_loops(inputs.train))  # (N, N)
         self.user = xavier(self.num_users, dim)  # (U, d)

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley import graphs
-from medley.models.base import Recommender
+from medley.models.base import Recommender, at_least
 from medley.nn.content import Content
 from medley.nn.edges import Pattern, neighbour_max
 from medley.nn.features import FeatureScale, item_features
@@ -52,6 +52,7 @@ class GraphSAGE(Recommender):
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
+        at_least(1, "graphsage", num_layers=num_layers)
         self.normalise, self.reg = normalise, reg
         self.user = xavier(self.num_users, dim)  # (U, d)
         self.content = Content(item_features(inputs, feature_scale), dim)  # -> (I, d)

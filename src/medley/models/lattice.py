@@ -70,6 +70,7 @@ class LATTICE(Recommender):
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
+        at_least(0, "lattice", num_layers=num_layers)
         remedy = "without the item graph it is LightGCN: choose the model lightgcn"
         at_least(1, "lattice", num_item_layers=num_item_layers, remedy=remedy)
         if not 0 <= raw_share <= 1:

@@ -12,7 +12,7 @@ Differs from the authors' code: nothing that changes results; e0 is Xavier unifo
 from torch import Tensor
 
 from medley import graphs
-from medley.models.base import Recommender
+from medley.models.base import Recommender, at_least
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.nn.propagation import Rows, distinct_rows, propagate_rows
@@ -29,6 +29,7 @@ class LightGCN(Recommender):
 
     def __init__(self, inputs: Inputs, *, dim: int = 64, num_layers: int = 3, reg: float = 1e-4):
         super().__init__(inputs)
+        at_least(0, "lightgcn", num_layers=num_layers)
         self.num_layers, self.reg = num_layers, reg
         self.graph = graphs.symmetric(inputs.train)  # (U, I)
         self.e0_user = xavier(self.num_users, dim)  # (U, d)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from medley.graphs.normalise import scaled
-from medley.models.base import Recommender
+from medley.models.base import Recommender, at_least
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.nn.sparse import SparseMatrix
@@ -38,6 +38,7 @@ class LRGCCF(Recommender):
 
     def __init__(self, inputs: Inputs, *, dim: int = 64, num_layers: int = 3, reg: float = 1e-2):
         super().__init__(inputs)
+        at_least(0, "lrgccf", num_layers=num_layers)
         self.num_layers, self.reg = num_layers, reg
         train = inputs.train
         self_user, self_item = 1 / (1 + train.items_per_user()), 1 / (1 + train.users_per_item())  # D^-1

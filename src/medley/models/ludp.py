@@ -85,6 +85,7 @@ class LUDP(Recommender):
         feature_scale: FeatureScale = "none",
     ):
         super().__init__(inputs)
+        at_least(0, "ludp", num_layers=num_layers)
         if not (use_item_graph or use_user_graph):
             raise InputError(
                 "ludp without item graph and without user graph",

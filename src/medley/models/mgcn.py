@@ -83,6 +83,7 @@ class MGCN(Recommender):
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
+        at_least(0, "mgcn", num_layers=num_layers)
         remedy = "choose the model lightgcn to do without the item graphs"
         at_least(1, "mgcn", num_item_layers=num_item_layers, remedy=remedy)
         if temperature <= 0:

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley import graphs
-from medley.models.base import Recommender
+from medley.models.base import Recommender, at_least
 from medley.nn.edges import Pattern, neighbour_max
 from medley.nn.features import FeatureScale, ItemFeatures, item_features
 from medley.nn.fusion import sum_of
@@ -58,6 +58,7 @@ class MMGCN(Recommender):
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
+        at_least(1, "mmgcn", num_layers=num_layers)
         self.reg = reg
         self.id_user = xavier(self.num_users, dim) if use_id else None  # (U, d)
         self.id_item = xavier(self.num_items, dim) if use_id else None  # (I, d)

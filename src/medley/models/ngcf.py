@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley import graphs
-from medley.models.base import Recommender
+from medley.models.base import Recommender, at_least
 from medley.nn.content import Content
 from medley.nn.edges import Pattern, edge_product
 from medley.nn.features import FeatureScale, item_features
@@ -52,6 +52,7 @@ class NGCF(Recommender):
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
+        at_least(0, "ngcf", num_layers=num_layers)
         self.dropout, self.reg = dropout, reg
         self.items_of_users = Pattern(inputs.train.csr())
         self.users_of_items = self.items_of_users.T
