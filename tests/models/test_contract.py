@@ -175,6 +175,12 @@ def test_a_negative_count_is_refused(name, option, checkerboard):
         models.build(name, checkerboard, **{option: -1})
 
 
+@pytest.mark.parametrize("name", [name for name in models.MODELS if "dim" in models.check_options(name, {})])
+def test_vectors_of_no_length_are_refused(name, checkerboard):
+    with pytest.raises(InputError, match=rf"'dim' of {name}: got 0"):
+        models.build(name, checkerboard, dim=0)
+
+
 def test_an_unknown_model_is_refused_with_the_known_ones(checkerboard):
     with pytest.raises(ValueError, match=r"expected popularity or mf .* got 'ncf'"):
         models.build("ncf", checkerboard)

@@ -39,6 +39,7 @@ def test_l2_of_parameters_and_its_gradient():
     ]
     assert float(l2_of_parameters(x).detach()) == pytest.approx(sum(float((t * t).sum().detach()) for t in x))
     assert torch.autograd.gradcheck(lambda *tensors: l2_of_parameters(tensors), x)
+    assert l2_of_parameters([]) == 0
 
 
 @pytest.mark.parametrize("dim", [1, 3, 40])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, create_model
 
 from medley.errors import InputError
 from medley.models.acf import ACF
@@ -161,10 +161,15 @@ def describe(name: str) -> dict[str, Any]:
 
 
 def _schema(name: str) -> type[BaseModel]:
-    """A pydantic model of the keyword-only options in a model's constructor, and of those about features."""
+    """A pydantic model of the keyword-only options in a model's constructor, and of those about features.
+
+    `dim` is 1 or more, whatever the model.
+    """
     model = find(name)
     parameters = inspect.signature(model).parameters.values()
     fields: dict[str, Any] = {p.name: (p.annotation, p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
+    if "dim" in fields:
+        fields["dim"] = (PositiveInt, fields["dim"][1])
     if model.reads_features:
         fields |= FEATURE_OPTIONS
     return create_model(f"{name}_options", __config__=ConfigDict(extra="forbid"), **fields)

@@ -191,8 +191,9 @@ def _select(x: Tensor, rows: Tensor) -> Tensor:
 
 
 def l2_of_parameters(parameters: Iterable[Tensor]) -> Tensor:
-    """||Theta||^2 over whole parameters, as the papers write it."""
-    return _SquaredNorm.apply(*parameters)
+    """||Theta||^2 over whole parameters, as the papers write it; 0 of none."""
+    tensors = tuple(parameters)
+    return _SquaredNorm.apply(*tensors) if tensors else torch.zeros(())
 
 
 class _SquaredNorm(torch.autograd.Function):
