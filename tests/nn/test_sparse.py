@@ -67,6 +67,8 @@ def test_rows_are_added_to_a_table_as_often_as_they_come(monkeypatch, compiled):
     monkeypatch.setattr(sparse, "is_compiled", lambda _: compiled)
     rows, x = torch.tensor([2, 0, 2]), torch.arange(6.0).reshape(3, 2)
     assert add_at(torch.ones(4, 2), rows, x).tolist() == [[3, 4], [1, 1], [5, 7], [1, 1]]
+    many, values = torch.arange(40_000) % 7, torch.ones(40_000, 32)  # worth threads
+    assert torch.equal(add_at(torch.zeros(9, 32), many, values)[:, 5], many.bincount(minlength=9).float())
 
 
 @pytest.mark.parametrize("compiled", [True, False])

@@ -145,12 +145,15 @@ def distinct(rows, place, found):  # pragma: no cover - compiled
 
 
 @compiled
-def scatter_rows(rows, x, out):  # pragma: no cover - compiled
-    """out[rows] += x, out (N, d), x (a, d); rows that come twice are added twice."""
-    for place in range(len(rows)):
-        row = rows[place]
-        for c in range(x.shape[1]):
-            out[row, c] += x[place, c]
+def scatter_rows(begin, end, num_parts, rows, x, out):  # pragma: no cover - compiled
+    """out[rows] += x, out (N, d), x (a, d); rows that come twice are added twice, and belong to one part of N."""
+    for part in range(begin, end):
+        first, last = part * len(out) // num_parts, (part + 1) * len(out) // num_parts
+        for place in range(len(rows)):
+            row = rows[place]
+            if first <= row < last:
+                for c in range(x.shape[1]):
+                    out[row, c] += x[place, c]
 
 
 @compiled

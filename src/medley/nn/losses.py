@@ -9,6 +9,7 @@ Shapes: U users, I items, d = dim, B triplets.
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from medley.nn import threads
 from medley.nn.kernels import compiled
 from medley.nn.memory import empty_like
-from medley.nn.sparse import add_at, is_compiled, rowwise
+from medley.nn.sparse import add_at, is_compiled, rowwise, select
 from medley.types import Embeddings, Triplets
 
 
@@ -82,21 +83,22 @@ class _SquaredRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
-        ctx.save_for_backward(x, rows)
-        out = x.new_empty(len(rows))
-        arrays = rowwise(x), rowwise(rows), out.numpy()
-        threads.run(_squares, threads.pieces_of(len(rows)), x.shape[1] * len(rows), *arrays)
+        count = np.bincount(rowwise(rows), minlength=len(x))
+        if len(count) > len(x):
+            raise IndexError(f"row {len(count) - 1} of the batch is outside of a table of {len(x)} rows")
+        ctx.count = count
+        ctx.save_for_backward(x)
+        out = x.new_empty(len(x))
+        threads.run(_squares, threads.pieces_of(len(x)), x.shape[1] * len(rows), rowwise(x), count, out.numpy())
         return out.sum()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None]:  # pyrefly: ignore[bad-override]
-        x, rows = ctx.saved_tensors
-        out = empty_like(x, *x.shape).zero_()
-        work = x.shape[1] * len(rows)
-        parts = threads.how_many(work)
-        arrays = rowwise(x), rowwise(rows), 2 * float(grad_outputs[0]), rowwise(out)
-        threads.run(_squares_gradient, threads.pieces_of(parts), work, parts, *arrays)
+        (x,) = ctx.saved_tensors
+        out = empty_like(x, *x.shape)
+        arrays = rowwise(x), ctx.count, 2 * float(grad_outputs[0]), rowwise(out)
+        threads.run(_squares_gradient, threads.pieces_of(len(x)), x.numel(), *arrays)
         return out, None
 
 
@@ -138,25 +140,24 @@ def _margins_gradient(
 
 
 @compiled
-def _squares(begin, end, x, rows, out):  # pragma: no cover - compiled
-    for k in range(begin, end):
-        row, total = rows[k], x.dtype.type(0)
-        if not 0 <= row < len(x):
-            raise IndexError("a row of the batch is outside of the table of users or items")
-        for c in range(x.shape[1]):
-            total += x[row, c] * x[row, c]
-        out[k] = total
+def _squares(begin, end, x, count, out):  # pragma: no cover - compiled
+    for row in range(begin, end):
+        total = x.dtype.type(0)
+        if count[row] > 0:
+            for c in range(x.shape[1]):
+                total += x[row, c] * x[row, c]
+        out[row] = count[row] * total
 
 
 @compiled
-def _squares_gradient(begin, end, num_parts, x, rows, factor, out):  # pragma: no cover - compiled
-    factor = x.dtype.type(factor)
-    for part in range(begin, end):
-        first, last = part * len(x) // num_parts, (part + 1) * len(x) // num_parts
-        for row in rows:
-            if first <= row < last:
-                for c in range(x.shape[1]):
-                    out[row, c] += factor * x[row, c]
+def _squares_gradient(begin, end, x, count, factor, out):  # pragma: no cover - compiled
+    for row in range(begin, end):
+        if count[row] == 0:
+            out[row] = 0
+            continue
+        times = x.dtype.type(factor * count[row])
+        for c in range(x.shape[1]):
+            out[row, c] = times * x[row, c]
 
 
 def rows_of_batch(embeddings: Embeddings, batch: Triplets) -> tuple[Tensor, Tensor, Tensor]:
@@ -174,7 +175,7 @@ class _RowsOfBatch(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.save_for_backward(user, pos, neg)
         ctx.shapes = users.shape, items.shape
-        return _select(users, user), _select(items, pos), _select(items, neg)
+        return select(users, user), select(items, pos), select(items, neg)
 
     @staticmethod
     @once_differentiable
@@ -184,10 +185,6 @@ class _RowsOfBatch(torch.autograd.Function):
         items = add_at(empty_like(of_pos, *ctx.shapes[1]).zero_(), pos, of_pos)
         add_at(items, neg, of_neg)
         return users, items, None, None, None
-
-
-def _select(x: Tensor, rows: Tensor) -> Tensor:
-    return torch.index_select(x, 0, rows, out=empty_like(x, len(rows), x.shape[1]))
 
 
 def l2_of_parameters(parameters: Iterable[Tensor]) -> Tensor:

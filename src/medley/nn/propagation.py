@@ -20,6 +20,7 @@ from medley.nn.sparse import (
     from_columns,
     is_compiled,
     multiply,
+    select,
     widened,
 )
 from medley.types import Embeddings, Triplets
@@ -63,7 +64,7 @@ class _Taken(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
         ctx.save_for_backward(rows)
         ctx.size = x.shape
-        return x.index_select(0, rows)
+        return select(x, rows)
 
     @staticmethod
     @once_differentiable
@@ -178,7 +179,7 @@ class _CombinedRows(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         ctx.there, ctx.transposed, ctx.weights, ctx.rows = there, transposed, weights, rows
         ctx.sizes = len(user), len(item)
-        layer_0 = user.index_select(0, rows.user), item.index_select(0, rows.item)
+        layer_0 = select(user, rows.user), select(item, rows.item)
         return *_horner(there, (user, item), weights, rows=rows, at_rows=layer_0), *layer_0
 
     @staticmethod

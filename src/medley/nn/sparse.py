@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from medley.errors import InputError
 from medley.nn import kernels, threads
-from medley.nn.memory import empty
+from medley.nn.memory import empty, empty_like
 
 HALVES = (torch.bfloat16, torch.float16)
 WORTH_SELECTING = 0.2  # of the entries at most: one thread copies them, all threads multiply
@@ -166,11 +166,19 @@ def from_columns(matrix: Compressed, transposed: Compressed, kept: Tensor) -> Co
     )
 
 
+def select(x: Tensor, rows: Tensor) -> Tensor:
+    """x[rows], (N, d) and (a,) -> (a, d), no gradient."""
+    return torch.index_select(x.detach(), 0, rows, out=empty_like(x, len(rows), x.shape[1]))
+
+
 def add_at(out: Tensor, rows: Tensor, x: Tensor) -> Tensor:
     """out[rows] += x in place, (N, d), (a,), (a, d) -> (N, d), no gradient; torch takes several times longer."""
     if not is_compiled(out):
         return out.index_add_(0, rows, x)
-    kernels.scatter_rows(rows.numpy(), rowwise(x), out.numpy())
+    parts = threads.how_many(x.numel())
+    threads.run(
+        kernels.scatter_rows, threads.pieces_of(parts), x.numel(), parts, rowwise(rows), rowwise(x), out.numpy()
+    )
     return out
 
 
