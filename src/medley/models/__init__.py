@@ -163,12 +163,12 @@ def describe(name: str) -> dict[str, Any]:
 def _schema(name: str) -> type[BaseModel]:
     """A pydantic model of the keyword-only options in a model's constructor, and of those about features.
 
-    `dim` is 1 or more, whatever the model.
+    A `dim` that is said to be an int is 1 or more.
     """
     model = find(name)
     parameters = inspect.signature(model).parameters.values()
     fields: dict[str, Any] = {p.name: (p.annotation, p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
-    if "dim" in fields:
+    if fields.get("dim", (None,))[0] is int:
         fields["dim"] = (PositiveInt, fields["dim"][1])
     if model.reads_features:
         fields |= FEATURE_OPTIONS

@@ -38,6 +38,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
+from pydantic import NonNegativeInt
 from torch import Tensor, nn
 
 from medley import graphs
@@ -74,7 +75,7 @@ class HUIGN(Recommender):
         self,
         inputs: Inputs,
         *,
-        dim: int = 64,  # Sec. 4.1.4
+        dim: NonNegativeInt = 64,  # Sec. 4.1.4; 0: without IDs
         levels: tuple[int, ...] = (32, 8, 4),  # Table 3
         threshold: int = 5,  # Sec. 4.1.1
         reg: float = 1e-1,  # README of the authors' code: TikTok, Kwai
