@@ -117,35 +117,33 @@ def _count(matrix: sp.csr_array, threshold: int, k: int | None, memory_mb: int) 
 
 
 @numba.njit(inline="always")
-def _tally(row, start, index, start_t, index_t, count, touched):  # pragma: no cover - compiled
-    """Adds up row `row` of C in `count`; returns how many entries it has, listed in `touched`."""
-    found = 0
+def _tally(row, start, index, start_t, index_t, threshold, count, touched, kept):  # pragma: no cover - compiled
+    """Adds up row `row` of C in `count`. How many entries it has, listed in `touched`, and how many of them count."""
+    num_touched = num_kept = 0
     for edge in range(start[row], start[row + 1]):
         column = index[edge]
         for back in range(start_t[column], start_t[column + 1]):
             other = index_t[back]
             if count[other] == 0:
-                touched[found] = other
-                found += 1
+                touched[num_touched] = other
+                num_touched += 1
             count[other] += 1
-    return found
+    for place in range(num_touched):
+        other = touched[place]
+        if count[other] >= threshold and other != row:
+            kept[num_kept] = other
+            num_kept += 1
+    return num_touched, num_kept
 
 
 @compiled
 def _measure(first, last, start, index, start_t, index_t, threshold, most, degree):  # pragma: no cover - compiled
     """How many edges each row keeps."""
-    num_nodes = len(start) - 1
-    count = np.zeros(num_nodes, dtype=np.int32)
-    touched = np.empty(num_nodes, dtype=np.int32)
+    count, touched, kept = _room(len(start) - 1)
     for row in range(first, last):
-        found = _tally(row, start, index, start_t, index_t, count, touched)
-        kept = 0
-        for place in range(found):
-            other = touched[place]
-            if count[other] >= threshold and other != row:
-                kept += 1
-            count[other] = 0
-        degree[row] = min(kept, most)
+        num_touched, num_kept = _tally(row, start, index, start_t, index_t, threshold, count, touched, kept)
+        degree[row] = min(num_kept, most)
+        count[touched[:num_touched]] = 0
 
 
 @compiled
@@ -153,18 +151,9 @@ def _fill(
     first, last, start, index, start_t, index_t, threshold, out, out_index, out_count
 ):  # pragma: no cover - compiled
     """Row i of the graph goes to out[i]:out[i + 1], columns ascending: the best, as many as there is room for."""
-    num_nodes = len(start) - 1
-    count = np.zeros(num_nodes, dtype=np.int32)
-    touched = np.empty(num_nodes, dtype=np.int32)
-    kept = np.empty(num_nodes, dtype=np.int32)
+    count, touched, kept = _room(len(start) - 1)
     for row in range(first, last):
-        found = _tally(row, start, index, start_t, index_t, count, touched)
-        num_kept = 0
-        for place in range(found):
-            other = touched[place]
-            if count[other] >= threshold and other != row:
-                kept[num_kept] = other
-                num_kept += 1
+        num_touched, num_kept = _tally(row, start, index, start_t, index_t, threshold, count, touched, kept)
         room = out[row + 1] - out[row]
         index_of_row, count_of_row = out_index[out[row] : out[row + 1]], out_count[out[row] : out[row + 1]]
         if num_kept > room:
@@ -175,5 +164,11 @@ def _fill(
         index_of_row[:] = np.sort(kept[:room])
         for place in range(room):
             count_of_row[place] = count[index_of_row[place]]
-        for place in range(found):
-            count[touched[place]] = 0
+        count[touched[:num_touched]] = 0
+
+
+@numba.njit(inline="always")
+def _room(num_nodes):  # pragma: no cover - compiled
+    """A counter for each node, at 0, and two lists of nodes."""
+    lists = np.empty((2, num_nodes), dtype=np.int32)
+    return np.zeros(num_nodes, dtype=np.int32), lists[0], lists[1]

@@ -7,6 +7,7 @@ and type, and takes some microseconds (docs/decisions/0001-sparse-kernels.md).
 """
 
 import ctypes
+import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -48,9 +49,15 @@ def on_team(loop: Callable[..., None]) -> Callable[..., None]:
     python: FunctionType = loop.py_func  # type: ignore[attr-defined]
     code = _template.__code__.replace(co_filename=python.__code__.co_filename)  # numba caches a function by its file
     launch = FunctionType(code, {"_each_piece": _each_piece, "loop": loop})
-    launch.__qualname__ = f"{python.__name__}_on_team"
+    launch.__qualname__ = f"{python.__name__}_on_team_{_edition():08x}"
     launch.__module__ = python.__module__
     return compiled(launch)
+
+
+@cache
+def _edition() -> int:
+    """Of this file: what numba has kept of an earlier one must not be used."""
+    return zlib.crc32(Path(__file__).read_bytes())
 
 
 def _template(piece, num_threads, *arguments):  # pragma: no cover - compiled
