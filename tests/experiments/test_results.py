@@ -35,3 +35,27 @@ def test_a_record_that_is_none_is_refused(tmp_path: Path):
     (tmp_path / "page.json").write_text('[{"label": "MF"}]')
     with pytest.raises(InputError, match="figures that this command wrote"):
         results.read(tmp_path / "page.json")
+
+
+def test_a_row_comes_with_its_variants_and_an_unknown_name_is_refused(monkeypatch):
+    monkeypatch.setattr(results, "ROWS", (POPULARITY, MF, FREE))
+    assert results.asked(["MF"]) == results.asked(["mf"]) == [MF, FREE] and results.asked(["MF: free"]) == [FREE]
+    with pytest.raises(InputError, match=r"got 'NCF'.*Popularity, MF"):
+        results.asked(["MF", "NCF"])
+
+
+def test_rows_of_two_protocols_do_not_share_a_page(simulated: Dataset, tmp_path: Path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/data").symlink_to(simulated.folder)
+    page, record = tmp_path / "page.md", tmp_path / "page.json"
+    common = ["--data", "unused", "--out", str(page), "--runs", str(tmp_path / "runs"), "--workers", "1"]
+    monkeypatch.setattr(results, "ROWS", (POPULARITY,))
+    results.main(common)
+    rows = json.loads(record.read_text())
+    other = rows[0] | {"fingerprint": "of another", "candidate": rows[0]["candidate"] | {"label": "Other"}}
+    record.write_text(json.dumps([*rows, other]))
+    before = page.read_text(), record.read_text()
+    monkeypatch.setattr(results, "ROWS", (POPULARITY, Candidate("popularity", "Other", {}, {})))
+    with pytest.raises(InputError, match="one protocol"):
+        results.main([*common, "--only", "Popularity"])
+    assert (page.read_text(), record.read_text()) == before

@@ -25,8 +25,6 @@ from medley.version import versions
 
 ROWS = (*CANDIDATES, *VARIANTS)
 SHOWN = ("recall@10", "recall@20", "precision@10", "precision@20", "ndcg@10", "ndcg@20")
-
-
 GROUPS = ("cold_recall@20", "warm_recall@20")
 SHOWN_OF_FINGERPRINT = 16
 COSTS = ("CPU s/epoch", "CPU s to best", "GB", "parameters")
@@ -38,12 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with train.csv, valid.csv, test.csv, *.npy")
     parser.add_argument("--out", type=Path, required=True, help="the page to write")
     parser.add_argument("--runs", type=Path, default=Path("runs/results-tiktok"), help="where runs are kept")
-    parser.add_argument("--only", nargs="*", help="labels of rows, or models (all of their rows); all by default")
+    parser.add_argument("--only", nargs="*", help="labels (with their variants) or models; all by default")
     parser.add_argument("--workers", type=int, default=2, help="trainings at a time")
     parser.add_argument("--threads", type=int, default=1, help="of each training")
     chosen = parser.parse_args(arguments)
 
-    candidates = [one for one in ROWS if chosen.only is None or {one.model, one.label} & set(chosen.only)]
+    candidates = list(ROWS) if chosen.only is None else asked(chosen.only)
     record = chosen.out.with_suffix(".json")
     kept = read(record) if chosen.only is not None and record.exists() else {}
     folder = chosen.runs / "data"
@@ -58,9 +56,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     new = study.run(candidates, known={label: result.chosen for label, result in kept.items()})
     by_label = kept | {result.candidate.label: result for result in new}
     results = [by_label[row.label] for row in ROWS if row.label in by_label]
+    protocols = {result.fingerprint[:SHOWN_OF_FINGERPRINT] for result in results}
+    if len(protocols) > 1:
+        remedy = "measure all rows again, or write to another page; the new runs are kept"
+        raise InputError(f"the rows of {chosen.out}", expected="one protocol", got=sorted(protocols), remedy=remedy)
     write_atomic(record, json.dumps([_document(result) for result in results], indent=1, default=list))
     write_atomic(chosen.out, page(data, study, results))
     print(f"written: {chosen.out}")
+
+
+def asked(names: Sequence[str]) -> list[Candidate]:
+    """Rows by their labels or models; a row comes with its variants, which follow the settings that it gets.
+
+    Raises:
+        InputError: a name that is neither.
+    """
+    rows = {name: [one for one in ROWS if name in (one.model, one.label, one.variant_of)] for name in names}
+    for name in names:
+        if not rows[name]:
+            known = ", ".join(row.label for row in ROWS)
+            raise InputError("--only", expected="labels of rows or names of models", got=repr(name), remedy=known)
+    return [one for one in ROWS if any(one in some for some in rows.values())]
 
 
 def _document(result: Result) -> dict[str, Any]:
@@ -105,7 +121,6 @@ def page(data: Dataset, study: Study, results: Sequence[Result]) -> str:
     """The page in Markdown."""
     counts = " / ".join(f"{count:,}" for count in data.manifest.num_interactions.values())
     dims = ", ".join(f"{name} {record.dim}-d" for name, record in data.manifest.modalities.items())
-    fingerprints = {result.fingerprint[:SHOWN_OF_FINGERPRINT] for result in results}
     installed = ", ".join(f"{name} {number}" for name, number in versions().items())
     return "\n".join(
         [
@@ -123,7 +138,7 @@ def page(data: Dataset, study: Study, results: Sequence[Result]) -> str:
             f"Settings are chosen by validation Recall@20 with seed {study.seeds[0]} over the grid below, epochs by "
             f"early stopping on the same metric; then seeds {', '.join(map(str, study.seeds))}, test scored once per "
             f"seed. Mean ± sample standard deviation over the seeds; none where nothing is random. "
-            f"Fingerprint `{', '.join(sorted(fingerprints))}`.",
+            f"Fingerprint `{results[0].fingerprint[:SHOWN_OF_FINGERPRINT]}`.",
             "",
             _table([result for result in results if not result.candidate.variant_of]),
             "",

@@ -13,7 +13,7 @@ from medley.nn import threads
 from medley.nn.kernels import compiled
 from medley.types import Interactions, Triplets
 
-BITS = 16  # per interaction: one pair in 16 that is none has its bit set all the same, and is searched for
+BITS = 16  # or more per interaction: of pairs that are none, at most one in 16 has its bit set and is searched for
 LOOK_UP = 16  # about so many operations for one
 
 
