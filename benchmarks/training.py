@@ -25,7 +25,7 @@ from medley import models
 from medley.data.dataset import Dataset
 from medley.data.simulate import preset, simulate
 from medley.data.sources import import_dataset
-from medley.evaluation.protocol import Judge
+from medley.evaluation.evaluator import Evaluator
 from medley.training.fit import fit
 from medley.training.memory import peak_gb
 from medley.training.sampling import TripletSampler, batches
@@ -98,14 +98,14 @@ def compare_epochs(data: Dataset, name: str, *, batch_size: int, rounds: int, **
 def time_evaluation(data: Dataset, *, rounds: int) -> None:
     """One validation and one test evaluation with precision, recall and NDCG at 1..50."""
     model = models.build("mf", data.inputs())
-    judges = [
-        Judge(data, split=split, at=range(1, 51), metrics=("precision", "recall", "ndcg"))
+    evaluators = [
+        Evaluator(data, split=split, at=range(1, 51), metrics=("precision", "recall", "ndcg"))
         for split in ("valid", "test")
     ]
 
     def both() -> None:
-        for judge in judges:
-            judge(model.scorer())
+        for evaluator in evaluators:
+            evaluator(model.scorer())
 
     seconds = timed(both, rounds)
     middle, least = statistics.median(seconds), min(seconds)
@@ -122,7 +122,7 @@ def time_to(data: Dataset, wanted: float) -> None:
         model = models.build("lightgcn", data.inputs(), seed=seed, num_layers=3, reg=1e-2)
         history = fit(model, data, TrainSettings(lr=1e-2, batch_size=8192, num_epochs=60, patience=8, seed=seed))
         seconds = time.perf_counter() - begin
-        recall = Judge(data, split="test", at=(20,), metrics=("recall",))(model.scorer()).metrics["recall@20"]
+        recall = Evaluator(data, split="test", at=(20,), metrics=("recall",))(model.scorer()).metrics["recall@20"]
         verdict = "reached" if recall >= wanted else "NOT reached"
         print(
             f"  LightGCN, seed {seed}: test Recall@20 {recall:.4f} ({wanted} {verdict}) after {seconds:.1f} s, "

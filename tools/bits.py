@@ -52,6 +52,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "macridvae": [{"use_content": True}],
     "grcn": [{"fusion": "id"}],
 }
+MODELS = (
+    *("popularity", "mf", "vbpr", "lightgcn", "mmgcn", "ludp", "huign", "dualgnn", "egogcn", "duif", "cb2cf", "acf"),
+    *("stargcn", "macridvae", "itemknn", "ease", "graphsage", "gat", "ngcf", "lrgccf", "freedom", "bm3", "mgcn"),
+    *("disengcn", "grcn", "lattice"),
+)
 ON_TIKTOK = {"lightgcn": 3, "egogcn": 2, "dualgnn": 2}  # model -> epochs
 USERS = 5
 CLOSE = 1e-4
@@ -66,7 +71,7 @@ def record(real: Path | None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         shape = preset("demo", num_users=120, num_items=160, num_interactions=3000, num_clusters=8)
         small = medley.simulate(Path(folder) / "small", settings=shape, seed=1)
-        for name in _names():
+        for name in MODELS:
             for options in [{}, *VARIANTS.get(name, [])]:
                 label = " ".join([name, *(f"{key}={value}" for key, value in options.items())])
                 results[label] = _measure(name, small, options, num_epochs=3, batch_size=256)
@@ -75,13 +80,6 @@ def record(real: Path | None) -> dict[str, Any]:
             for name, num_epochs in ON_TIKTOK.items():
                 results[f"{name} on tiktok"] = _measure(name, tiktok, {}, num_epochs=num_epochs)
     return results
-
-
-def _names() -> list[str]:
-    return (
-        "popularity mf vbpr lightgcn mmgcn ludp huign dualgnn egogcn duif cb2cf acf stargcn macridvae itemknn ease "
-        "graphsage gat ngcf lrgccf freedom bm3 mgcn disengcn grcn lattice"
-    ).split()
 
 
 def _measure(name: str, data: Any, options: dict[str, Any], **settings: Any) -> dict[str, Any]:
@@ -124,9 +122,7 @@ def _close(one: Any, two: Any) -> bool:
 def _record_with(source: Path, real: Path, out: Path) -> dict[str, Any]:
     """Runs this file with the package in `source`, in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(source)}
-    subprocess.run(
-        [sys.executable, __file__, "--record", str(out), "--data", str(real)], env=environment, check=True
-    )
+    subprocess.run([sys.executable, __file__, "--record", str(out), "--data", str(real)], env=environment, check=True)
     return json.loads(out.read_text())
 
 

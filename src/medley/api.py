@@ -22,8 +22,8 @@ from medley import models
 from medley.data.dataset import Dataset
 from medley.data.simulate import SimulationSettings, simulate
 from medley.data.sources import import_dataset
-from medley.evaluation import protocol
-from medley.evaluation.protocol import Evaluation
+from medley.evaluation import evaluator
+from medley.evaluation.evaluator import Evaluation
 from medley.models import Recommender
 from medley.runs import Run
 from medley.serving.explain import about_item, about_user
@@ -98,6 +98,6 @@ def fit(
 def evaluate(
     model: Recommender, data: Dataset, *, split: str = "test", at: Sequence[int] = (10, 20), **protocol_options: Any
 ) -> Evaluation:
-    """Ranks what was held out. `protocol_options` are those of `medley.evaluation.protocol.evaluate`."""
+    """Ranks what was held out. `protocol_options` are those of `medley.evaluation.evaluator.evaluate`."""
     with torch.no_grad():
-        return protocol.evaluate(model.scorer(), data, split=split, at=at, **protocol_options)
+        return evaluator.evaluate(model.scorer(), data, split=split, at=at, **protocol_options)

@@ -1,6 +1,12 @@
 """Errors that a user meets. Each says what was expected, what was found, and what to do about it."""
 
+import difflib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class MedleyError(Exception):
@@ -46,3 +52,72 @@ class MissingExtraError(MedleyError, ImportError):
 
     def __init__(self, what: str, extra: str):
         super().__init__(f"{what} needs packages that are not installed. Remedy: pip install 'medley-rec[{extra}]'")
+
+
+EXPECTED = {  # kind of pydantic error -> what was expected, with the values of its context
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a smaller whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "text",
+    "string_too_short": "text of at least {min_length} characters",
+    "string_pattern_mismatch": "text of the form {pattern}",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "names with values",
+    "model_type": "names with values",
+    "literal_error": "{expected}",
+    "greater_than_equal": "{ge} or more",
+    "greater_than": "more than {gt}",
+    "less_than_equal": "{le} or less",
+    "less_than": "less than {lt}",
+    "too_short": "at least {min_length} of them",
+    "too_long": "at most {max_length} of them",
+    "value_error": "{error}",
+}
+
+
+def invalid(
+    error: "ValidationError",
+    kind: str,
+    *,
+    of: str = "",
+    known: Mapping[str, Sequence[str]] | None = None,
+    file: str | Path | None = None,
+    remedy: str | None = None,
+) -> InputError:
+    """Translates the first problem of a pydantic error into one sentence.
+
+    Args:
+        error: what pydantic raised.
+        kind: what a field is called: option, setting, field, ...
+        of: whose fields these are.
+        known: what the valid names are called -> all valid names; an unknown name is answered with them.
+        file: where the values stand.
+        remedy: what to do; by default the valid names for an unknown name, else nothing.
+    """
+    problem = error.errors()[0]
+    name = ".".join(str(part) for part in problem["loc"])
+    owner = f" of {of}" if of else ""
+    if problem["type"] == "extra_forbidden":
+        everything = [each for names in (known or {}).values() for each in names]
+        alike = difflib.get_close_matches(name, everything, n=1)
+        listed = "; ".join(f"the {what} are {', '.join(names) or 'none'}" for what, names in (known or {}).items())
+        question = f"did you mean {alike[0]}? " if alike else ""
+        return InputError(f"unknown {kind} {name!r}{owner}", file=file, remedy=f"{question}{listed}" or remedy)
+    if problem["type"] == "missing":
+        return InputError(f"{kind} {name!r}{owner} is missing", file=file, remedy=remedy)
+    expected = EXPECTED.get(problem["type"], problem["msg"]).format(**_plain(problem.get("ctx", {})))
+    return InputError(
+        f"{kind} {name!r}{owner}", file=file, expected=expected, got=repr(problem["input"]), remedy=remedy
+    )
+
+
+def _plain(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Bounds as people write them: 1 for 1.0."""
+    return {key: f"{value:g}" if isinstance(value, float) else value for key, value in context.items()}

@@ -69,8 +69,32 @@ class Embeddings(NamedTuple):
     item: Tensor  # (I, d)
 
 
-Scorer = Embeddings | Callable[[Tensor], Tensor]
-"""What ranking uses: final vectors, or a function from user rows (B,) int64 on the CPU to scores (B, I)."""
+class Seen(NamedTuple):
+    """The items that B users have seen, one user after another; e pairs."""
+
+    row: Tensor  # (e,) int64, ascending, 0 <= row < B: the user of each pair
+    item: Tensor  # (e,) int64, ascending within a user
+    start: Tensor  # (B,) int64, the first pair of each user
+
+
+class Neighbours(NamedTuple):
+    """A sparse (I, I) matrix with at most k entries per row."""
+
+    index: Tensor  # (I, k) int64, columns
+    value: Tensor  # (I, k) float32, 0 where a row has fewer than k entries
+
+
+class ItemToItem(NamedTuple):
+    """Weights between items; the score of user u for item i is the sum over parts p and over the items j that u has
+    seen of W_p[j, i]. A new user is a list of seen items."""
+
+    seen: Callable[[Tensor], Seen]  # user rows (B,) -> the items they have seen in train
+    weights: Mapping[str, Tensor | Neighbours]  # part of the score -> W_p (I, I), dense or sparse
+
+
+Scorer = Embeddings | ItemToItem | Callable[[Tensor], Tensor]
+"""What a model hands to ranking and serving: final vectors, weights between items, or, if the score is neither, a
+function from user rows (B,) int64 on the CPU to scores (B, I)."""
 
 
 class Ranking(NamedTuple):

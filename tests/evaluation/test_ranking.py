@@ -10,11 +10,23 @@ from hypothesis.extra.numpy import arrays
 
 from medley.errors import InputError
 from medley.evaluation import ranking
-from medley.evaluation.ranking import TILE, rank_held_out, rank_sampled, top_k
+from medley.evaluation.ranking import TILE, Queries, full_ranks, sampled_ranks
+from medley.scoring.top_k import top_k
 from medley.types import Embeddings, Interactions
 
 SEEN, HELD_OUT = 1, 2
 LEVELS = [-np.inf, -2.0, 0.0, 0.5, 3.0, np.inf]  # few, so that ties are the rule
+
+
+def rank_held_out(score, held_out, seen, **options):
+    queries = Queries.of(held_out, seen)
+    return queries.ranking(full_ranks(score, queries, **options))
+
+
+def rank_sampled(score, held_out, seen, *, per="pair", **options):
+    queries = Queries.of(held_out, seen)
+    rank = sampled_ranks(score, queries, per=per, **options)
+    return (queries if per == "user" else queries.per_pair()).ranking(rank)
 
 
 @st.composite

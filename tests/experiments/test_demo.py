@@ -14,7 +14,7 @@ from rich.console import Console
 from medley.data.dataset import Dataset, DatasetWriter
 from medley.data.simulate import planted, preset
 from medley.errors import InputError
-from medley.evaluation.protocol import Evaluation
+from medley.evaluation.evaluator import Evaluation
 from medley.experiments import demo, report
 from medley.runs import Run
 

@@ -6,7 +6,7 @@ import torch
 from by_hand import drawn, parameters_of, softmax, with_99_where_missing
 
 from medley.models import Recommender, acf
-from medley.models.features import choose_modalities
+from medley.models.inputs import choose
 from medley.types import Features, Inputs, Interactions, Triplets
 
 TOUCHED = {0: [0, 1, 2], 1: [0, 1], 2: [2, 3], 3: [1, 2, 3], 4: [], 5: [0]}
@@ -59,7 +59,7 @@ def expected_user(model: Recommender, inputs: Inputs, u: int, items: list[int]) 
 
 @pytest.mark.parametrize("modalities", [["visual", "acoustic"], ["visual"], ["acoustic"]])
 def test_users_add_their_items_weighed_by_both_attentions(inputs: Inputs, modalities: list[str]):
-    inputs = choose_modalities(inputs, modalities)
+    inputs = choose(inputs, modalities)
     model = drawn("acf", inputs)
     with torch.no_grad():
         user, item = model()

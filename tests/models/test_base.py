@@ -13,13 +13,13 @@ def test_an_insight_is_ranked_from_lists_or_tensors_and_equal_weights_keep_their
         ([3, 4, 5, 7], [0.25, 0.25, 0.5, 0.75]),
         (torch.tensor([3, 4, 5, 7]), torch.tensor([0.25, 0.25, 0.5, 0.75], requires_grad=True)),
     ):
-        insight = Insight.ranked("near", keys, weights, of="items")
-        assert (insight.topic, list(insight.weights.items()), insight.keys) == ("near", expected, "items")
+        insight = Insight.ranked("near", keys, weights, kind="items")
+        assert (insight.topic, list(insight.weights.items()), insight.kind) == ("near", expected, "items")
 
 
 def test_what_has_no_name_is_numbered_from_1():
     insight = Insight.numbered("channels", "channel", torch.tensor([0.25, 0.75]))
-    assert list(insight.weights.items()) == [("channel 2", 0.75), ("channel 1", 0.25)] and insight.keys == "names"
+    assert list(insight.weights.items()) == [("channel 2", 0.75), ("channel 1", 0.25)] and insight.kind == "names"
 
 
 def test_counts_that_are_too_small_are_refused_by_name_and_others_are_not():

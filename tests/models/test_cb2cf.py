@@ -9,7 +9,7 @@ import torch
 from by_hand import BATCH, bpr, content_of, drawn, parameters_of, scores_of
 
 from medley import models
-from medley.models.features import choose_modalities
+from medley.models.inputs import choose
 from medley.types import Inputs, Triplets
 
 build = partial(drawn, "cb2cf", hidden_dim=5)
@@ -27,7 +27,7 @@ def squared(x: np.ndarray) -> float:
 
 @pytest.mark.parametrize("modalities", [["visual", "acoustic"], ["visual"], ["acoustic"]])
 def test_items_are_scored_by_their_mapped_vectors(five_nodes: Inputs, modalities: list[str]):
-    inputs = choose_modalities(five_nodes, modalities)
+    inputs = choose(five_nodes, modalities)
     model = build(inputs)
     w = parameters_of(model)
     expected = [[w["p"][u] @ mapped(w, inputs, i) for i in range(3)] for u in range(2)]

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from medley import models
 from medley.errors import InputError
-from medley.evaluation.ranking import top_k
 from medley.models import MODELS
+from medley.scoring.top_k import top_k
 from medley.training.sampling import TripletSampler
 from medley.types import Features, Inputs, Triplets
 
@@ -132,7 +132,7 @@ def test_the_numbering_of_items_does_not_matter(name, checkerboard):
         told = [*first.about_user(row), *first.about_item(row)]
         again = [*second.about_user(row), *second.about_item(int(new[row]))]
         for insight, other in zip(told, again, strict=True):
-            expected = {new[key] if insight.keys == "items" else key: w for key, w in insight.weights.items()}
+            expected = {new[key] if insight.kind == "items" else key: w for key, w in insight.weights.items()}
             assert list(other.weights.values()) == pytest.approx(list(expected.values()), rel=1e-3, abs=1e-3)
             both = expected.keys() & other.weights.keys()  # of equals, who is among the first few may differ
             assert [other.weights[key] for key in both] == pytest.approx([expected[key] for key in both], abs=1e-3)

@@ -8,7 +8,7 @@ import torch
 from by_hand import BATCH, bpr, content_of, drawn, parameters_of, scores_of
 
 from medley.models import Recommender
-from medley.models.features import choose_modalities
+from medley.models.inputs import choose
 from medley.types import Features, Inputs
 
 build = partial(drawn, "duif", hidden_dim=5)
@@ -27,7 +27,7 @@ def expected_scores(model: Recommender, inputs: Inputs) -> np.ndarray:
 
 @pytest.mark.parametrize("modalities", [["visual", "acoustic"], ["visual"], ["acoustic"]])
 def test_the_score_is_a_users_vector_times_the_mapped_features(five_nodes: Inputs, modalities: list[str]):
-    inputs = choose_modalities(five_nodes, modalities)
+    inputs = choose(five_nodes, modalities)
     model = build(inputs)
     assert np.allclose(scores_of(model), expected_scores(model, inputs), atol=1e-5)
 

@@ -19,7 +19,7 @@ from by_hand import (
 )
 
 from medley import models
-from medley.models.features import choose_modalities
+from medley.models.inputs import choose
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.types import Embeddings, Inputs, Triplets
 
@@ -88,7 +88,7 @@ def slow(inputs: Inputs, model: models.Recommender, num_layers=2, num_item_layer
 )
 @pytest.mark.parametrize("modalities", [["visual", "acoustic"], ["visual"], ["acoustic"]])
 def test_vectors_are_those_of_a_slow_loop(five_nodes, options, modalities):
-    inputs = choose_modalities(five_nodes, modalities)
+    inputs = choose(five_nodes, modalities)
     model = drawn("mgcn", inputs, **options)
     E, mul, _ = slow(inputs, model, **options)
     user, item = vectors_of(model)
@@ -140,7 +140,7 @@ def test_attention_over_the_modalities_is_told_largest_first(five_nodes):
 
 
 def test_one_modality_is_not_weighed(five_nodes):
-    model = drawn("mgcn", choose_modalities(five_nodes, ["visual"]))
+    model = drawn("mgcn", choose(five_nodes, ["visual"]))
     assert model.about_user(0) == model.about_item(0) == []
     assert not any(name.startswith("fuse") for name, _ in model.named_parameters())
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from by_hand import bpr, content_of, drawn, leaky_relu, parameters_of, scores_of, vectors_of, with_99_where_missing
 
-from medley.models.features import choose_modalities
+from medley.models.inputs import choose
 from medley.types import Features, Inputs, Interactions, Triplets
 
 TOUCHED = {0: [0, 1, 2], 1: [0, 1], 2: [2, 3], 3: [1, 2, 3], 4: []}
@@ -68,7 +68,7 @@ def blocks_of(w: dict[str, np.ndarray], inputs: Inputs, pairs: set, num_blocks: 
 @pytest.mark.parametrize("modalities", [["visual", "acoustic"], ["acoustic"]])
 @pytest.mark.parametrize("num_blocks", [1, 3])
 def test_the_last_block_scores(inputs: Inputs, num_blocks: int, modalities: list[str]):
-    inputs = choose_modalities(inputs, modalities)
+    inputs = choose(inputs, modalities)
     model = build(inputs, num_blocks=num_blocks)
     w = parameters_of(model)
     expected = blocks_of(w, inputs, ALL, num_blocks, w["x_user"], w["x_item"])[-1][2]

@@ -11,8 +11,9 @@ from graphs_at_random import matrices
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medley.engine import kernels
 from medley.errors import InputError
-from medley.nn import kernels, sparse
+from medley.nn import sparse
 from medley.nn.sparse import Addend, SparseMatrix, add_at, from_columns, multiply
 
 

@@ -10,7 +10,7 @@ import torch
 
 from medley import models
 from medley.errors import InputError, TrainingError
-from medley.evaluation.protocol import Judge
+from medley.evaluation.evaluator import Evaluator
 from medley.runs import Run
 from medley.training import fit as loop
 from medley.training.fit import Silence, fit
@@ -51,7 +51,7 @@ def same(one, other):
 def test_the_best_epoch_on_validation_is_what_stays_in_the_model(simulated):
     model = model_of(simulated)
     history = fit(model, simulated, SETTINGS)
-    judged = Judge(simulated, split="valid", at=(20,), metrics=("recall",))(model.scorer()).metrics["recall@20"]
+    judged = Evaluator(simulated, split="valid", at=(20,), metrics=("recall",))(model.scorer()).metrics["recall@20"]
     assert history.best == judged == max(epoch.metric for epoch in history.epochs)
     assert history.epochs[history.best_epoch - 1].metric == judged
 

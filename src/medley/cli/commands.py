@@ -13,7 +13,7 @@ from medley.errors import InputError
 from medley.version import versions
 
 if TYPE_CHECKING:
-    from medley.evaluation.protocol import Evaluation
+    from medley.evaluation.evaluator import Evaluation
     from medley.serving.explain import Finding
 
 app = typer.Typer(
@@ -195,7 +195,7 @@ def evaluate_command(
     """Rank what was held out and measure; the result is kept in the run folder."""
     import torch
 
-    from medley.evaluation.protocol import evaluate
+    from medley.evaluation.evaluator import evaluate
     from medley.runs import Run
 
     ks = parse_numbers(at, option="--at")
@@ -224,7 +224,7 @@ def compare_command(
     json: Json = False,
 ) -> None:
     """Put evaluated runs side by side; refuses runs whose evaluations are not alike."""
-    from medley.evaluation.protocol import Evaluation, same_protocol
+    from medley.evaluation.evaluator import Evaluation, same_protocol
     from medley.runs import Run
 
     evaluations = {str(run): Evaluation.load(run, split) for run in runs}

@@ -7,8 +7,7 @@ other held-out items of the user are.
 Shapes: U users, I items, q queries (users with held-out items), n held-out items, B rows of a block.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,15 +15,13 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from medley.errors import InputError
-from medley.nn import threads
-from medley.nn.kernels import compiled
-from medley.types import Embeddings, Interactions, Ranking, Scorer
+from medley.engine import threads
+from medley.engine.kernels import compiled
+from medley.scoring.blocks import item_mask, refuse_nan, score_blocks
+from medley.types import Interactions, Ranking, Scorer
 
 Offsets = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # start, item, seen_start, seen_item of a block
 
-CACHE_BYTES = 6 << 20  # a block of scores that the second and third level cache hold until it is counted
-MIN_ROWS = 64  # fewer rows and the matrix product is bound by reading the items
 TILE = 4096  # scores that stay in the first level cache while every held-out item of a row is compared
 
 
@@ -75,63 +72,21 @@ class Queries(NamedTuple):
         return self.start[bounds], self.item, self.seen_start[bounds], self.seen_item
 
 
-def rank_held_out(score: Scorer, held_out: Interactions, seen: sp.csr_array, *, memory_mb: int = 64) -> Ranking:
-    """Ranks the held-out items of each user among all items that the user has not seen.
+def full_ranks(score: Scorer, queries: Queries, *, memory_mb: int = 64) -> np.ndarray:
+    """(n,) rank of each held-out item among all unseen items, in the order of `queries.item`.
 
     Args:
-        score: the model: a function of user rows, or final embeddings (faster).
-        held_out: what is to be found again; disjoint from `seen`.
-        seen: (U, I), non-zero where an item is no candidate.
-        memory_mb: bound on a block of scores (at least one row).
+        score: the scorer of a model; final vectors are faster than a function.
+        queries: the held-out items.
+        memory_mb: bound on a block of scores (at least one row), in MiB.
 
     Raises:
         InputError: the scores hold NaN or have another shape than (B, I).
     """
-    queries = Queries.of(held_out, seen)
-    return queries.ranking(full_ranks(score, queries, memory_mb=memory_mb))
-
-
-def rank_sampled(
-    score: Scorer,
-    held_out: Interactions,
-    seen: sp.csr_array,
-    *,
-    generator: np.random.Generator,
-    num_candidates: int = 1000,
-    per: Literal["pair", "user"] = "pair",
-    memory_mb: int = 64,
-) -> Ranking:
-    """Ranks held-out items among a few sampled items that are neither seen nor held out for the user (MMGCN).
-
-    Each list of candidates is drawn uniformly without replacement; a user with fewer than `num_candidates` such items
-    meets all of them.
-
-    Args:
-        score: as in `rank_held_out`.
-        held_out: as in `rank_held_out`.
-        seen: as in `rank_held_out`.
-        generator: draws the candidates; the same state gives the same ones, whatever the model.
-        num_candidates: sampled items per list.
-        per: "pair" gives each held-out item its own list and query; "user" puts all held-out items of a user into
-            one list, where they also compete with each other.
-        memory_mb: as in `rank_held_out`.
-
-    Raises:
-        InputError: as in `rank_held_out`.
-    """
-    queries = Queries.of(held_out, seen)
-    rank = sampled_ranks(
-        score, queries, generator=generator, num_candidates=num_candidates, per=per, memory_mb=memory_mb
-    )
-    return (queries if per == "user" else queries.per_pair()).ranking(rank)
-
-
-def full_ranks(score: Scorer, queries: Queries, *, memory_mb: int = 64) -> np.ndarray:
-    """(n,) rank of each held-out item among all unseen items, in the order of `queries.item`."""
     ranks = np.empty(len(queries.item), dtype=np.int64)
-    for rows, scores in _score_blocks(score, queries.user, queries.num_items, memory_mb):
+    for rows, scores in score_blocks(score, queries.user, queries.num_items, memory_mb):
         count = COUNT_ON.get(scores.device.type, _count_with_torch)
-        _refuse_nan(count(scores, queries.block(rows), ranks))
+        refuse_nan(count(scores, queries.block(rows), ranks))
     return ranks
 
 
@@ -144,105 +99,30 @@ def sampled_ranks(
     per: Literal["pair", "user"] = "pair",
     memory_mb: int = 64,
 ) -> np.ndarray:
-    """(n,) rank of each held-out item among sampled ones, in the order of `queries.item`; see `rank_sampled`."""
+    """(n,) rank of each held-out item among a few sampled items, in the order of `queries.item` (MMGCN).
+
+    The sampled items are neither seen nor held out for the user. Each list of candidates is drawn uniformly without
+    replacement; a user with fewer than `num_candidates` such items gets all of them.
+
+    Args:
+        score: the scorer of a model.
+        queries: the held-out items.
+        generator: draws the candidates; the same state gives the same candidates, whatever the model.
+        num_candidates: sampled items per list.
+        per: "pair" gives each held-out item its own list; "user" puts all held-out items of a user into one list,
+            where they also compete with each other.
+        memory_mb: bound on a block of scores (at least one row), in MiB.
+
+    Raises:
+        InputError: the scores hold NaN or have another shape than (B, I).
+    """
     ranks = np.empty(len(queries.item), dtype=np.int64)
     order, excluded = np.arange(queries.num_items), np.zeros(queries.num_items, dtype=np.bool_)
-    for rows, scores in _score_blocks(score, queries.user, queries.num_items, memory_mb):
-        _refuse_nan(int(scores.isnan().sum()))
+    for rows, scores in score_blocks(score, queries.user, queries.num_items, memory_mb):
+        refuse_nan(int(scores.isnan().sum()))
         block, offsets = scores.cpu().numpy(), queries.block(rows)
         _rank_sampled(block, *offsets, num_candidates, per == "user", generator, order, excluded, ranks)
     return ranks
-
-
-@torch.no_grad()
-def top_k(
-    score: Scorer, users: np.ndarray | Tensor, seen: sp.csr_array, k: int, *, memory_mb: int = 64
-) -> tuple[np.ndarray, np.ndarray]:
-    """The k best unseen items of each user, best first; equal scores by ascending row, as ranks are counted.
-
-    Args:
-        score: as in `rank_held_out`.
-        users: (B,) user rows.
-        seen: (U, I), non-zero where an item must not be listed.
-        k: length of a list.
-        memory_mb: bound on a block of scores (at least one row).
-
-    Returns:
-        Items (B, k) int64 and their scores (B, k), padded with -1 and -inf where fewer than k items are unseen.
-
-    Raises:
-        InputError: as in `rank_held_out`, or k < 1.
-    """
-    if k < 1:
-        raise InputError("k", expected="a whole number of at least 1", got=k)
-    users = torch.as_tensor(users, dtype=torch.int64).cpu().numpy()
-    seen = sp.csr_array(seen)
-    _, num_items = cast(tuple[int, int], seen.shape)
-    items = np.full((len(users), k), -1, dtype=np.int64)
-    values = np.full((len(users), k), -np.inf, dtype=np.float32)
-    for rows, scores in _score_blocks(score, users, num_items, memory_mb):
-        _refuse_nan(int(scores.isnan().sum()))
-        hidden = sp.csr_array(seen[users[rows]])
-        unseen = ~_mask(hidden.indptr, hidden.indices, num_items, scores.device)  # (B, I)
-        masked = scores.masked_fill(~unseen, -torch.inf)
-        least = masked.topk(min(k, num_items), sorted=False).values.amin(dim=1, keepdim=True)  # (B, 1)
-        tied = unseen & (masked == least)
-        room = k - (masked > least).sum(dim=1, keepdim=True)
-        row, item = ((masked > least) | (tied & (tied.cumsum(dim=1) <= room))).nonzero(as_tuple=True)
-        order = torch.argsort(masked[row, item], descending=True, stable=True)
-        order = order[torch.argsort(row[order], stable=True)]
-        row, item = row[order], item[order]  # by user, then score, then item
-        column = torch.arange(len(row), device=row.device) - torch.searchsorted(row, row)
-        where = (row.cpu().numpy() + rows.start, column.cpu().numpy())
-        items[where], values[where] = item.cpu().numpy(), masked[row, item].cpu().numpy()
-    return items, values
-
-
-def _refuse_nan(count: int) -> None:
-    if count:
-        remedy = "train with a lower learning rate, and look for NaN in the features"
-        raise InputError("scores of the model", expected="numbers", got=f"{count:,} NaN", remedy=remedy)
-
-
-@torch.no_grad()
-def _score_blocks(score: Scorer, users: np.ndarray, num_items: int, memory_mb: int) -> Iterator[tuple[slice, Tensor]]:
-    """Yields rows of `users` and their scores (B, I); a block is valid until the next one is asked for."""
-    row_bytes, size = 4 * num_items, memory_mb << 20
-    if not isinstance(score, Embeddings) or score.item.device.type == "cpu":
-        size = min(size, max(CACHE_BYTES, MIN_ROWS * row_bytes))
-    num_rows = max(1, min(size // row_bytes, len(users)))
-    function = _inner_products(score, num_rows) if isinstance(score, Embeddings) else score
-    for first in range(0, len(users), num_rows):
-        rows = slice(first, min(first + num_rows, len(users)))
-        scores = _at_least_float32(function(torch.from_numpy(users[rows])).detach()).contiguous()
-        expected = (rows.stop - rows.start, num_items)
-        if scores.shape != expected:
-            raise InputError("scores of the model", expected=f"{expected} (users, items)", got=tuple(scores.shape))
-        yield rows, scores
-
-
-def _inner_products(vectors: Embeddings, num_rows: int) -> Callable[[Tensor], Tensor]:
-    """Scores of up to `num_rows` users, always in the same memory: fresh pages would cost a fifth of the time."""
-    user, item = (_at_least_float32(table) for table in vectors)
-    buffer = item.new_empty(num_rows, len(item))
-
-    def score(users: Tensor) -> Tensor:
-        return torch.mm(user[users.to(user.device)], item.T, out=buffer[: len(users)])
-
-    return score
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-
-
-def _mask(start: np.ndarray, item: np.ndarray, num_items: int, device: torch.device) -> Tensor:
-    """(B, I) bool, true at item[start[x]:start[x + 1]] of row x."""
-    size = np.diff(start)
-    mask = torch.zeros(len(size), num_items, dtype=torch.bool, device=device)
-    row = torch.from_numpy(np.repeat(np.arange(len(size)), size)).to(device)
-    mask[row, torch.from_numpy(item[start[0] : start[-1]].astype(np.int64)).to(device)] = True
-    return mask
 
 
 def _count_with_numba(scores: Tensor, offsets: Offsets, ranks: np.ndarray) -> int:
@@ -285,7 +165,7 @@ def _count_with_torch(scores: Tensor, offsets: Offsets, ranks: np.ndarray) -> in
     start, item, seen_start, seen_item = offsets
     num_rows, num_items = scores.shape
     device = scores.device
-    unseen = ~_mask(seen_start, seen_item, num_items, device)
+    unseen = ~item_mask(seen_start, seen_item, num_items, device)
     column = torch.arange(num_items, device=device)
     row_of = torch.from_numpy(np.repeat(np.arange(num_rows), np.diff(start))).to(device)
     item_of = torch.from_numpy(item[start[0] : start[-1]]).to(device)

@@ -24,7 +24,7 @@ from medley import models
 from medley.data.dataset import Dataset
 from medley.data.simulate import SimulationSettings, planted, preset, simulate
 from medley.errors import InputError, MedleyError
-from medley.evaluation.protocol import evaluate
+from medley.evaluation.evaluator import evaluate
 from medley.files import read_json, write_atomic
 from medley.runs import Run
 from medley.training.fit import fit

@@ -18,7 +18,7 @@ import polars as pl
 from medley.data.dataset import Dataset
 from medley.data.inspect import inspect_dataset
 from medley.errors import InputError, MissingExtraError
-from medley.evaluation.protocol import Evaluation, same_protocol
+from medley.evaluation.evaluator import Evaluation, same_protocol
 from medley.files import write_atomic
 from medley.models import Recommender, describe
 from medley.runs import Run, RunRecord

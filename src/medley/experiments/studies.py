@@ -19,7 +19,7 @@ import torch
 from medley import models
 from medley.data.dataset import Dataset
 from medley.errors import InputError, TrainingError
-from medley.evaluation.protocol import Evaluation, evaluate
+from medley.evaluation.evaluator import Evaluation, evaluate
 from medley.evaluation.statistics import Spread, spread
 from medley.files import sha256_of_json
 from medley.runs import Run

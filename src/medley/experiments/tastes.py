@@ -26,7 +26,7 @@ import torch
 from medley import models
 from medley.data.dataset import Dataset
 from medley.data.simulate import Planted, SimulationSettings, planted, preset, simulate
-from medley.evaluation.protocol import evaluate
+from medley.evaluation.evaluator import evaluate
 from medley.evaluation.statistics import Spread, spread
 from medley.files import write_atomic
 from medley.models import Recommender

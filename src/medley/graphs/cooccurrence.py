@@ -11,11 +11,11 @@ import numba
 import numpy as np
 import scipy.sparse as sp
 
+from medley.engine import threads
+from medley.engine.kernels import compiled
+from medley.engine.top_k import offer
 from medley.errors import InputError
 from medley.graphs.cache import load_or_build
-from medley.graphs.selection import offer
-from medley.nn import threads
-from medley.nn.kernels import compiled
 from medley.types import Interactions
 
 NUM_PIECES = 256  # of equal work

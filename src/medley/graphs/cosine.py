@@ -12,8 +12,8 @@ import numba
 import numpy as np
 import scipy.sparse as sp
 
+from medley.engine.top_k import offer
 from medley.errors import InputError
-from medley.graphs.selection import offer
 from medley.types import Interactions
 
 

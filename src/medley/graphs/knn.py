@@ -19,11 +19,11 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from medley.engine import threads
+from medley.engine.kernels import compiled
+from medley.engine.top_k import offer
 from medley.errors import InputError
 from medley.graphs.cache import load_or_build
-from medley.graphs.selection import offer
-from medley.nn import threads
-from medley.nn.kernels import compiled
 from medley.types import Features
 
 COLUMNS = 2048  # of a block: enough for a fast product, few enough for its result to stay in cache

@@ -6,7 +6,7 @@ Attention", SIGIR 2017, https://doi.org/10.1145/3077136.3080797.
     x_ul = sum_m beta_ulm x_lm
     beta_ulm = softmax_m w2 . relu(V_u p_u + V_x x_lm + b2)                                   attention to components
 
-N_u are the items that u touched in train. The components of an item are its modalities, x_lm = E_m f_lm.
+N_u are the items that u has seen in train. The components of an item are its modalities, x_lm = E_m f_lm.
 
 A sum under a relu belongs to a pair (u, l) and is no product of matrices, but every matrix acts before there are pairs,
 on users or on items. Pairs are made for the users of a batch alone, in blocks of bounded size; where there are several
@@ -30,18 +30,17 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from medley.models.base import Insight, Recommender
-from medley.nn.features import FeatureScale, item_features
-from medley.nn.fusion import masked_softmax
-from medley.nn.history import History, Touched, total
 from medley.nn.init import affine, linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
-from medley.types import Embeddings, Inputs, Triplets
+from medley.nn.modalities import FeatureScale, item_features, masked_softmax
+from medley.nn.seen import SeenItems, total
+from medley.types import Embeddings, Inputs, Seen, Triplets
 
 BLOCK = 2**22  # numbers in a tensor of vectors of pairs: 16 MiB
 
 
 class ACF(Recommender):
-    """Users as a vector of their own and the items they touched, weighed by attention that looks at the modalities.
+    """Users as a vector of their own and the items they have seen, weighed by attention that looks at the modalities.
 
     Choose it when a recommendation has to be explained by the user's own items, without a graph; it is slow to train.
     """
@@ -59,7 +58,7 @@ class ACF(Recommender):
     ):
         super().__init__(inputs)
         self.leave_out, self.reg, features = leave_out, reg, item_features(inputs, feature_scale)
-        self.history = History(inputs.train)  # N
+        self.seen = SeenItems(inputs.train)  # N
         self.f = nn.ModuleDict(features)  # m -> (I, d_m)
         self.register_buffer("present", torch.cat([f.present for f in features.values()], dim=1), persistent=False)
         self.p = xavier(self.num_users, dim)  # (U, d)
@@ -80,13 +79,13 @@ class ACF(Recommender):
     def loss(self, batch: Triplets) -> Tensor:
         """BPR and L2 of the rows of p, q and y that the batch touches."""
         users, row = batch.user.unique(return_inverse=True)
-        touched, score, _ = self._scores(users)
+        seen, score, _ = self._scores(users)
         if self.leave_out:  # the pairs of every triplet, with the scores of those of its user
-            first, touched = touched.start[row], self.history(batch.user)
-            pair = torch.arange(len(touched.row), device=row.device) + (first - touched.start)[touched.row]
-            score = score[pair].masked_fill(touched.item == batch.pos[touched.row], -torch.inf)
+            first, seen = seen.start[row], self.seen(batch.user)
+            pair = torch.arange(len(seen.row), device=row.device) + (first - seen.start)[seen.row]
+            score = score[pair].masked_fill(seen.item == batch.pos[seen.row], -torch.inf)
             users, row = batch.user, torch.arange(len(batch.user), device=row.device)
-        vectors = Embeddings(self._users(users, touched, score), self.q)
+        vectors = Embeddings(self._users(users, seen, score), self.q)
         l2 = l2_of_batch(Embeddings(self.p, torch.cat([self.q, self.y], dim=1)), batch)
         return bpr_loss(vectors, batch._replace(user=row)) + self.reg * l2
 
@@ -99,22 +98,22 @@ class ACF(Recommender):
     @torch.no_grad()
     def about_user(self, user: int) -> list[Insight]:
         """The weights of the user's items, and of the modalities in them: the mean of beta by alpha."""
-        touched, score, beta = self._scores(torch.tensor([user], device=self.p.device))
-        if not len(touched.item):
+        seen, score, beta = self._scores(torch.tensor([user], device=self.p.device))
+        if not len(seen.item):
             return []
         alpha = score.softmax(dim=0)
-        insights = [Insight.ranked("weights of its items", touched.item, alpha, of="items")]
+        insights = [Insight.ranked("weights of its items", seen.item, alpha, kind="items")]
         if self.w2 is not None:
             insights.append(Insight.ranked("weights of the modalities", self.f, alpha @ beta))
         return insights
 
-    def _users(self, users: Tensor, touched: Touched, score: Tensor) -> Tensor:
+    def _users(self, users: Tensor, seen: Seen, score: Tensor) -> Tensor:
         """p_u + sum_l alpha_ul y_l, (B,), their e pairs and scores (e,) -> (B, d)"""
-        return self.p.index_select(0, users) + total(touched, self.y, _softmax(touched.row, score, len(users)))
+        return self.p.index_select(0, users) + total(seen, self.y, _softmax(seen.row, score, len(users)))
 
-    def _scores(self, users: Tensor) -> tuple[Touched, Tensor, Tensor]:
+    def _scores(self, users: Tensor) -> tuple[Seen, Tensor, Tensor]:
         """The e pairs of these users with their items, what alpha is the softmax of (e,), and beta (e, M)."""
-        touched, p = self.history(users), self.p.index_select(0, users)
+        seen, p = self.seen(users), self.p.index_select(0, users)
         x = [self.E[m](f.values) for m, f in self.f.items()]  # M x (I, d)
         w_u, w_l, w_x = self.W_u(p), self.W_v(self.q) + self.W_p(self.y), [self.W_x(x_m) for x_m in x]
         v_u, v_x = (p, x) if self.V_u is None or self.V_x is None else (self.V_u(p), [self.V_x(x_m) for x_m in x])
@@ -132,11 +131,11 @@ class ACF(Recommender):
             return self.w1(F.relu(w))[:, 0], beta
 
         step = max(1, BLOCK // p.shape[1])
-        blocks = list(zip(touched.row.split(step), touched.item.split(step), strict=True))
+        blocks = list(zip(seen.row.split(step), seen.item.split(step), strict=True))
         kept = len(blocks) == 1 or not torch.is_grad_enabled()
         results = [pairs(*block) if kept else checkpoint(pairs, *block, use_reentrant=False) for block in blocks]
         score, beta = (torch.cat(parts) for parts in zip(*results, strict=True))
-        return touched, score, beta
+        return seen, score, beta
 
 
 def _softmax(row: Tensor, score: Tensor, num_rows: int) -> Tensor:

@@ -1,16 +1,25 @@
-"""What every model promises."""
+"""What every model promises, and the types of its options."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
+import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from medley.errors import InputError
-from medley.types import Embeddings, Inputs, Scorer, Triplets
+from medley.scoring.blocks import parts_of
+from medley.types import Embeddings, Inputs, ItemToItem, Scorer, Triplets
+
+Count = Annotated[int, Field(ge=1)]  # of what a model cannot do without: dimensions, neighbours, intents
+Layers = Annotated[int, Field(ge=0)]  # 0 leaves the layers out
+Share = Annotated[float, Field(ge=0, le=1)]  # of a whole
+Weight = Annotated[float, Field(ge=0)]  # of a term of the loss; 0 leaves it out
+Positive = Annotated[float, Field(gt=0)]
 
 
 class Spec(NamedTuple):
-    """What `models.build` was asked for: enough to build the same model again."""
+    """What `build` was asked for: enough to build the same model again."""
 
     name: str
     options: dict[str, Any]
@@ -29,7 +38,7 @@ class Insight(NamedTuple):
 
     topic: str  # "weights of the modalities", "intents", "fused neighbours", ...
     weights: Mapping[str, float] | Mapping[int, float]  # largest first
-    keys: Literal["names", "users", "items"] = "names"  # what the keys are: names, or rows of users or items
+    kind: Literal["names", "users", "items"] = "names"  # what the keys of the weights are: names, or rows
 
     @classmethod
     def ranked(
@@ -38,37 +47,38 @@ class Insight(NamedTuple):
         keys: Iterable[Any] | Tensor,
         weights: Iterable[float] | Tensor,
         *,
-        of: Literal["names", "users", "items"] = "names",
+        kind: Literal["names", "users", "items"] = "names",
     ) -> "Insight":
         """The keys with their weights, largest first."""
         keys = keys.tolist() if isinstance(keys, Tensor) else keys
         weights = weights.tolist() if isinstance(weights, Tensor) else weights
-        return cls(topic, dict(sorted(zip(keys, weights, strict=True), key=lambda pair: -pair[1])), of)
+        return cls(topic, dict(sorted(zip(keys, weights, strict=True), key=lambda pair: -pair[1])), kind)
 
     @classmethod
     def numbered(cls, topic: str, name: str, weights: Tensor) -> "Insight":
-        """Of learned things, which have no names of their own: `name` 1, `name` 2, ..., largest first."""
+        """Weights of learned things without names (intents, concepts): `name` 1, `name` 2, ..., largest first."""
         return cls.ranked(topic, [f"{name} {k}" for k in range(1, len(weights) + 1)], weights)
 
 
 class Recommender(nn.Module):
-    """A model is built from `Inputs` alone, has keyword-only options, and answers three questions.
+    """A model is built from `Inputs` alone, has keyword-only options, and answers four questions.
 
     forward()    final user and item vectors whose inner product is the score
-    loss(batch)  its training objective on a batch
-    scorer()     what ranking uses: the vectors of forward(), unless the model says otherwise
+    parts()      part of the score (a modality, `id`, ...) -> vectors whose inner product is this part
+    loss(batch)  the training objective on a batch
+    scorer()     what ranking and serving use: the vectors of forward(), unless the model says otherwise
 
-    A model whose score is no inner product overrides scorer() with a function from users to scores, and needs no
-    forward(): evaluation, recommendation and reports ask for scorer() alone.
+    A model whose score is not an inner product overrides scorer() with weights between items or with a function from
+    users to scores (`medley.types.Scorer`), and needs no forward().
 
-    A model that has no parameters is complete when it is built, and is not trained. What is drawn at random while
-    training (dropout, masks, noise) comes from torch's default generator, and only where `self.training` is true.
+    A model without parameters is complete when it is built, and is not trained. What is drawn at random during training
+    (dropout, masks, noise) comes from torch's default generator, and only while `self.training` is true.
 
     Shapes: U users, I items, d = dim, B rows of a batch, K recommended items.
     """
 
-    spec: Spec  # set by `models.build`
-    reads_features: bool = True  # False, of a class or with some options: it knows interactions alone
+    spec: Spec  # set by `build`
+    reads_features: bool = True  # False, of a class or with some options: the model knows interactions alone
 
     def __init__(self, inputs: Inputs):
         super().__init__()
@@ -77,13 +87,20 @@ class Recommender(nn.Module):
 
     def forward(self) -> Embeddings:
         """User (U, d) and item (I, d) vectors."""
-        raise NotImplementedError(f"the score of {type(self).__name__} is no inner product: use scorer()")
+        raise NotImplementedError(f"the score of {type(self).__name__} is not an inner product: use scorer()")
+
+    def parts(self) -> dict[str, Embeddings]:
+        """Name of a part -> user (U, d') and item (I, d') vectors; their inner products sum to the score.
+
+        Empty where the score is not such a sum. A part that is named for a modality is what the modality contributes.
+        """
+        return {}
 
     def start_epoch(self) -> None:
         """Called before each epoch, under `torch.no_grad()`: what is drawn or built anew once per epoch.
 
-        What it makes must follow from the parameters and torch's default generator alone, and lives in buffers with
-        `persistent=False`, so that a run that is resumed makes the same.
+        The result must follow from the parameters and torch's default generator alone, and lives in buffers with
+        `persistent=False`, so that a resumed run computes the same.
         """
 
     def loss(self, batch: Triplets) -> Tensor:
@@ -91,15 +108,16 @@ class Recommender(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} has nothing to train")
 
     def scorer(self) -> Scorer:
-        """What ranking uses; call it under `torch.no_grad()`.
+        """What ranking and serving use; call it under `torch.no_grad()`.
 
         A function takes user rows (B,) int64 on the CPU, wherever the model is, and returns (B, I). It draws nothing at
         random, and gives finite scores to a user without train interactions.
         """
         return self()
 
+    @torch.no_grad()
     def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
-        """Parts of the scores by name (a modality, `id`, ...), which sum to the scores. Empty where there are none.
+        """Parts of the scores by name, which sum to the scores. Empty where the score has no parts.
 
         Args:
             users: (B,) int64.
@@ -108,12 +126,18 @@ class Recommender(nn.Module):
         Returns:
             name -> (B, K).
         """
+        parts = self.parts()
+        if parts:
+            return {name: (x.user[users][:, None] * x.item[items]).sum(dim=2) for name, x in parts.items()}
+        score = self.scorer() if type(self).scorer is not Recommender.scorer else None
+        if isinstance(score, ItemToItem) and self.reads_features:
+            return {name: part.gather(1, items) for name, part in parts_of(score, users).items()}
         return {}
 
     def about_user(self, user: int) -> list[Insight]:
-        """What the model has learned about the user of this row. Empty where it has nothing to tell."""
+        """What the model has learned about the user in this row. Empty by default."""
         return []
 
     def about_item(self, item: int) -> list[Insight]:
-        """What the model has learned about the item of this row. Empty where it has nothing to tell."""
+        """What the model has learned about the item in this row. Empty by default."""
         return []

@@ -31,8 +31,8 @@ from torch import Tensor, nn
 from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Recommender, at_least
-from medley.nn.features import FeatureScale, ItemFeatures, item_features
 from medley.nn.init import affine, xavier
+from medley.nn.modalities import FeatureScale, ItemFeatures, item_features
 from medley.nn.propagation import Rows, distinct_rows, propagate_rows
 from medley.types import Embeddings, Inputs, Triplets
 

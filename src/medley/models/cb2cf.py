@@ -21,10 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medley.models.base import Recommender
-from medley.nn.content import Content
-from medley.nn.features import FeatureScale, item_features
 from medley.nn.init import affine, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters
+from medley.nn.modalities import Content, FeatureScale, item_features
 from medley.types import Embeddings, Inputs, Triplets
 
 

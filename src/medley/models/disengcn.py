@@ -27,11 +27,10 @@ from torch import Tensor, nn
 
 from medley.errors import InputError
 from medley.models.base import Insight, Recommender, at_least
-from medley.nn.content import Content
 from medley.nn.edges import Pattern, edge_dot, edge_product
-from medley.nn.features import FeatureScale, item_features
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_parameters
+from medley.nn.modalities import Content, FeatureScale, item_features
 from medley.types import Embeddings, Inputs, Triplets
 
 Channels = tuple[Tensor, ...]  # K x (nodes, d / K)

@@ -44,11 +44,9 @@ from torch import Tensor, nn
 from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Insight, Recommender, at_least
-from medley.nn.features import FeatureScale, item_features
-from medley.nn.fusion import sum_of
 from medley.nn.init import affine, linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_parameters
-from medley.nn.modules import by_name
+from medley.nn.modalities import FeatureScale, by_name, item_features, sum_of
 from medley.nn.propagation import propagate_combined
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Inputs, Triplets
@@ -154,7 +152,7 @@ class DualGNN(Recommender):
             insights.append(Insight.ranked("weights of the modalities", self.f, self.alpha[user]))
         if self.neighbours is not None:
             users, weights = self.neighbours.rows.arrays.row(user)
-            insights.append(Insight.ranked("users with the same items", users, weights, of="users"))
+            insights.append(Insight.ranked("users with the same items", users, weights, kind="users"))
         return insights
 
 

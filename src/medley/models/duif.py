@@ -14,10 +14,9 @@ item lacks m, a learned vector stands in for W1_m f_im.
 from torch import Tensor, nn
 
 from medley.models.base import Recommender
-from medley.nn.content import Content
-from medley.nn.features import FeatureScale, item_features
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
+from medley.nn.modalities import Content, FeatureScale, item_features
 from medley.types import Embeddings, Inputs, Triplets
 
 

@@ -11,8 +11,6 @@ Shapes: U users, I items, B rows of a batch.
 Differs from the paper: float32 throughout. A user without interactions has the score 0 for all items.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -21,8 +19,8 @@ from torch import Tensor
 
 from medley.errors import InputError
 from medley.models.base import Insight, Recommender
-from medley.nn.history import History, total
-from medley.types import Inputs, Interactions
+from medley.nn.seen import SeenItems
+from medley.types import Inputs, Interactions, ItemToItem
 
 BLOCK = 2**24  # numbers that are held at once beside the I x I ones
 NUM_EXAMPLES = 10  # items that show people what the model has learned
@@ -49,17 +47,17 @@ class EASE(Recommender):
                 got=f"{needed:,.2f} GB",
                 remedy="allow more with memory_gb, keep fewer items (import --kcore), or choose itemknn",
             )
-        self.history = History(inputs.train)
+        self.seen = SeenItems(inputs.train)
         self.register_buffer("weight", torch.from_numpy(_weights(inputs.train, reg)), persistent=False)
 
-    def scorer(self) -> Callable[[Tensor], Tensor]:
-        """Users (B,) -> X B, (B, I)."""
-        return lambda users: total(self.history(users), self.weight)
+    def scorer(self) -> ItemToItem:
+        """B"""
+        return ItemToItem(self.seen, {"interactions": self.weight})
 
     def about_item(self, item: int) -> list[Insight]:
         """The items that it speaks for most."""
         best = self.weight[item].topk(min(NUM_EXAMPLES, self.num_items))
-        return [Insight.ranked("speaks for", best.indices, best.values, of="items")]
+        return [Insight.ranked("speaks for", best.indices, best.values, kind="items")]
 
 
 def _weights(train: Interactions, reg: float) -> np.ndarray:

@@ -51,11 +51,9 @@ from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Insight, Recommender, at_least
 from medley.nn.edges import Pattern, edge_dot, edge_product, edge_softmax
-from medley.nn.features import FeatureScale, item_features
-from medley.nn.fusion import sum_of
 from medley.nn.init import affine, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
-from medley.nn.modules import by_name
+from medley.nn.modalities import FeatureScale, by_name, item_features, sum_of
 from medley.nn.parts import inner_products
 from medley.nn.propagation import Rows, distinct_rows, propagate_rows, take_rows
 from medley.types import Embeddings, Inputs, Triplets
@@ -248,12 +246,12 @@ class EgoGCN(Recommender):
             if self.fusion == "hard":
                 s = torch.softmax(y[m][near] @ x[m][row], dim=0)  # eq. 1
                 fused = s > self.epsilon
-                insights.append(Insight.ranked(f"{m}: {kind} heard fused", near[fused], s[fused], of=kind))
+                insights.append(Insight.ranked(f"{m}: {kind} heard fused", near[fused], s[fused], kind=kind))
             for h, w in (gates or {}).items():
                 if h != m:
                     have = near[self.f[h].present[near, 0]] if kind == "items" else near
                     g = torch.sigmoid(w[m](y[h][have]))[:, 0]  # eq. 3
-                    insights.append(Insight.ranked(f"{m}: gates of {kind} for {h}", have, g, of=kind))
+                    insights.append(Insight.ranked(f"{m}: gates of {kind} for {h}", have, g, kind=kind))
         return [insight for insight in insights if insight.weights]
 
 

@@ -23,11 +23,10 @@ from torch import Tensor, nn
 
 from medley.errors import InputError
 from medley.models.base import Insight, Recommender, at_least
-from medley.nn.content import Content
 from medley.nn.edges import Pattern, edge_dot, edge_product, edge_softmax
-from medley.nn.features import FeatureScale, item_features
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters
+from medley.nn.modalities import Content, FeatureScale, item_features
 from medley.types import Embeddings, Inputs, Interactions, Triplets
 
 
@@ -75,7 +74,7 @@ class GAT(Recommender):
             alpha = torch.stack(self._layers(self._inputs())[1]).mean(dim=0)  # (n,)
         nodes, weights = self.edges.rows.weighted(alpha).row(user)
         items, weights = nodes[nodes != user] - self.num_users, weights[nodes != user]
-        return [Insight.ranked("attention to earlier items", items, weights, of="items")] if len(items) else []
+        return [Insight.ranked("attention to earlier items", items, weights, kind="items")] if len(items) else []
 
     def _inputs(self) -> Embeddings:
         return Embeddings(self.user, self.content())

@@ -26,11 +26,10 @@ from torch import Tensor, nn
 
 from medley import graphs
 from medley.models.base import Recommender, at_least
-from medley.nn.content import Content
 from medley.nn.edges import Pattern, neighbour_max
-from medley.nn.features import FeatureScale, item_features
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters
+from medley.nn.modalities import Content, FeatureScale, item_features
 from medley.types import Embeddings, Inputs, Interactions, Triplets
 
 

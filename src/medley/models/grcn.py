@@ -34,10 +34,9 @@ from torch import Tensor, nn
 
 from medley.models.base import Insight, Recommender, at_least
 from medley.nn.edges import Pattern, edge_dot, edge_product, edge_softmax
-from medley.nn.features import FeatureScale, ItemFeatures, item_features
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
-from medley.nn.modules import by_name
+from medley.nn.modalities import FeatureScale, ItemFeatures, by_name, item_features
 from medley.nn.parts import inner_products
 from medley.types import Embeddings, Inputs, Triplets
 

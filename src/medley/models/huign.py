@@ -44,10 +44,9 @@ from torch import Tensor, nn
 from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Insight, Recommender
-from medley.nn.features import FeatureScale, ItemFeatures, item_features
-from medley.nn.fusion import sum_of
 from medley.nn.init import xavier
 from medley.nn.losses import rows_of_batch
+from medley.nn.modalities import FeatureScale, ItemFeatures, item_features, sum_of
 from medley.nn.parts import inner_products
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Inputs, Triplets
@@ -134,7 +133,9 @@ class HUIGN(Recommender):
         leaning = torch.cat([w - w.mean() for w in weights])  # shares sum to 1: adding a constant changes no rank
         favourite = int(weights[0].argmax())
         best = all_modalities(self._hierarchies())[:, favourite].topk(min(NUM_EXAMPLES, self.num_items))
-        examples = Insight.ranked(f"items of intent {favourite + 1} of level 1", best.indices, best.values, of="items")
+        examples = Insight.ranked(
+            f"items of intent {favourite + 1} of level 1", best.indices, best.values, kind="items"
+        )
         return [*self._told("leaning to intents", leaning), examples]
 
     def _told(self, what: str, weights: Tensor) -> list[Insight]:

@@ -18,7 +18,6 @@ to one over the neighbours of an item, and its models of sets of items are left 
 score 0 for all items.
 """
 
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -29,8 +28,8 @@ from torch import Tensor, nn
 from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Insight, Recommender
-from medley.nn.history import History, Touched
-from medley.types import Inputs
+from medley.nn.seen import SeenItems
+from medley.types import Inputs, ItemToItem, Neighbours
 
 Similarity = Literal["interactions", "content"]
 NUM_EXAMPLES = 10  # neighbours that are shown to people
@@ -59,7 +58,7 @@ class ItemKNN(Recommender):
                 got="none",
                 remedy="import features with the interactions, or choose similarity=interactions",
             )
-        self.history, self.similarity = History(inputs.train), similarity
+        self.seen = SeenItems(inputs.train)
         self.reads_features = similarity == "content"
         if similarity == "interactions":
             matrices = {"interactions": graphs.item_cosine(inputs.train, k, shrinkage=shrinkage, damping=damping)}
@@ -67,15 +66,9 @@ class ItemKNN(Recommender):
             matrices = {m: graphs.item_knn(f, k, include_self=False) for m, f in inputs.features.items()}
         self.neighbours = nn.ModuleDict({name: _Neighbours(matrix) for name, matrix in matrices.items()})
 
-    def scorer(self) -> Callable[[Tensor], Tensor]:
-        """Users (B,) -> sums of similarities, (B, I)."""
-        return lambda users: torch.stack(list(self._parts(users).values())).sum(dim=0)
-
-    def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
-        """With content: modality -> (B, K)."""
-        if self.similarity == "interactions":
-            return {}
-        return {m: part.gather(1, items) for m, part in self._parts(users).items()}
+    def scorer(self) -> ItemToItem:
+        """The rows of S of every part."""
+        return ItemToItem(self.seen, {name: neighbours() for name, neighbours in self.neighbours.items()})
 
     def about_item(self, item: int) -> list[Insight]:
         """Its nearest neighbours, by common users or in each modality."""
@@ -83,13 +76,8 @@ class ItemKNN(Recommender):
         for name, neighbours in self.neighbours.items():
             index, value = neighbours.get_buffer("index")[item], neighbours.get_buffer("value")[item]
             best = value.topk(min(NUM_EXAMPLES, int(value.count_nonzero())))
-            insights.append(Insight.ranked(f"neighbours by {name}", index[best.indices], best.values, of="items"))
+            insights.append(Insight.ranked(f"neighbours by {name}", index[best.indices], best.values, kind="items"))
         return insights
-
-    def _parts(self, users: Tensor) -> dict[str, Tensor]:
-        touched = self.history(users)
-        size = len(users), self.num_items
-        return {name: neighbours(touched, size) for name, neighbours in self.neighbours.items()}
 
 
 class _Neighbours(nn.Module):
@@ -107,8 +95,5 @@ class _Neighbours(nn.Module):
         self.register_buffer("index", torch.from_numpy(index), persistent=False)
         self.register_buffer("value", torch.from_numpy(value), persistent=False)
 
-    def forward(self, touched: Touched, size: tuple[int, int]) -> Tensor:
-        """Sum of the rows of S, (B, I) = size."""
-        place = touched.row[:, None] * size[1] + self.index[touched.item]  # (e, k)
-        flat = self.value.new_zeros(size[0] * size[1])
-        return flat.index_add_(0, place.flatten(), self.value[touched.item].flatten()).view(size)
+    def forward(self) -> Neighbours:
+        return Neighbours(self.index, self.value)

@@ -39,11 +39,9 @@ from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Insight, Recommender, at_least
 from medley.nn.edges import Pattern, edge_dot, edge_product
-from medley.nn.features import FeatureScale, ItemFeatures, item_features
-from medley.nn.fusion import sum_of
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
-from medley.nn.modules import by_name
+from medley.nn.modalities import FeatureScale, ItemFeatures, by_name, item_features, sum_of
 from medley.nn.propagation import Rows, distinct_rows, propagate_rows, take
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Features, Inputs, Triplets
@@ -112,7 +110,7 @@ class LATTICE(Recommender):
         weight = sum_of(alpha * A_m.row(item) for _, alpha, A_m in self._graphs())  # (I,)
         weight[item] = 0
         alike = (weight > 0).nonzero()[:, 0]
-        return [Insight.ranked("items alike", alike, weight[alike], of="items")]
+        return [Insight.ranked("items alike", alike, weight[alike], kind="items")]
 
     def _graphs(self) -> list[tuple[str, Tensor, "_Graph"]]:
         """m, alpha_m and A_m of every modality."""

@@ -48,11 +48,9 @@ from torch import Tensor, nn
 from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Insight, Recommender, at_least
-from medley.nn.features import FeatureScale, ItemFeatures, item_features
-from medley.nn.fusion import masked_softmax, sum_of
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_parameters
-from medley.nn.modules import by_name
+from medley.nn.modalities import FeatureScale, ItemFeatures, by_name, item_features, masked_softmax, sum_of
 from medley.nn.propagation import Rows, distinct_rows, propagate_rows, take
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Features, Inputs, Triplets

@@ -33,11 +33,10 @@ from torch.utils.checkpoint import checkpoint
 
 from medley.errors import InputError
 from medley.models.base import Insight, Recommender, at_least
-from medley.nn.content import Content
-from medley.nn.features import FeatureScale, item_features
-from medley.nn.history import History, Touched, total
 from medley.nn.init import linear, xavier
-from medley.types import Inputs, Triplets
+from medley.nn.modalities import Content, FeatureScale, item_features
+from medley.nn.seen import SeenItems, total
+from medley.types import Inputs, Seen, Triplets
 
 SMALLEST_TAU = 0.025  # exp(-2 / tau) is a float32 above it
 BLOCK, MIN_ROWS = 2**19, 64  # scores of one concept that are held at once; users at least
@@ -67,7 +66,7 @@ class MacridVAE(Recommender):
             raise InputError("tau of macridvae", expected=f"at least {SMALLEST_TAU}", got=tau)
         at_least(1, "macridvae", num_concepts=num_concepts)
         self.tau, self.sigma, self.beta, self.dropout = tau, sigma, beta, dropout
-        self.history = History(inputs.train)
+        self.seen = SeenItems(inputs.train)
         self.reads_features = use_content
         self.h = xavier(self.num_items, dim)  # (I, d)
         self.t = xavier(self.num_items, dim)  # (I, d)
@@ -84,21 +83,21 @@ class MacridVAE(Recommender):
         users, num_triplets = batch.user.unique(return_counts=True)
         h, t, logits = self._items()
         c = F.gumbel_softmax(logits) if self.training else logits.softmax(dim=1)  # (I, K)
-        touched = self.history(users)
-        mean, b = self._encode(touched, t, c, self.dropout if self.training else 0)  # (K, B, d) each
+        seen = self.seen(users)
+        mean, b = self._encode(seen, t, c, self.dropout if self.training else 0)  # (K, B, d) each
         z = mean
         if self.training:
             z = F.normalize(mean + self.sigma * torch.exp(-b / 2) * torch.randn_like(mean), dim=2)
         kl = (torch.exp(-b) + b - 1).sum(dim=(0, 2)) / 2  # (B,)
-        weight = num_triplets / torch.bincount(touched.row, minlength=len(users)).clamp(min=1)
-        bound = self._log_likelihood(z, h, c, touched) - self.beta * kl  # (B,)
+        weight = num_triplets / torch.bincount(seen.row, minlength=len(users)).clamp(min=1)
+        bound = self._log_likelihood(z, h, c, seen) - self.beta * kl  # (B,)
         return -(weight * bound).sum() / weight.sum()
 
     def scorer(self) -> Callable[[Tensor], Tensor]:
         """Users (B,) -> s_ui less 1 / tau, (B, I)."""
         h, t, logits = self._items()
         c = logits.softmax(dim=1)
-        return lambda users: self._decode(self._encode(self.history(users), t, c)[0], h, c).log()
+        return lambda users: self._decode(self._encode(self.seen(users), t, c)[0], h, c).log()
 
     def _items(self) -> tuple[Tensor, Tensor, Tensor]:
         """h (I, d) of length one, t (I, d) and the logits (I, K) of the concepts."""
@@ -108,13 +107,13 @@ class MacridVAE(Recommender):
         h = F.normalize(h)
         return h, t, h @ F.normalize(self.m).T / self.tau
 
-    def _encode(self, touched: Touched, t: Tensor, c: Tensor, dropout: float = 0.0) -> tuple[Tensor, Tensor]:
+    def _encode(self, seen: Seen, t: Tensor, c: Tensor, dropout: float = 0.0) -> tuple[Tensor, Tensor]:
         """Means of length one and b, (K, B, d) each."""
-        w = c.index_select(0, touched.item)  # (e, K)
-        squares = w.new_zeros(len(touched.start), w.shape[1]).index_add(0, touched.row, w.square())
-        norm = squares.clamp(min=1e-12).sqrt()  # 0 where nobody was touched: its root has no gradient
-        w = F.dropout(w / norm.index_select(0, touched.row), dropout).T.contiguous()  # (K, e)
-        hidden = torch.tanh(torch.stack([total(touched, t, w_k) for w_k in w]) + self.b1)  # (K, B, d)
+        w = c.index_select(0, seen.item)  # (e, K)
+        squares = w.new_zeros(len(seen.start), w.shape[1]).index_add(0, seen.row, w.square())
+        norm = squares.clamp(min=1e-12).sqrt()  # 0 where a user has seen nothing: its root has no gradient
+        w = F.dropout(w / norm.index_select(0, seen.row), dropout).T.contiguous()  # (K, e)
+        hidden = torch.tanh(torch.stack([total(seen, t, w_k) for w_k in w]) + self.b1)  # (K, B, d)
         a, b = (self.W2(hidden) + self.b2).chunk(2, dim=2)
         return F.normalize(a, dim=2), b
 
@@ -125,14 +124,14 @@ class MacridVAE(Recommender):
             p = p.addcmul(c_k, torch.exp((z_k @ h.T - 1) / self.tau))  # at most 1
         return p
 
-    def _log_likelihood(self, z: Tensor, h: Tensor, c: Tensor, touched: Touched) -> Tensor:
+    def _log_likelihood(self, z: Tensor, h: Tensor, c: Tensor, seen: Seen) -> Tensor:
         """(B,), sum over the interactions of each user of ln p(i | u)."""
         step = max(MIN_ROWS, BLOCK // self.num_items)
-        first = [*touched.start[::step].tolist(), len(touched.item)]  # interaction of each block
+        first = [*seen.start[::step].tolist(), len(seen.item)]  # interaction of each block
         parts: list[Tensor] = []
         for place, z_block in enumerate(z.split(step, dim=1)):
             these = slice(first[place], first[place + 1])
-            row, item = touched.row[these] - place * step, touched.item[these]
+            row, item = seen.row[these] - place * step, seen.item[these]
             parts.append(checkpoint(self._of_block, z_block, h, c, row, item, use_reentrant=False))
         return torch.cat(parts)
 
@@ -148,7 +147,7 @@ class MacridVAE(Recommender):
 
     @torch.no_grad()
     def about_user(self, user: int) -> list[Insight]:
-        """The concepts of what the user touched, on average."""
-        touched = self.history(torch.tensor([user])).item
-        mean = self._items()[2][touched].softmax(dim=1).mean(dim=0)
-        return [Insight.numbered("concepts", "concept", mean)] if len(touched) else []
+        """The concepts of the items the user has seen, on average."""
+        seen = self.seen(torch.tensor([user])).item
+        mean = self._items()[2][seen].softmax(dim=1).mean(dim=0)
+        return [Insight.numbered("concepts", "concept", mean)] if len(seen) else []

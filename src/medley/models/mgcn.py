@@ -51,10 +51,9 @@ from torch import Tensor, nn
 from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Insight, Recommender, at_least
-from medley.nn.features import FeatureScale, ItemFeatures, item_features
-from medley.nn.fusion import masked_softmax
 from medley.nn.init import affine, linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
+from medley.nn.modalities import FeatureScale, ItemFeatures, item_features, masked_softmax
 from medley.nn.propagation import Rows, distinct_rows, propagate_rows, take
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Inputs, Triplets

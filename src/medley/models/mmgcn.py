@@ -28,10 +28,9 @@ from torch import Tensor, nn
 from medley import graphs
 from medley.models.base import Recommender, at_least
 from medley.nn.edges import Pattern, neighbour_max
-from medley.nn.features import FeatureScale, ItemFeatures, item_features
-from medley.nn.fusion import sum_of
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_parameters
+from medley.nn.modalities import FeatureScale, ItemFeatures, item_features, sum_of
 from medley.nn.propagation import Rows, distinct_rows, take
 from medley.types import Embeddings, Inputs, Interactions, Triplets
 

@@ -36,10 +36,9 @@ from torch import Tensor, nn
 
 from medley.errors import InputError
 from medley.models.base import Recommender, at_least
-from medley.nn.content import Content
-from medley.nn.features import FeatureScale, item_features
 from medley.nn.init import affine, linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
+from medley.nn.modalities import Content, FeatureScale, item_features
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Inputs, Triplets
 

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from medley.models.base import Recommender
-from medley.nn.features import FeatureScale, item_features
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters
+from medley.nn.modalities import FeatureScale, item_features
 from medley.nn.parts import inner_products
 from medley.types import Embeddings, Inputs, Triplets
 

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from medley.engine import kernels, threads
+from medley.engine.memory import empty
 from medley.errors import InputError
-from medley.nn import kernels, sparse, threads
-from medley.nn.memory import empty
+from medley.nn import sparse
 from medley.nn.sparse import Compressed, multiply, rowwise, widened
 
 BLOCK = 2**22  # numbers that the torch forms hold at once beside their result

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from medley.nn.memory import empty
+from medley.engine.memory import empty
 
 
 def xavier(num_rows: int, dim: int) -> nn.Parameter:

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from medley.nn import threads
-from medley.nn.kernels import compiled
-from medley.nn.memory import empty_like
+from medley.engine import threads
+from medley.engine.kernels import compiled
+from medley.engine.memory import empty_like
 from medley.nn.sparse import add_at, is_compiled, rowwise, select
 from medley.types import Embeddings, Triplets
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from medley.engine import kernels
+from medley.engine.memory import empty_like
 from medley.errors import InputError
-from medley.nn import kernels
-from medley.nn.memory import empty_like
 from medley.nn.sparse import (
     Addend,
     Compressed,

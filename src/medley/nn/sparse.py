@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from medley.engine import kernels, threads
+from medley.engine.memory import empty, empty_like
 from medley.errors import InputError
-from medley.nn import kernels, threads
-from medley.nn.memory import empty, empty_like
 
 HALVES = (torch.bfloat16, torch.float16)
 WORTH_SELECTING = 0.2  # of the entries at most: one thread copies them, all threads multiply

@@ -118,10 +118,10 @@ def _present(features: Mapping[str, Features], part: str, num_items: int) -> np.
 
 def _finding(insight: Insight, data: Dataset) -> Finding:
     weights = [_weighed(insight, key, weight, data) for key, weight in insight.weights.items()]
-    return Finding(insight.topic, insight.keys, weights)
+    return Finding(insight.topic, insight.kind, weights)
 
 
 def _weighed(insight: Insight, key: str | int, weight: float, data: Dataset) -> Weighed:
-    if insight.keys == "items":
+    if insight.kind == "items":
         return Weighed(data.items.raw_id(int(key)), data.title(int(key)), weight)
-    return Weighed(data.users.raw_id(int(key)) if insight.keys == "users" else str(key), None, weight)
+    return Weighed(data.users.raw_id(int(key)) if insight.kind == "users" else str(key), None, weight)

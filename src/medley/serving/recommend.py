@@ -9,8 +9,8 @@ import torch
 
 from medley.data.dataset import SPLITS, Dataset
 from medley.errors import InputError
-from medley.evaluation.ranking import top_k
 from medley.models import Recommender
+from medley.scoring.top_k import top_k
 
 
 @dataclass(frozen=True)

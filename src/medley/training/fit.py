@@ -14,7 +14,7 @@ from torch import Tensor
 
 from medley.data.dataset import Dataset
 from medley.errors import InputError, TrainingError
-from medley.evaluation.protocol import Judge
+from medley.evaluation.evaluator import Evaluator
 from medley.models import Recommender
 from medley.runs import DataRecord, Run, RunRecord
 from medley.training.checkpoint import load_checkpoint, save_checkpoint
@@ -156,7 +156,7 @@ class _Loop:
         self.trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.generator = torch.Generator(device).manual_seed(settings.seed)
         name, _, k = settings.metric.partition("@")
-        self.judge = Judge(data, split="valid", at=(int(k),), metrics=(name,)) if len(data.valid) else None
+        self.evaluator = Evaluator(data, split="valid", at=(int(k),), metrics=(name,)) if len(data.valid) else None
         if self.trainable:
             self.sampler = TripletSampler(data.train, self.generator)
             self.optimizer = torch.optim.Adam(self.trainable, lr=settings.lr, fused=True)
@@ -191,7 +191,7 @@ class _Loop:
     def _epochs(self) -> None:
         history, settings = self.history, self.settings
         while len(history.epochs) < settings.num_epochs:
-            if settings.patience and self.judge and len(history.epochs) - history.best_epoch >= settings.patience:
+            if settings.patience and self.evaluator and len(history.epochs) - history.best_epoch >= settings.patience:
                 history.ending = "patience"
                 return
             begin, begin_cpu = time.perf_counter(), time.process_time()
@@ -234,11 +234,11 @@ class _Loop:
         return mean
 
     def _validate(self) -> float | None:
-        if self.judge is None:
+        if self.evaluator is None:
             return None
         self.model.eval()
         with torch.no_grad():
-            return self.judge(self.model.scorer()).metrics[self.settings.metric]
+            return self.evaluator(self.model.scorer()).metrics[self.settings.metric]
 
     def _parameters(self) -> dict[str, Tensor]:
         return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}

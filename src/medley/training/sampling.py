@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medley.engine import threads
+from medley.engine.kernels import compiled
 from medley.errors import InputError
-from medley.nn import threads
-from medley.nn.kernels import compiled
 from medley.types import Interactions, Triplets
 
 BITS = 16  # or more per interaction: of pairs that are none, at most one in 16 has its bit set and is searched for

@@ -3,13 +3,8 @@
     model = models.build("dualgnn", data.inputs(), **TIKTOK["model"])
     history = fit(model, data, check_settings(TIKTOK["training"]))
 
-Items that lack modalities (Fig. 9): give `drop_modalities(data.inputs(), 0.5, seed=0)` to `models.build`.
+Items that lack modalities (Fig. 9): the option `drop_modalities=0.5` of any model that reads features.
 """
-
-import numpy as np
-
-from medley.errors import InputError
-from medley.types import Inputs
 
 MOVIELENS = {  # 55,485 users, 5,986 items, 1,239,508 interactions; visual 2,048-d, acoustic 128-d, textual 100-d
     "model": {
@@ -61,29 +56,6 @@ MISSING = {  # Fig. 9: share of its score that a model loses when every item lac
     "movielens": {"dualgnn": 0.0145, "mmgcn": 0.1561},
     "tiktok": {"dualgnn": 0.0412, "mmgcn": 0.297},
 }
-
-
-def drop_modalities(inputs: Inputs, ratio: float, *, seed: int) -> Inputs:
-    """Items chosen at random lose one modality each, as many items for every modality (Sec. V-H).
-
-    Args:
-        inputs: what models are built from; it is left as it is.
-        ratio: share of the items that are chosen, 0 to 1.
-        seed: of the choice.
-
-    Raises:
-        InputError: ratio is out of its range.
-    """
-    if not 0 <= ratio <= 1:
-        raise InputError("ratio of items that lose a modality", expected="0 to 1", got=ratio)
-    num_items = inputs.train.num_items
-    chosen = np.random.default_rng(seed).permutation(num_items)[: round(ratio * num_items)]
-    features = {}
-    for (m, whole), lost in zip(inputs.features.items(), np.array_split(chosen, len(inputs.features)), strict=True):
-        present = whole.present.copy()
-        present[lost] = False
-        features[m] = whole._replace(present=present)
-    return inputs._replace(features=features)
 
 
 DOUBTS = (

@@ -9,7 +9,7 @@ import torch
 
 from medley.data.dataset import Dataset, DatasetWriter
 from medley.errors import InputError
-from medley.evaluation.protocol import Evaluation, Judge, evaluate, same_protocol
+from medley.evaluation.evaluator import Evaluation, Evaluator, evaluate, same_protocol
 from medley.types import Embeddings
 
 
@@ -84,8 +84,8 @@ def test_a_list_per_user_pools_the_held_out_items_with_one_sample(data):
 
 
 def test_a_judge_samples_the_same_candidates_for_every_model(data):
-    judge = Judge(data, candidates="sampled-1", at=(1,), metrics=("recall",))
-    assert len({tuple(judge(descending).per_user["recall@1"]) for _ in range(5)}) == 1
+    evaluator = Evaluator(data, candidates="sampled-1", at=(1,), metrics=("recall",))
+    assert len({tuple(evaluator(descending).per_user["recall@1"]) for _ in range(5)}) == 1
     seeds = {tuple(evaluate(descending, data, candidates="sampled-1", seed=s, at=(1,)).per_user["recall@1"])
              for s in range(30)}  # fmt: skip
     assert len(seeds) > 1
@@ -141,13 +141,13 @@ def test_a_folder_without_an_evaluation_is_refused(tmp_path):
 )
 def test_options_that_do_not_exist_are_refused_before_anything_is_scored(data, options):
     with pytest.raises(InputError, match="expected"):
-        Judge(data, **options)
+        Evaluator(data, **options)
 
 
 def test_a_split_with_nothing_in_it_cannot_be_judged(tmp_path):
     log = pl.DataFrame([(0, 0, "train")], schema=["user", "item", "split"], orient="row")
     with pytest.raises(InputError, match="split valid: expected interactions, got none"):
-        Judge(write_dataset(tmp_path / "data", 1, 2, log), split="valid")
+        Evaluator(write_dataset(tmp_path / "data", 1, 2, log), split="valid")
 
 
 def test_popularity_on_tiktok_scores_what_others_measured(data_folder, tmp_path):

@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from medley.nn import team
+from medley.engine import openmp
 
 NUM_PIECES = 64  # of equal work; enough to even out 2 to 32 cores, too few to cost anything
 WORTH_THREADS = 2**20  # multiplications, 0.05 ms: below, one thread has done them before the others have begun
@@ -34,9 +34,9 @@ def run(loop: Callable[..., None], piece: np.ndarray, work: int, *arguments: obj
     threads = how_many(work)
     if threads == 1:
         loop(int(piece[0]), int(piece[-1]), *arguments)
-    elif team.IS_THERE and os.getpid() == _PROCESS:
+    elif openmp.AVAILABLE and os.getpid() == _PROCESS:
         try:
-            team.on_team(loop)(piece, threads, *arguments)
+            openmp.on_torch_threads(loop)(piece, threads, *arguments)
         except RuntimeError:  # which error it was, one thread can tell
             loop(int(piece[0]), int(piece[-1]), *arguments)
             raise

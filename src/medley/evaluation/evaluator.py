@@ -88,11 +88,11 @@ class Evaluation:
             raise InputError("not an evaluation", file=path, got=str(error), remedy=remedy) from None
 
 
-class Judge:
+class Evaluator:
     """Evaluates any number of models, or one after every epoch, under the same protocol.
 
-    judge = Judge(data, split="valid", at=(20,), metrics=("recall",))
-    judge(model.scorer()).metrics["recall@20"]
+    evaluator = Evaluator(data, split="valid", at=(20,), metrics=("recall",))
+    evaluator(model.scorer()).metrics["recall@20"]
     """
 
     def __init__(
@@ -189,8 +189,8 @@ class Judge:
 
 
 def evaluate(score: Scorer, data: Dataset, **options: Any) -> Evaluation:
-    """Evaluates one model once; `options` are those of `Judge`: split, at, metrics, candidates, seed, groups."""
-    return Judge(data, **options)(score)
+    """Evaluates one model once; `options` are those of `Evaluator`: split, at, metrics, candidates, seed, groups."""
+    return Evaluator(data, **options)(score)
 
 
 def same_protocol(evaluations: Mapping[str, Evaluation]) -> None:

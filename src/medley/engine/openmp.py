@@ -19,12 +19,12 @@ from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from medley.nn.kernels import compiled
+from medley.engine.kernels import compiled
 
 _SYMBOL = "medley_gomp_parallel"
 
 
-def _is_there() -> bool:
+def _find() -> bool:
     """Whether torch brings GNU's OpenMP (on Linux it does, on macOS it does not); makes it known to the compiler."""
     for path in sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*")):
         try:
@@ -36,11 +36,11 @@ def _is_there() -> bool:
     return False
 
 
-IS_THERE = _is_there()
+AVAILABLE = _find()
 
 
 @cache
-def on_team(loop: Callable[..., None]) -> Callable[..., None]:
+def on_torch_threads(loop: Callable[..., None]) -> Callable[..., None]:
     """A function (piece, number of threads, *arguments) that calls loop(first, last, *arguments) for every piece.
 
     A thread that has done one takes the next. `loop` is made by `kernels.compiled`; where it raises, so does the
@@ -49,13 +49,13 @@ def on_team(loop: Callable[..., None]) -> Callable[..., None]:
     python: FunctionType = loop.py_func  # type: ignore[attr-defined]
     code = _template.__code__.replace(co_filename=python.__code__.co_filename)  # numba caches a function by its file
     launch = FunctionType(code, {"_each_piece": _each_piece, "loop": loop})
-    launch.__qualname__ = f"{python.__name__}_on_team_{_edition():08x}"
+    launch.__qualname__ = f"{python.__name__}_on_torch_threads_{_hash_of_this_file():08x}"
     launch.__module__ = python.__module__
     return compiled(launch)
 
 
 @cache
-def _edition() -> int:
+def _hash_of_this_file() -> int:
     """Of this file: what numba has kept of an earlier one must not be used."""
     return zlib.crc32(Path(__file__).read_bytes())
 

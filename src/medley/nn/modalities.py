@@ -1,12 +1,15 @@
-"""Raw features of items -> tensors that models read."""
+"""Modalities of items inside a model: fixed features, one linear layer over all of them, and ways to fuse vectors."""
 
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from medley.errors import InputError
+from medley.nn.init import linear, xavier
 from medley.types import Features, Inputs
 
 FeatureScale = Literal["none", "l2", "standard"]
@@ -71,3 +74,50 @@ def _scaled(features: Features, scale: FeatureScale) -> np.ndarray:
 def _parts(values: np.ndarray, axis: int) -> list[np.ndarray]:
     """Views of about PART_BYTES that make up the whole."""
     return np.array_split(values, 1 + values.nbytes // PART_BYTES, axis=axis)
+
+
+class Content(nn.Module):
+    """A linear layer on concatenated features: W [f_1 || f_2 || ...] + b = sum_m W_m f_m + b.
+
+    Where an item lacks modality m, a learned vector stands in for W_m f_m: nothing is passed off as a feature.
+    """
+
+    def __init__(self, features: dict[str, ItemFeatures], dim: int, *, bias: bool = False):
+        """Args:
+        features: modality -> features, at least one, as `item_features` returns them.
+        dim: of the result.
+        bias: whether b is learned; 0 without.
+        """
+        super().__init__()
+        self.f = nn.ModuleDict(features)  # m -> (I, d_m)
+        self.W = nn.ModuleDict({m: linear(f.dim, dim) for m, f in features.items()})
+        lacking = [m for m, f in features.items() if not f.present.all()]
+        self.absent = nn.ParameterDict({m: xavier(1, dim) for m in lacking})
+        self.b = nn.Parameter(torch.zeros(dim)) if bias else None
+
+    def forward(self) -> Tensor:
+        """(I, dim)"""
+        parts: list[Tensor] = []
+        for m, f in self.f.items():
+            part, there = self.W[m](f.values), cast(Tensor, f.present)
+            parts.append(part.where(there, self.absent[m]) if m in self.absent else part)
+        total = torch.stack(parts).sum(dim=0) if len(parts) > 1 else parts[0]
+        return total if self.b is None else total + self.b
+
+
+def sum_of(tensors: Iterable[Tensor]) -> Tensor:
+    """Sum of one or more tensors of one shape, without a copy of all of them side by side."""
+    return reduce(torch.add, tensors)
+
+
+def masked_softmax(score: Tensor, has: Tensor) -> Tensor:
+    """Softmax over what each row has, (n, M), (n, M) bool -> (n, M); 0 for the rest, and all 0 where it has nothing."""
+    return score.masked_fill(~has, torch.finfo(score.dtype).min).softmax(dim=1) * has
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def by_name(modules: Mapping[str, M]) -> Mapping[str, M]:
+    """An `nn.ModuleDict`, so that they move and are saved with the model, whose type still says what they are."""
+    return nn.ModuleDict(modules)  # pyrefly: ignore[bad-return]

@@ -5,8 +5,8 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from medley.nn import team, threads
-from medley.nn.kernels import compiled
+from medley.engine import openmp, threads
+from medley.engine.kernels import compiled
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Triplets
@@ -25,8 +25,8 @@ def _square(begin, end, x, out):
 @pytest.fixture(params=["torch's threads", "our own"])
 def whose(request, monkeypatch):
     if request.param == "our own":
-        monkeypatch.setattr(team, "IS_THERE", False)
-    elif not team.IS_THERE:
+        monkeypatch.setattr(openmp, "AVAILABLE", False)
+    elif not openmp.AVAILABLE:
         pytest.skip("torch brings no GNU OpenMP here")
     before = torch.get_num_threads()
     torch.set_num_threads(3)

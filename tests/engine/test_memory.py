@@ -1,6 +1,6 @@
 import torch
 
-from medley.nn import memory
+from medley.engine import memory
 
 
 def test_the_memory_of_a_dead_tensor_is_used_again_and_that_of_a_living_one_is_not(monkeypatch):

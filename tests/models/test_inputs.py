@@ -7,7 +7,7 @@ from by_hand import scores_of
 from medley import models
 from medley.errors import InputError
 from medley.models import MODELS
-from medley.models.features import choose_modalities, random_features
+from medley.models.inputs import choose, randomise
 from medley.runs import Run
 from medley.training.fit import fit
 from medley.training.settings import TrainSettings
@@ -37,7 +37,7 @@ def test_a_subset_of_modalities_gives_the_model_of_a_data_set_that_has_no_others
 @pytest.mark.parametrize("name", READERS)
 def test_random_features_give_the_model_of_a_data_set_that_has_such(name, checkerboard):
     model = small(name, checkerboard, seed=3, random_features=True)
-    assert same_scores(model, small(name, random_features(checkerboard, 3), seed=3))
+    assert same_scores(model, small(name, randomise(checkerboard, 3), seed=3))
 
 
 @pytest.mark.parametrize("name", READING)
@@ -84,7 +84,7 @@ def test_random_features_are_normal_and_leave_shapes_presence_and_the_originals(
     inputs = checkerboard._replace(features=dict(checkerboard.features))
     values = np.zeros((32, 500), dtype="f2")
     inputs.features["visual"] = inputs.features["visual"]._replace(values=values)
-    drawn = random_features(inputs, 0).features
+    drawn = randomise(inputs, 0).features
     for m, features in inputs.features.items():
         assert drawn[m].values.shape == features.values.shape and drawn[m].values.dtype == np.float32
         assert np.array_equal(drawn[m].present, features.present)
@@ -94,9 +94,9 @@ def test_random_features_are_normal_and_leave_shapes_presence_and_the_originals(
 
 def test_the_seed_and_the_name_of_a_modality_decide_what_is_drawn_and_nothing_else(checkerboard):
     def drawn(seed, m, inputs=checkerboard):
-        return random_features(inputs, seed).features[m].values
+        return randomise(inputs, seed).features[m].values
 
-    assert np.array_equal(drawn(1, "mood"), drawn(1, "mood", choose_modalities(checkerboard, ["mood"])))
+    assert np.array_equal(drawn(1, "mood"), drawn(1, "mood", choose(checkerboard, ["mood"])))
     assert not np.array_equal(drawn(1, "mood"), drawn(2, "mood"))
     same_shape = checkerboard._replace(features=dict.fromkeys(["a", "b"], checkerboard.features["mood"]))
     assert not np.array_equal(drawn(1, "a", same_shape), drawn(1, "b", same_shape))

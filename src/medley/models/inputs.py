@@ -1,0 +1,99 @@
+"""What a model reads of the item features. `build` applies these options to the inputs of every model that reads any
+features, so that no model has to know them.
+
+    modalities       a subset of those of the data set, as a list or as `visual,acoustic`; all by default
+    drop_modalities  share of the items that lose one modality each, drawn at random (DualGNN, Sec. V-H)
+    random_features  a control: N(0, 1) in place of the features, so that they tell items apart and nothing else
+"""
+
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BeforeValidator
+
+from medley.errors import InputError
+from medley.models.base import Share
+from medley.types import Features, Inputs
+
+
+def _split(value: Any) -> Any:
+    """`visual,acoustic` -> a list"""
+    if isinstance(value, list | tuple) and not value:
+        raise ValueError("one modality at least")
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+
+Modalities = Annotated[list[str] | None, BeforeValidator(_split)]
+FEATURE_OPTIONS: dict[str, Any] = {
+    "modalities": (Modalities, None),
+    "drop_modalities": (Share, 0.0),
+    "random_features": (bool, False),
+}
+
+
+def change_inputs(
+    inputs: Inputs,
+    *,
+    seed: int,
+    modalities: list[str] | None = None,
+    drop_modalities: float = 0.0,
+    random_features: bool = False,
+) -> Inputs:
+    """Applies the options of this file, in the order of the arguments.
+
+    Raises:
+        InputError: the data set has no such modality.
+    """
+    if modalities:
+        inputs = choose(inputs, modalities)
+    if drop_modalities:
+        inputs = drop(inputs, drop_modalities, seed=seed)
+    return randomise(inputs, seed) if random_features else inputs
+
+
+def choose(inputs: Inputs, chosen: list[str]) -> Inputs:
+    """The inputs with some modalities alone, in the order in which the data set has them.
+
+    Raises:
+        InputError: the data set has no such modality.
+    """
+    unknown = [m for m in chosen if m not in inputs.features]
+    if unknown:
+        there = " or ".join(inputs.features) or "none, for the data set has no features"
+        raise InputError("modalities", expected=there, got=repr(unknown[0]))
+    return inputs._replace(features={m: features for m, features in inputs.features.items() if m in chosen})
+
+
+def randomise(inputs: Inputs, seed: int) -> Inputs:
+    """The inputs with values from N(0, 1), float32, of the same shapes; who lacks a modality still lacks it.
+
+    Every modality has a generator of its own, so what is drawn for one does not depend on which others are chosen.
+    """
+    drawn = {}
+    for m, features in inputs.features.items():
+        generator = np.random.default_rng([seed, *m.encode()])
+        drawn[m] = Features(generator.standard_normal(features.values.shape, dtype=np.float32), features.present)
+    return inputs._replace(features=drawn)
+
+
+def drop(inputs: Inputs, ratio: float, *, seed: int) -> Inputs:
+    """Items chosen at random lose one modality each, as many items for every modality (Sec. V-H).
+
+    Args:
+        inputs: what models are built from; it is left as it is.
+        ratio: share of the items that are chosen, 0 to 1.
+        seed: of the choice.
+
+    Raises:
+        InputError: ratio is out of its range.
+    """
+    if not 0 <= ratio <= 1:
+        raise InputError("ratio of items that lose a modality", expected="0 to 1", got=ratio)
+    num_items = inputs.train.num_items
+    chosen = np.random.default_rng(seed).permutation(num_items)[: round(ratio * num_items)]
+    features = {}
+    for (m, whole), lost in zip(inputs.features.items(), np.array_split(chosen, len(inputs.features)), strict=True):
+        present = whole.present.copy()
+        present[lost] = False
+        features[m] = whole._replace(present=present)
+    return inputs._replace(features=features)

@@ -1,0 +1,123 @@
+"""The models by name: a written list, what installed packages add (entry points), and any class by its import path."""
+
+import inspect
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from medley.errors import InputError
+from medley.models.acf import ACF
+from medley.models.base import Recommender
+from medley.models.bm3 import BM3
+from medley.models.cb2cf import CB2CF
+from medley.models.disengcn import DisenGCN
+from medley.models.dualgnn import DualGNN
+from medley.models.duif import DUIF
+from medley.models.ease import EASE
+from medley.models.egogcn import EgoGCN
+from medley.models.freedom import FREEDOM
+from medley.models.gat import GAT
+from medley.models.graphsage import GraphSAGE
+from medley.models.grcn import GRCN
+from medley.models.huign import HUIGN
+from medley.models.itemknn import ItemKNN
+from medley.models.lattice import LATTICE
+from medley.models.lightgcn import LightGCN
+from medley.models.lrgccf import LRGCCF
+from medley.models.ludp import LUDP
+from medley.models.macridvae import MacridVAE
+from medley.models.mf import MF
+from medley.models.mgcn import MGCN
+from medley.models.mmgcn import MMGCN
+from medley.models.ngcf import NGCF
+from medley.models.popularity import Popularity
+from medley.models.stargcn import STARGCN
+from medley.models.vbpr import VBPR
+
+MODELS: dict[str, type[Recommender]] = {
+    "popularity": Popularity,
+    "mf": MF,
+    "vbpr": VBPR,
+    "lightgcn": LightGCN,
+    "mmgcn": MMGCN,
+    "ludp": LUDP,
+    "huign": HUIGN,
+    "dualgnn": DualGNN,
+    "egogcn": EgoGCN,
+    "duif": DUIF,
+    "cb2cf": CB2CF,
+    "acf": ACF,
+    "stargcn": STARGCN,
+    "macridvae": MacridVAE,
+    "itemknn": ItemKNN,
+    "ease": EASE,
+    "graphsage": GraphSAGE,
+    "gat": GAT,
+    "ngcf": NGCF,
+    "lrgccf": LRGCCF,
+    "freedom": FREEDOM,
+    "bm3": BM3,
+    "mgcn": MGCN,
+    "disengcn": DisenGCN,
+    "grcn": GRCN,
+    "lattice": LATTICE,
+}
+
+ENTRY_POINTS = "medley.models"  # the group under which another package lists its models
+
+
+def names() -> list[str]:
+    """The names of all models: ours, then those that installed packages add."""
+    return [*MODELS, *(name for name in _installed() if name not in MODELS)]
+
+
+def find(model: str | type[Recommender]) -> type[Recommender]:
+    """The class of a model.
+
+    Args:
+        model: a name out of `names()`, an import path such as `mypkg.mymodel:Mine`, or the class itself.
+
+    Raises:
+        InputError: no such model, or its module cannot be imported.
+    """
+    if isinstance(model, str):
+        found = _by_name(model)
+    else:
+        found = model
+    if not (inspect.isclass(found) and issubclass(found, Recommender)):
+        raise InputError(f"model {model!r}", expected="a subclass of medley.models.Recommender", got=repr(found))
+    return found
+
+
+def name_of(model: str | type[Recommender]) -> str:
+    """The name under which `find` finds a model again: as in the list, else its import path."""
+    if isinstance(model, str):
+        return model
+    listed = next((name for name, known in MODELS.items() if known is model), None)
+    return listed or f"{model.__module__}:{model.__qualname__}"
+
+
+def _by_name(name: str) -> Any:
+    if name in MODELS:
+        return MODELS[name]
+    if name in _installed():
+        return _load(name, _installed()[name])
+    module, colon, attribute = name.partition(":")
+    if colon and module and attribute.isidentifier():
+        return _load(name, EntryPoint(name, name, ENTRY_POINTS))
+    expected = f"{' or '.join(names())}, or an import path such as mypkg.mymodel:Mine"
+    raise InputError("unknown model", expected=expected, got=repr(name))
+
+
+def _load(name: str, entry: EntryPoint) -> Any:
+    try:
+        return getattr(import_module(entry.module), entry.attr)
+    except Exception as error:  # importing a stranger's module may raise anything
+        remedy = "is the package installed, and is the path module:Class right?"
+        raise InputError(f"model {name!r} from {entry.value}", got=repr(error), remedy=remedy) from error
+
+
+@cache
+def _installed() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}

@@ -1,0 +1,56 @@
+"""The k best items of each user that the user has not seen."""
+
+from typing import cast
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from medley.errors import InputError
+from medley.scoring.blocks import item_mask, refuse_nan, score_blocks
+from medley.types import Scorer
+
+
+@torch.no_grad()
+def top_k(
+    score: Scorer, users: np.ndarray | Tensor, seen: sp.csr_array, k: int, *, memory_mb: int = 64
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best unseen items of each user, best first; equal scores by ascending row, as ranks are counted.
+
+    Args:
+        score: the scorer of a model.
+        users: (B,) user rows.
+        seen: (U, I), non-zero where an item must not be listed.
+        k: length of a list.
+        memory_mb: bound on a block of scores (at least one row).
+
+    Returns:
+        Items (B, k) int64 and their scores (B, k), padded with -1 and -inf where fewer than k items are unseen.
+
+    Raises:
+        InputError: k < 1, or the scores hold NaN or have another shape than (B, I).
+    """
+    if k < 1:
+        raise InputError("k", expected="a whole number of at least 1", got=k)
+    users = torch.as_tensor(users, dtype=torch.int64).cpu().numpy()
+    seen = sp.csr_array(seen)
+    _, num_items = cast(tuple[int, int], seen.shape)
+    items = np.full((len(users), k), -1, dtype=np.int64)
+    values = np.full((len(users), k), -np.inf, dtype=np.float32)
+    for rows, scores in score_blocks(score, users, num_items, memory_mb):
+        refuse_nan(int(scores.isnan().sum()))
+        hidden = sp.csr_array(seen[users[rows]])
+        unseen = ~item_mask(hidden.indptr, hidden.indices, num_items, scores.device)  # (B, I)
+        masked = scores.masked_fill(~unseen, -torch.inf)
+        least = masked.topk(min(k, num_items), sorted=False).values.amin(dim=1, keepdim=True)  # (B, 1)
+        tied = unseen & (masked == least)
+        room = k - (masked > least).sum(dim=1, keepdim=True)
+        row, item = ((masked > least) | (tied & (tied.cumsum(dim=1) <= room))).nonzero(as_tuple=True)
+        order = torch.argsort(masked[row, item], descending=True, stable=True)
+        order = order[torch.argsort(row[order], stable=True)]
+        row, item = row[order], item[order]  # by user, then score, then item
+        column = torch.arange(len(row), device=row.device) - torch.searchsorted(row, row)
+        where = (row.cpu().numpy() + rows.start, column.cpu().numpy())
+        items[where], values[where] = item.cpu().numpy(), masked[row, item].cpu().numpy()
+    return items, values
