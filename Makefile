@@ -28,7 +28,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: setup  ## simulate a catalogue, train five models, compare them, recommend, write demo/report.html
-	$(BIN)/python -m medley.experiments.demo --out demo
+	$(BIN)/medley demo --out demo
 
 test: setup  ## run the tests (those that need real data look for it in DATA)
 	MEDLEY_DATA=$(DATA) $(BIN)/python -m pytest
@@ -44,13 +44,13 @@ format: setup  ## format the code
 	$(BIN)/ruff check --fix .
 
 results-tiktok: setup  ## the table of docs/results/tiktok.md, from the data in DATA/tiktok
-	$(BIN)/python -m medley.experiments.results --data $(DATA)/tiktok --out docs/results/tiktok.md
+	$(BIN)/python tools/results_page.py --data $(DATA)/tiktok --out docs/results/tiktok.md
 
 docs: setup  ## docs/models.md, from the docstrings of the models and the measured results
-	$(BIN)/python -m medley.experiments.catalogue --results docs/results/tiktok.json --out docs/models.md
+	$(BIN)/python tools/models_page.py --results docs/results/tiktok.json --out docs/models.md
 
 tastes: setup  ## do models find the tastes that the simulator planted? writes docs/results/tastes.md
-	$(BIN)/python -m medley.experiments.tastes --out docs/results/tastes.md
+	$(BIN)/python tools/tastes_page.py --out docs/results/tastes.md
 
 bench: setup  ## time operators, epochs and evaluation; opponents (torch-geometric) in the same run
 	$(BIN)/python benchmarks/operators.py

@@ -1,55 +1,64 @@
-"""The Python interface: load, build, fit, evaluate, recommend. The command line calls the same functions.
+"""The Python interface; the command line, the demo and the studies call the same functions.
 
 import medley
 
-data = medley.load("data/tiktok")
-model = medley.build("mmgcn", data, dim=64, num_layers=2)
-medley.fit(model, data, lr=1e-3, num_epochs=100, patience=10)
-print(medley.evaluate(model, data, split="test").metrics)
-for item in medley.recommend(model, data, user="42", k=10, explain=True):
+data = medley.load("data/mine")                                    # or medley.Dataset.from_frames(...)
+run = medley.train("mmgcn", data, out="runs/mmgcn", dim=64, lr=1e-3, num_epochs=100, patience=10)
+print(medley.evaluate(run, split="test").metrics)
+for item in medley.recommend(run, user="42", k=10, explain=True):
     print(item.title, item.score, item.shares)
-for finding in medley.about_user(model, data, user="42"):
+for finding in medley.about_user(run, user="42"):
     print(finding.topic, finding.weights)
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import torch
 
-from medley import models
+from medley import models as model_room
 from medley.data.dataset import Dataset
-from medley.data.simulate import SimulationSettings, simulate
+from medley.data.simulate import SimulationSettings, planted, preset, simulate
 from medley.data.sources import import_dataset
-from medley.evaluation import evaluator
-from medley.evaluation.evaluator import Evaluation
+from medley.errors import InputError
+from medley.evaluation.evaluator import Evaluation, Evaluator, same_protocol
+from medley.evaluation.statistics import Comparison, compare_with_first
 from medley.models import Recommender
-from medley.runs import Run
-from medley.serving.explain import about_item, about_user
-from medley.serving.recommend import Recommendation, recommend
-from medley.training import fit as training
-from medley.training.fit import History
-from medley.training.progress import ProgressBar
-from medley.training.settings import check_settings
+from medley.runs import History, Recipe, Run, TrainSettings, check_settings
+from medley.serving import explain as explaining
+from medley.serving.explain import Finding
+from medley.serving.recommend import Recommendation
+from medley.serving.recommend import recommend as recommend_with
+from medley.training.fit import fit as fit_with
+from medley.training.progress import Progress, ProgressBar
 
 __all__ = [
+    "Compared",
     "Dataset",
     "Evaluation",
+    "Finding",
     "History",
+    "Recipe",
     "Recommendation",
     "Recommender",
     "Run",
     "SimulationSettings",
+    "TrainSettings",
     "about_item",
     "about_user",
     "build",
+    "compare",
     "evaluate",
     "fit",
     "import_dataset",
     "load",
+    "planted",
+    "preset",
     "recommend",
     "simulate",
+    "train",
 ]
 
 
@@ -58,17 +67,26 @@ def load(folder: str | Path) -> Dataset:
     return Dataset(folder)
 
 
-def build(name: str, data: Dataset, *, seed: int = 0, **options: Any) -> Recommender:
-    """A new model on the train split and the item features of a data set.
+def models(name: str | type[Recommender] | None = None) -> list[dict[str, Any]]:
+    """Describes all models, or one: name, title, paper, summary, when to choose it, options with types and defaults."""
+    return [model_room.describe(each) for each in (model_room.names() if name is None else [name])]
+
+
+def build(model: str | type[Recommender], data: Dataset, *, seed: int = 0, **options: Any) -> Recommender:
+    """Returns a new model on the train split and the item features of a data set.
 
     Args:
-        name: `mf`, `vbpr`, `lightgcn`, `mmgcn`, ...: see `medley models`.
-        data: validation and test interactions in it are not looked at.
-        seed: of the initial parameters.
+        model: a name (`mf`, `lightgcn`, `mmgcn`, ...: see `medley.api.models()`), an import path
+            (`mypkg.mymodel:Mine`) or a class.
+        data: its validation and test interactions are not read.
+        seed: of the initial parameters and, if the model is trained, of everything else that is drawn at random.
         options: of the model, e.g. `dim=64, num_layers=2, reg=1e-4`; for models that read features also
-            `modalities=["visual"]` and `random_features=True`.
+            `modalities=["visual"]`, `drop_modalities=0.5` and `random_features=True`.
+
+    Raises:
+        InputError: unknown model, option or modality, or a value of the wrong type or range.
     """
-    return models.build(name, data.inputs(), seed=seed, **options)
+    return model_room.build(model, data.inputs(), seed=seed, **options)
 
 
 def fit(
@@ -77,27 +95,179 @@ def fit(
     *,
     out: str | Path | None = None,
     resume: bool = False,
-    progress: bool = True,
+    progress: bool | Progress = True,
     **settings: Any,
 ) -> History:
-    """Trains a model until validation no longer improves; the best parameters are left in it.
+    """Trains a model until validation no longer improves; the best parameters are left in the model.
 
     Args:
-        model: made by `build`.
-        data: the data set that it was built from.
+        model: made by `build`, whose seed also decides batches and negatives.
+        data: the data set that the model was built from.
         out: folder of the run; None keeps everything in memory.
         resume: go on with the run in `out`.
-        progress: show a bar on standard error.
-        settings: `lr, batch_size, num_epochs, patience, metric, seed, device`: see `TrainSettings`.
+        progress: show a bar on standard error, or whatever else shows progress.
+        settings: `lr, batch_size, num_epochs, patience, metric, device`: see `TrainSettings`.
+
+    Raises:
+        InputError: as in `medley.training.fit.fit`; an unknown setting.
+        TrainingError: the loss is no longer a number.
     """
+    if "seed" in settings:
+        remedy = "build(..., seed=...) decides the parameters, the batches and the negatives"
+        raise InputError("seed of fit", expected="the seed of the model", got=settings["seed"], remedy=remedy)
     checked = check_settings(settings)
-    watcher = ProgressBar(type(model).__name__, checked.metric) if progress else None
-    return training.fit(model, data, checked, out=out, resume=resume, progress=watcher)
+    shown = _progress(progress, type(model).__name__, checked)
+    return fit_with(model, data, checked, out=out, resume=resume, progress=shown)
+
+
+def train(
+    recipe: Recipe | str | type[Recommender],
+    data: Dataset,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: bool | Progress = True,
+    **changes: Any,
+) -> Run:
+    """Builds a model and trains it: `medley.train("lightgcn", data, out="runs/one", num_epochs=3, seed=1)`.
+
+    Args:
+        recipe: a recipe, or a model as in `build`.
+        data: train interactions to learn from, validation interactions to choose the epoch. Test is not read.
+        out: folder of the run; None makes a temporary one that is deleted with the returned run.
+        resume: go on with the run in `out`; a run that is not there yet is started.
+        progress: show a bar on standard error, or whatever else shows progress.
+        changes: options of the model, settings of the training and `seed`, over the recipe.
+
+    Returns:
+        The run; its `history`, `record` and `model(data)` are at hand.
+
+    Raises:
+        InputError: an unknown option or setting; nothing to learn from; `out` holds another run.
+        TrainingError: the loss is no longer a number.
+    """
+    if isinstance(recipe, Recipe):
+        recipe = recipe.changed(changes) if changes else recipe
+    else:
+        recipe = Recipe.of({"model": recipe, **changes})
+    temporary = None if out is not None else TemporaryDirectory(prefix="medley-run-")
+    folder = Path(temporary.name if temporary else out or "")
+    model = model_room.build(recipe.model, data.inputs(), seed=recipe.seed, **recipe.options)
+    shown = _progress(progress, type(model).__name__, recipe.settings)
+    fit_with(model, data, recipe.settings, out=folder, resume=resume, progress=shown)
+    run = Run(folder)
+    run.keep(model=model, data=data, temporary=temporary)
+    return run
 
 
 def evaluate(
-    model: Recommender, data: Dataset, *, split: str = "test", at: Sequence[int] = (10, 20), **protocol_options: Any
+    run: Run | Recommender,
+    data: Dataset | None = None,
+    *,
+    split: str = "test",
+    at: Sequence[int] = (10, 20),
+    **protocol: Any,
 ) -> Evaluation:
-    """Ranks what was held out. `protocol_options` are those of `medley.evaluation.evaluator.evaluate`."""
+    """Ranks the held-out items of a split and measures. The evaluation of a run is also written into its folder.
+
+    Args:
+        run: a run, or a model.
+        data: the data set; by default the data set of the run.
+        split: valid or test.
+        at: cut-offs K.
+        protocol: `candidates`, `groups`, `metrics`, `seed`: see `medley.evaluation.evaluator.Evaluator`.
+
+    Raises:
+        InputError: an unknown split, metric or kind of candidates; a model without data.
+    """
+    model, data = _model_and_data(run, data)
     with torch.no_grad():
-        return evaluator.evaluate(model.scorer(), data, split=split, at=at, **protocol_options)
+        evaluation = Evaluator(data, split=split, at=at, **protocol)(model.scorer())
+    if isinstance(run, Run):
+        run.save_evaluation(evaluation)
+    return evaluation
+
+
+class Compared(NamedTuple):
+    """One row of `compare`."""
+
+    run: str
+    model: str
+    metrics: dict[str, float]
+    comparison: Comparison | None  # to the first run; None for the first run itself
+
+
+def compare(
+    runs: Sequence[Run | str | Path] | Mapping[str, Run], *, split: str = "test", metric: str = "recall@20"
+) -> list[Compared]:
+    """Puts evaluated runs side by side, each compared with the first one, user by user.
+
+    Args:
+        runs: runs or their folders, or names with runs.
+        split: whose evaluation is read.
+        metric: of the comparison: 95% bootstrap interval of the difference, p-value of a sign-flip test, adjusted by
+            Holm's correction.
+
+    Raises:
+        InputError: fewer than one run; a run was not evaluated on the split or under another protocol; the metric was
+            not measured.
+    """
+    if not isinstance(runs, Mapping):
+        opened = [run if isinstance(run, Run) else Run(run) for run in runs]
+        runs = {str(run.folder): run for run in opened}
+    if not runs:
+        raise InputError("runs to compare", expected="at least one", got="none")
+    evaluations = {name: run.evaluation(split) for name, run in runs.items()}
+    same_protocol(evaluations)
+    for name, evaluation in evaluations.items():
+        if metric not in evaluation.per_user:
+            known = ", ".join(evaluation.per_user)
+            raise InputError(f"metric of {name}", expected=known, got=repr(metric), remedy="evaluate at other K")
+    compared = compare_with_first({name: evaluation.per_user[metric] for name, evaluation in evaluations.items()})
+    return [
+        Compared(name, run.record.recipe.model, evaluations[name].metrics, compared[name]) for name, run in runs.items()
+    ]
+
+
+def recommend(
+    run: Run | Recommender, data: Dataset | None = None, *, user: str, k: int = 10, explain: bool = False
+) -> list[Recommendation]:
+    """Returns the k best items that a user has not seen, best first.
+
+    Args:
+        run: a run, or a trained model.
+        data: the data set; by default the data set of the run.
+        user: raw id.
+        k: how many; fewer come back for a user who has seen nearly everything.
+        explain: fill `parts` and `shares`, where the score of the model is a sum of parts.
+
+    Raises:
+        InputError: unknown user, k below 1, or a model without data.
+    """
+    model, data = _model_and_data(run, data)
+    return recommend_with(model, data, user=user, k=k, explain=explain)
+
+
+def about_user(run: Run | Recommender, data: Dataset | None = None, *, user: str) -> list[Finding]:
+    """Returns what a model has learned about a user: `medley.serving.explain.about_user`."""
+    return explaining.about_user(*_model_and_data(run, data), user)
+
+
+def about_item(run: Run | Recommender, data: Dataset | None = None, *, item: str) -> list[Finding]:
+    """Returns what a model has learned about an item: `medley.serving.explain.about_item`."""
+    return explaining.about_item(*_model_and_data(run, data), item)
+
+
+def _model_and_data(run: Run | Recommender, data: Dataset | None) -> tuple[Recommender, Dataset]:
+    if isinstance(run, Run):
+        data = run.dataset() if data is None else data
+        return run.model(data), data
+    if data is None:
+        raise InputError("a model without data", expected="a data set beside it, or a run", got=type(run).__name__)
+    return run, data
+
+
+def _progress(progress: bool | Progress, title: str, settings: TrainSettings) -> Progress:
+    if isinstance(progress, Progress):
+        return progress
+    return ProgressBar(title, settings.metric) if progress else Progress()

@@ -62,8 +62,8 @@ def test_recommend_gives_raw_ids_titles_scores_and_shares(run, simulated):
         assert item["title"] == simulated.title(simulated.items.row(item["item"]))
         assert sum(item["parts"].values()) == pytest.approx(item["score"], rel=1e-3, abs=1e-4)
         assert sum(map(abs, item["shares"].values())) == pytest.approx(1)
-    touched = simulated.log.filter(simulated.log["user"] == 3)["item"].to_list()
-    assert not {simulated.items.row(item["item"]) for item in document["items"]} & set(touched)
+    seen = simulated.log.filter(simulated.log["user"] == 3)["item"].to_list()
+    assert not {simulated.items.row(item["item"]) for item in document["items"]} & set(seen)
 
 
 def test_an_explanation_tells_what_the_model_learned_about_user_and_items(simulated, tmp_path):
@@ -134,7 +134,7 @@ def test_models_whose_score_is_no_inner_product_need_no_special_care(model, opti
     for item in document["items"]:
         assert item["parts"].keys() == names
         assert not names or sum(item["parts"].values()) == pytest.approx(item["score"], rel=1e-4)
-    report = pytest.importorskip("medley.experiments.report", exc_type=ImportError)
+    report = pytest.importorskip("medley.report.page", exc_type=ImportError)
     report.write_report(
         tmp_path / "report.html", [Run(tmp_path / folder) for folder in ("popularity", "run")], simulated
     )
@@ -161,13 +161,21 @@ def test_simulate_and_inspect_print_the_same_statistics(tmp_path):
         (["train", "ncf", "{data}", "--out", "{tmp}/run"], 2, "unknown model: expected popularity or mf"),
         (["train", "mf", "{tmp}/nothing", "--out", "{tmp}/run"], 2, "the file does not exist. Remedy"),
         (["train", "mf", "{data}", "--out", "{tmp}/run", "-s", "dim"], 2, "--set: expected key=value, got 'dim'"),
-        (["train", "mf", "{data}", "--out", "{tmp}/run", "-s", "dims=3"], 2, "its options: dim, reg, lr"),
+        (
+            ["train", "mf", "{data}", "--out", "{tmp}/run", "-s", "dims=3"],
+            2,
+            "the options of mf are dim, reg; the settings are lr",
+        ),
         (["train", "mf", "{data}", "--out", "{run}"], 2, "holds a run already"),
         (["evaluate", "{tmp}"], 2, "run.json: the file does not exist"),
         (["evaluate", "{run}", "--at", "0"], 2, "--at: expected whole numbers from 1 on"),
         (["evaluate", "{run}", "--split", "train"], 2, "expected valid or test"),
         (["recommend", "{run}", "--user", "nobody"], 2, "unknown user id: got 'nobody'"),
-        (["simulate", "demo", "--out", "{data}"], 2, "the folder exists already"),
+        (["simulate", "demo", "--out", "{data}"], 2, "pass --overwrite"),
+        (["train", "mf", "{data}", "--out", "{run}", "--seed", "1"], 2, "go on with this run: --resume"),
+        (["train", "mf", "{data}", "-o", "{tmp}/run", "--seed", "1", "-s", "seed=2"], 2, "two values of seed"),
+        (["train", "{data}", "--out", "{tmp}/run"], 2, "MODEL DATASET, or --recipe RECIPE DATASET"),
+        (["train", "--recipe", "mmgcn", "{data}", "--out", "{tmp}/run"], 2, "unknown recipe: expected mmgcn/kwai or"),
         (["simulate", "mars", "--out", "{tmp}/data"], 2, "preset: expected demo"),
         (["import", "xml", "{data}", "--out", "{tmp}/data"], 2, "csv"),
         (["recommend", "{run}"], 2, "--user"),

@@ -116,23 +116,14 @@ def test_unlike_evaluations_are_not_compared(data):
         same_protocol({"a": full, "b": full, "c": sampled})
 
 
-def test_an_evaluation_survives_the_disk_and_its_document_is_json(data, tmp_path):
+def test_an_evaluation_is_a_document_and_a_table(data):
     found = evaluate(descending, data, groups=True)
-    found.save(tmp_path)
-    again = Evaluation.load(tmp_path)
-    assert json.loads(json.dumps(found.document())) == again.document()
+    again = Evaluation.of(json.loads(json.dumps(found.document())), found.table())
+    assert again.document() == found.document()
     assert again.user.tolist() == found.user.tolist()
     assert again.per_user.keys() == found.per_user.keys()
     for name, values in found.per_user.items():
         np.testing.assert_array_equal(again.per_user[name], values)
-
-
-def test_a_folder_without_an_evaluation_is_refused(tmp_path):
-    with pytest.raises(InputError, match="run medley evaluate first"):
-        Evaluation.load(tmp_path)
-    (tmp_path / "test.json").write_text("{}")
-    with pytest.raises(InputError, match="run medley evaluate first"):
-        Evaluation.load(tmp_path)
 
 
 @pytest.mark.parametrize(

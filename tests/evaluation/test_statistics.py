@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medley.errors import InputError
-from medley.evaluation.statistics import compare_paired, holm, spread
+from medley.evaluation.statistics import compare_paired, compare_with_first, holm, spread
 
 
 def test_spread_divides_by_one_less_than_the_number_of_seeds():
@@ -65,3 +65,14 @@ def test_holm_multiplies_by_the_number_of_hypotheses_that_are_left():
 def test_values_that_are_no_pairs_are_refused(first, second):
     with pytest.raises(InputError, match="values"):
         compare_paired(first, second, generator=np.random.default_rng(0))
+
+
+def test_all_models_are_compared_with_the_first_and_corrected_together():
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=60)
+    values = {"a": base, "b": base + rng.normal(0.4, 0.2, size=60), "c": base + rng.normal(0, 1, size=60)}
+    compared = compare_with_first(values, seed=1)
+    alone = {name: compare_paired(base, values[name], generator=np.random.default_rng(1)) for name in "bc"}
+    assert compared["a"] is None and list(compared) == ["a", "b", "c"]
+    assert [compared[name].p_value for name in "bc"] == holm([alone[name].p_value for name in "bc"]).tolist()
+    assert compared["b"].low == alone["b"].low and compare_with_first({"a": base}) == {"a": None}

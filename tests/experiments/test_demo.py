@@ -11,11 +11,14 @@ import polars as pl
 import pytest
 from rich.console import Console
 
+from medley import api
+from medley.cli import main
 from medley.data.dataset import Dataset, DatasetWriter
 from medley.data.simulate import planted, preset
 from medley.errors import InputError
-from medley.evaluation.evaluator import Evaluation
-from medley.experiments import demo, report
+from medley.experiments import demo
+from medley.report import page as report
+from medley.report.results import best_values, load_results
 from medley.runs import Run
 
 TINY = preset("demo", num_users=60, num_items=90, num_interactions=1200, num_clusters=6)
@@ -51,13 +54,13 @@ def test_every_model_leaves_a_finished_and_evaluated_run(made):
         run = Run(made.out / "runs" / name)
         assert run.record.status == "finished"
         assert run.record.num_epochs_done == (0 if name == "popularity" else 2)
-        assert 0 <= Evaluation.load(run.folder).metrics["ndcg@10"] <= 1
+        assert 0 <= run.evaluation().metrics["ndcg@10"] <= 1
 
 
 def test_the_table_shows_what_the_runs_hold(made):
     for name in ("mf", "mmgcn"):
         run = Run(made.out / "runs" / name)
-        metrics = Evaluation.load(run.folder).metrics
+        metrics = run.evaluation().metrics
         (row,) = [line for line in made.printed.splitlines() if re.match(rf"{name} ", line, re.IGNORECASE)]
         shown = [f"{metrics[f'{m}@{k}']:.4f}" for m in ("recall", "precision", "ndcg") for k in (10, 20)]
         assert re.findall(r"\b\d\.\d{4}\b", row) == shown
@@ -65,21 +68,21 @@ def test_the_table_shows_what_the_runs_hold(made):
 
 
 def test_the_best_value_of_each_column_is_marked_on_the_page(made):
-    results = report.load_results([Run(made.out / "runs" / name) for name in demo.TRAINING])
+    results = load_results([Run(made.out / "runs" / name) for name in demo.TRAINING])
     marked = {float(value) for value in re.findall(r"<td><strong>([\d.]+)</strong>", made.page.read_text())}
-    assert marked == {round(value, 4) for value in report.best_values(results).values()}
+    assert marked == {round(value, 4) for value in best_values(results).values()}
 
 
 def test_the_shares_of_every_user_are_those_of_the_model_and_the_plant(made):
     data = Dataset(made.out / "data")
     truth = planted(data)
     model = Run(made.out / "runs" / "mmgcn").model(data)
-    shown = re.findall(r"^User (\S+), watched (\d+)", made.printed, re.MULTILINE)
+    shown = re.findall(r"^User (\S+), has seen (\d+)", made.printed, re.MULTILINE)
     assert 1 <= len(shown) <= 3
-    for raw, watched in shown:
+    for raw, seen in shown:
         row = data.users.row(raw)
-        assert int(watched) == data.train.items_per_user()[row]
-        part = made.printed.split(f"User {raw},")[1].split("✓ watched in")[0]
+        assert int(seen) == data.train.items_per_user()[row]
+        part = made.printed.split(f"User {raw},")[1].split("✓ seen in")[0]
         averages = report.explain_user(model, data, raw).shares
         for label, shares in (
             ("the model, on average", list(averages.values())),
@@ -89,7 +92,7 @@ def test_the_shares_of_every_user_are_those_of_the_model_and_the_plant(made):
             assert re.findall(r"-?\d+%", line) == [f"{share:.0%}" for share in shares]
 
 
-def test_recommendations_are_marked_as_watched_exactly_where_test_has_them(made):
+def test_recommendations_are_marked_as_seen_exactly_where_test_has_them(made):
     data = Dataset(made.out / "data")
     model = Run(made.out / "runs" / "mmgcn").model(data)
     found = 0
@@ -108,13 +111,13 @@ def test_recommendations_are_marked_as_watched_exactly_where_test_has_them(made)
     assert found > 0
 
 
-def test_the_watched_titles_are_the_latest_of_train(made):
+def test_the_seen_titles_are_the_latest_of_train(made):
     data = Dataset(made.out / "data")
     model = Run(made.out / "runs" / "popularity").model(data)
-    user = report.explain_user(model, data, data.users.raw_id(7), num_watched=3)
+    user = report.explain_user(model, data, data.users.raw_id(7), num_seen=3)
     log = data.log.filter((pl.col("user") == 7) & (pl.col("split") == "train")).sort("timestamp")
-    assert user.watched == [data.title(item) for item in reversed(log["item"].to_list()[-3:])]
-    assert user.shares == {}  # popularity is no sum of modalities
+    assert user.seen == [data.title(item) for item in reversed(log["item"].to_list()[-3:])]
+    assert user.shares == {}  # the score of popularity is not a sum of modalities
 
 
 def test_the_page_loads_nothing_and_holds_every_section(made):
@@ -127,7 +130,7 @@ def test_the_page_loads_nothing_and_holds_every_section(made):
     assert parsed.tags.count("caption") == parsed.tags.count("table")
     for heading in ("Results", "Learning curves", "and why", "The data", "How it was made"):
         assert heading in html
-    evaluation = Evaluation.load(made.out / "runs" / "mf")
+    evaluation = Run(made.out / "runs" / "mf").evaluation()
     assert evaluation.fingerprint in html
     assert Dataset(made.out / "data").manifest.content_hash in html
 
@@ -149,8 +152,8 @@ def test_titles_are_escaped(tmp_path, made):
             writer.write_features(name, features.values, features.present)
         writer.finish(provenance={"source": EVIL})
     data = Dataset(tmp_path / "data")
-    demo._train("vbpr", data, tmp_path / "run", {"num_epochs": 1})
-    run = Run(tmp_path / "run")
+    run = api.train("vbpr", data, out=tmp_path / "run", num_epochs=1, progress=False)
+    api.evaluate(run)
     users = [report.explain_user(run.model(data), data, data.users.raw_id(0), taste={EVIL: 1.0})]
     report.write_report(tmp_path / "page.html", [run], data, users=users, explained_by=EVIL, notes=[EVIL])
     html = (tmp_path / "page.html").read_text()
@@ -161,8 +164,8 @@ def test_titles_are_escaped(tmp_path, made):
 
 def test_the_page_shows_what_the_model_has_learned_about_users_and_items(tmp_path, made):
     data = Dataset(made.out / "data")
-    demo._train("ludp", data, tmp_path / "run", {"num_epochs": 1, "dim": 8})
-    run = Run(tmp_path / "run")
+    run = api.train("ludp", data, out=tmp_path / "run", num_epochs=1, dim=8, progress=False)
+    api.evaluate(run)
     user = report.explain_user(run.model(data), data, data.users.raw_id(3), k=2)
     report.write_report(tmp_path / "page.html", [run], data, users=[user], explained_by="LUDP")
     html = (tmp_path / "page.html").read_text()
@@ -209,13 +212,18 @@ def test_a_report_needs_runs_of_one_protocol(tmp_path, made):
         report.write_report(tmp_path / "page.html", [], data)
     run = Run(made.out / "runs" / "mf")
     with pytest.raises(InputError, match="medley evaluate"):
-        report.load_results([run], split="valid")
+        load_results([run], split="valid")
 
 
 def test_the_picture_of_the_terminal_loads_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "CATALOGUE", TINY.model_dump(exclude={"name"}))
     monkeypatch.setattr(demo, "COMMON", {"num_epochs": 1})
-    demo.main(["--out", str(tmp_path / "demo"), "--svg", str(tmp_path / "demo.svg")])
+    monkeypatch.setattr(
+        "sys.argv", ["medley", "demo", "--out", str(tmp_path / "demo"), "--svg", str(tmp_path / "demo.svg")]
+    )
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
     svg = (tmp_path / "demo.svg").read_text()
     assert "MMGCN" in svg
     assert "url(http" not in svg.replace('"', "")

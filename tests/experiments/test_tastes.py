@@ -6,7 +6,8 @@ import torch
 
 from medley import models
 from medley.data.simulate import planted, preset, simulate
-from medley.experiments import tastes
+from medley.experiments.studies import tastes
+from tools import tastes_page
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_a_models_own_weights_name_the_heaviest_modality(catalogue):
 def test_the_page_shows_means_and_spread_over_seeds():
     recoveries = {"ludp": [tastes.Recovery(0.8, 0.9, 0.7, 0.35, 0.2), tastes.Recovery(0.9, 0.9, 0.7, 0.35, 0.2)]}
     references = [tastes.Reference(0.34, 0.36, 0.9), tastes.Reference(0.36, 0.38, 0.9)]
-    text = tastes.page(references, recoveries, [0, 1], preset("demo"))
+    text = tastes_page.page(references, recoveries, [0, 1], preset("demo"))
     assert "| LUDP | 0.8500 ± 0.0707 | 0.9000 ± 0.0000 | 0.7000 ± 0.0000 | 0.3500 ± 0.0000 | 0.2000 ± 0.0000 |" in text
     assert "| chance | 0.3500 ± 0.0141 | 0.3700 ± 0.0141 |" in text
     assert "By margin, seed by seed: LUDP 0.800, 0.900." in text

@@ -9,8 +9,8 @@ from medley.errors import InputError
 from medley.models import MODELS
 from medley.models.inputs import choose, randomise
 from medley.runs import Run
+from medley.runs.settings import TrainSettings
 from medley.training.fit import fit
-from medley.training.settings import TrainSettings
 
 READERS = [name for name, model in MODELS.items() if model.reads_features]
 OTHERS = [name for name in MODELS if name not in READERS]

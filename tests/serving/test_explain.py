@@ -10,21 +10,21 @@ from medley.serving.explain import about_item, about_user, margins_by_part
 from medley.types import Inputs, Interactions
 
 
-def test_margins_are_means_over_touched_items_less_means_over_all_that_have_the_modality(five_nodes):
+def test_margins_are_means_over_seen_items_less_means_over_all_that_have_the_modality(five_nodes):
     model = models.build("ludp", five_nodes, dim=4)  # its parts `id` and the modalities
     margins = margins_by_part(model, five_nodes, [1, 0])
     with torch.no_grad():
         parts = model.contributions(torch.tensor([0, 1]), torch.arange(3).expand(2, -1))
-    touched = {0: [0, 1], 1: [2]}
+    seen = {0: [0, 1], 1: [2]}
     for name, has in {"id": [0, 1, 2], "visual": [0, 1, 2], "acoustic": [0, 1]}.items():
         for place, user in enumerate([1, 0]):
-            of = [parts[name][user, i].item() for i in touched[user] if i in has]
+            of = [parts[name][user, i].item() for i in seen[user] if i in has]
             everything = [parts[name][user, i].item() for i in has]
             if of:
                 expected = sum(of) / len(of) - sum(everything) / len(everything)
                 assert margins[name][place] == pytest.approx(expected, abs=1e-6)
             else:
-                assert np.isnan(margins[name][place])  # user 1 touched item 2 alone, which lacks sound
+                assert np.isnan(margins[name][place])  # user 1 seen item 2 alone, which lacks sound
 
 
 def test_margins_of_the_parts_sum_to_that_of_the_score_where_nothing_is_missing(five_nodes):

@@ -8,22 +8,22 @@ from medley.serving.recommend import recommend
 from medley.types import Embeddings
 
 
-def best_by_hand(model, data, user: int, hide) -> list[int]:
+def best_by_hand(model, data, user: int, seen) -> list[int]:
     with torch.no_grad():
         embeddings: Embeddings = model()
         scores = (embeddings.user[user] @ embeddings.item.T).numpy()
-    for split in hide:
+    for split in seen:
         part = data.interactions(split)
         scores[part.item[part.user == user]] = -np.inf
     order = np.argsort(-scores, kind="stable")
     return [int(item) for item in order if np.isfinite(scores[item])]
 
 
-@pytest.mark.parametrize("hide", [("train",), ("train", "valid"), ("train", "valid", "test")])
-def test_the_best_unseen_items_come_first(simulated, hide):
+@pytest.mark.parametrize("seen", [("train",), ("train", "valid"), ("train", "valid", "test")])
+def test_the_best_unseen_items_come_first(simulated, seen):
     model = models.build("lightgcn", simulated.inputs(), dim=8)
-    found = recommend(model, simulated, user=simulated.users.raw_id(7), k=5, hide=hide)
-    assert [simulated.items.row(item.item) for item in found] == best_by_hand(model, simulated, 7, hide)[:5]
+    found = recommend(model, simulated, user=simulated.users.raw_id(7), k=5, seen=seen)
+    assert [simulated.items.row(item.item) for item in found] == best_by_hand(model, simulated, 7, seen)[:5]
 
 
 def test_a_user_gets_no_more_items_than_there_are(simulated):

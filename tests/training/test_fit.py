@@ -11,15 +11,16 @@ import torch
 from medley import models
 from medley.errors import InputError, TrainingError
 from medley.evaluation.evaluator import Evaluator
-from medley.runs import Run
-from medley.training import fit as loop
-from medley.training.fit import Silence, fit
-from medley.training.settings import TrainSettings, check_settings
+from medley.runs import Recipe, Run
+from medley.runs.settings import TrainSettings, check_settings
+from medley.training import recorder
+from medley.training.fit import fit
+from medley.training.progress import Progress
 
 SETTINGS = TrainSettings(lr=0.01, batch_size=256, num_epochs=6, patience=0, device="cpu")
 
 
-class InterruptAfter(Silence):
+class InterruptAfter(Progress):
     """Presses Ctrl-C when so many epochs have ended, in the middle of the next one."""
 
     def __init__(self, epochs: int):
@@ -74,18 +75,19 @@ def test_the_test_split_is_never_looked_at(simulated, monkeypatch):
 
 def test_a_seed_gives_the_same_bits_and_leaves_the_callers_random_state_alone(simulated):
     one, other, different = model_of(simulated), model_of(simulated), model_of(simulated)
+    different.spec = different.spec._replace(seed=1)  # the same parameters, other batches
     state = torch.get_rng_state()
     fit(one, simulated, SETTINGS)
     assert torch.equal(torch.get_rng_state(), state)
     fit(other, simulated, SETTINGS)
-    fit(different, simulated, SETTINGS.model_copy(update={"seed": 1}))
+    fit(different, simulated, SETTINGS)
     assert same(weights_of(one), weights_of(other))
     assert not same(weights_of(one), weights_of(different))
 
 
 @pytest.mark.parametrize("name", ["lightgcn", "mmgcn", "vbpr"])
 def test_an_interrupted_run_that_is_resumed_ends_with_the_same_bits(simulated, tmp_path, monkeypatch, name):
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
     whole = model_of(simulated, name)
     expected = fit(whole, simulated, SETTINGS, out=tmp_path / "whole")
     watcher = InterruptAfter(3)
@@ -112,11 +114,11 @@ def test_after_ctrl_c_the_best_so_far_is_in_the_model_and_in_the_folder(simulate
 def test_a_run_killed_at_any_moment_and_resumed_ends_with_the_same_bits(simulated, tmp_path):
     script = (
         "import sys; from medley import models; from medley.data.dataset import Dataset;"
-        "from medley.training import fit as loop; from medley.training.settings import TrainSettings;"
-        "loop.CHECKPOINT_SECONDS = 0.0; data = Dataset(sys.argv[1]);"
+        "from medley.training import recorder; from medley.training.fit import fit; from medley.runs import TrainSettings;"
+        "recorder.CHECKPOINT_SECONDS = 0.0; data = Dataset(sys.argv[1]);"
         "settings = TrainSettings(lr=0.01, batch_size=64, num_epochs=30, patience=0, device='cpu');"
         "model = models.build('lightgcn', data.inputs(), dim=8);"
-        "loop.fit(model, data, settings, out=sys.argv[2], resume=True)"
+        "fit(model, data, settings, out=sys.argv[2], resume=True)"
     )
 
     def start(folder):
@@ -148,7 +150,7 @@ def test_a_loss_that_is_no_number_stops_with_an_explanation_and_keeps_the_best(s
     def diverging(self, batch):
         return loss(self, batch) * (float("nan") if len(epochs) >= 2 else 1.0)
 
-    watcher = Silence()
+    watcher = Progress()
     watcher.epoch = epochs.append
     monkeypatch.setattr(type(model), "loss", diverging)
     with pytest.raises(TrainingError, match=r"loss is nan in epoch 3.*lr is 0.01"):
@@ -161,9 +163,8 @@ def test_a_loss_that_is_no_number_stops_with_an_explanation_and_keeps_the_best(s
 def test_a_run_folder_says_everything_about_the_run(simulated, tmp_path):
     fit(model_of(simulated), simulated, SETTINGS, out=tmp_path / "run")
     record = Run(tmp_path / "run").record
-    assert record.model == "mf" and record.options == {"dim": 8, "reg": 1e-2}
-    assert record.settings == SETTINGS.model_dump()
-    assert record.data.content_hash == simulated.manifest.content_hash
+    assert record.recipe == Recipe(model="mf", options={"dim": 8, "reg": 1e-2}, settings=SETTINGS, seed=0)
+    assert record.data.parts == {part: simulated.manifest.parts[part] for part in ("log", "users", "items")}
     assert record.status == "finished" and record.num_epochs_done == 6
     assert record.num_parameters == (60 + 90) * 8
     assert {"medley", "torch", "python"} <= record.versions.keys()
@@ -186,7 +187,7 @@ def test_a_second_run_into_the_same_folder_is_refused_and_the_first_one_left_alo
 
 def test_resuming_with_other_settings_is_refused(simulated, tmp_path):
     fit(model_of(simulated), simulated, SETTINGS, out=tmp_path / "run")
-    with pytest.raises(InputError, match="settings of the run to resume"):
+    with pytest.raises(InputError, match=r"the run to resume: expected lr=0.01, got lr=0.5"):
         changed = SETTINGS.model_copy(update={"lr": 0.5})
         fit(model_of(simulated), simulated, changed, out=tmp_path / "run", resume=True)
 
@@ -201,7 +202,7 @@ def test_resuming_a_finished_run_gives_it_back(simulated, tmp_path):
 
 
 def test_a_broken_checkpoint_is_named(simulated, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
     fit(model_of(simulated), simulated, SETTINGS, out=tmp_path / "run", progress=InterruptAfter(2))
     (tmp_path / "run/checkpoint.safetensors").write_bytes(b"half a file")
     with pytest.raises(InputError, match=r"checkpoint\.safetensors: not a checkpoint of this model"):
@@ -211,9 +212,9 @@ def test_a_broken_checkpoint_is_named(simulated, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"lr": 0}, r"'lr'.*greater than 0"),
-        ({"batch_size": "many"}, r"'batch_size'.*'many'"),
-        ({"epochs": 3}, r"'epochs'.*the settings are: lr, batch_size, num_epochs"),
+        ({"lr": 0}, r"'lr': expected more than 0, got 0"),
+        ({"batch_size": "many"}, r"'batch_size': expected a whole number, got 'many'"),
+        ({"epochs": 3}, r"'epochs'.*did you mean num_epochs.*the settings are lr, batch_size, num_epochs"),
         ({"metric": "recall"}, r"'metric'.*'recall'"),
     ],
 )
@@ -245,7 +246,7 @@ def test_bf16_rounds_the_products_but_learns_the_same_thing(simulated, name):
 
 def test_deterministic_mode_holds_while_training_and_ends_with_it(simulated):
     modes = []
-    watcher = Silence()
+    watcher = Progress()
     watcher.epoch = lambda epoch: modes.append(torch.are_deterministic_algorithms_enabled())
     fit(model_of(simulated), simulated, SETTINGS.model_copy(update={"deterministic": True}), progress=watcher)
     assert modes == [True] * 6

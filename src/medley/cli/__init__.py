@@ -1,6 +1,7 @@
-"""The command line. Thin: parse, call, show. Results go to standard output, progress and errors to standard error.
+"""The command line: one file per command, which parses, calls `medley.api` and shows.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or input.
+Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage or
+input.
 """
 
 import os
@@ -13,7 +14,8 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:] or bool(os.environ.get("MEDLEY_DEBUG"))
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
 
-    from medley.cli.commands import app
+    from medley.cli.app import app
+    from medley.cli.options import with_flags
     from medley.errors import MedleyError
 
     try:
@@ -22,5 +24,6 @@ def main() -> None:
         if debug:
             traceback.print_exc()
         known = isinstance(error, MedleyError)
-        print(f"Error: {error}" if known else f"Internal error: {error!r}. Run again with --debug", file=sys.stderr)
+        sentence = f"Error: {with_flags(str(error))}" if known else f"Internal error: {error!r}. Run again with --debug"
+        print(sentence, file=sys.stderr)
         sys.exit(error.exit_code if isinstance(error, MedleyError) else 1)

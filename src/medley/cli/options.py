@@ -1,20 +1,49 @@
-"""`--set key=value` -> options of the model and settings of the training."""
+"""Options that several commands share, and how text becomes values."""
 
 import json
+import re
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
 
 from medley.errors import InputError
 
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document on standard output")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="folder to write")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace the folder if it exists")]
+Seed = Annotated[int, typer.Option(help="seed of everything that is drawn at random", min=0)]
+Assignments = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="may be repeated")]
+DatasetFolder = Annotated[Path, typer.Argument(help="data set folder, made by import or simulate")]
+RunFolder = Annotated[Path, typer.Argument(help="run folder, made by train")]
+MovedDataset = Annotated[Path | None, typer.Option("--dataset", help="where the data set is now, if it has moved")]
 
-def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """`["dim=32", "combination=concat", "lr=1e-3"]` -> typed values; what is no JSON stays text.
+FLAGS = (  # parameters of the library that are flags here; all others are set by --set
+    *("overwrite", "resume", "dataset", "name", "split", "ratios", "kcore", "rating_threshold", "seed", "device", "at"),
+    *("user_column", "item_column", "timestamp_column", "rating_column", "candidates", "out", "metric"),
+)
+
+
+def with_flags(sentence: str) -> str:
+    """Replaces parameters in the remedy of an error by flags: `overwrite=True` -> `--overwrite`."""
+    problem, remedy, advice = sentence.partition("Remedy: ")
+
+    def flag(found: re.Match[str]) -> str:
+        name, value = found[1], found[2]
+        return f"--{name.replace('_', '-')}" + ("" if value in ("True", "...") else f" {value}")
+
+    return problem + remedy + re.sub(rf"(?<![-\w'])({'|'.join(FLAGS)})=(True|\.\.\.|[\w.:]+)", flag, advice)
+
+
+def parse_assignments(assignments: Sequence[str] | None) -> dict[str, Any]:
+    """`["dim=32", "combination=concat", "lr=1e-3"]` -> typed values; what is not JSON stays text.
 
     Raises:
         InputError: no `=`, or a key given twice.
     """
     values: dict[str, Any] = {}
-    for assignment in assignments:
+    for assignment in assignments or ():
         key, equals, text = assignment.partition("=")
         key = key.strip().replace("-", "_")
         if not equals or not key:
@@ -25,11 +54,25 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     return values
 
 
+def agreed(flag: str, given: Any, assigned: dict[str, Any]) -> dict[str, Any]:
+    """The assignments with the value of a flag; the two may not disagree.
+
+    Raises:
+        InputError: `--seed 3 --set seed=4`.
+    """
+    if given is None:
+        return assigned
+    if assigned.get(flag, given) != given:
+        got = f"--{flag} {given} and --set {flag}={assigned[flag]}"
+        raise InputError(f"two values of {flag}", expected="one", got=got, remedy="leave one of them out")
+    return {**assigned, flag: given}
+
+
 def parse_numbers(text: str, *, option: str) -> tuple[int, ...]:
     """`"10,20"` -> (10, 20)
 
     Raises:
-        InputError: something else than whole numbers from 1 on.
+        InputError: anything but whole numbers from 1 on.
     """
     try:
         numbers = tuple(int(part) for part in text.split(","))

@@ -65,6 +65,12 @@ class Manifest(BaseModel):
     files: dict[str, FileRecord]
     provenance: dict[str, Any]
 
+    @property
+    def parts(self) -> dict[str, str]:
+        names = {"log": ["interactions.parquet"], "users": ["users.parquet"], "items": ["items.parquet"]}
+        names |= {f"features/{m}": [f"features/{m}.npy", f"features/{m}.present.npy"] for m in self.modalities}
+        return {part: sha256_of_json([self.files[f].sha256 for f in fs]) for part, fs in names.items()}
+
 
 class Dataset:
     """A data set on disk. Tables and features are read when they are asked for."""

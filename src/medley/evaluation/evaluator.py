@@ -1,10 +1,8 @@
 """One evaluation: a model, a split, what is masked and who competes. Its fingerprint says whether two are alike."""
 
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +13,7 @@ from medley.errors import InputError
 from medley.evaluation import metrics as definitions
 from medley.evaluation.metrics import METRICS, check_metrics, metrics_at
 from medley.evaluation.ranking import Queries, full_ranks, sampled_ranks
-from medley.files import read_json, sha256_of_json, write_atomic, write_json
+from medley.files import sha256_of_json
 from medley.types import Interactions, Scorer
 
 MASKED = {"valid": ("train",), "test": ("train", "valid")}
@@ -61,31 +59,20 @@ class Evaluation:
             "protocol": self.protocol,
         }
 
-    def save(self, folder: str | Path) -> None:
-        """Writes `<split>.json` and, with the values of every user, `<split>.parquet`."""
-        table = io.BytesIO()
-        pl.DataFrame({"user": self.user, **self.per_user}).write_parquet(table)
-        write_atomic(Path(folder) / f"{self.split}.parquet", table.getvalue())
-        write_json(Path(folder) / f"{self.split}.json", self.document())
+    def table(self) -> pl.DataFrame:
+        """The values of single users: a column `user` (rows) and one column per metric."""
+        return pl.DataFrame({"user": self.user, **self.per_user})
 
     @classmethod
-    def load(cls, folder: str | Path, split: str = "test") -> "Evaluation":
-        """Reads what `save` wrote.
+    def of(cls, document: dict[str, Any], table: pl.DataFrame) -> "Evaluation":
+        """Puts together what `document` and `table` returned.
 
         Raises:
-            InputError: the folder holds no evaluation of this split.
+            KeyError, TypeError: the document or the table is something else.
         """
-        path = Path(folder) / f"{split}.json"
-        remedy = "run medley evaluate first"
-        document = read_json(path, remedy=remedy)
-        try:
-            table = pl.read_parquet(path.with_suffix(".parquet"))
-            del document["candidates"], document["fingerprint"]
-            user = table["user"].to_numpy()
-            per_user = {name: table[name].to_numpy() for name in table.columns if name != "user"}
-            return cls(**document, per_user=per_user, user=user)
-        except (OSError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
-            raise InputError("not an evaluation", file=path, got=str(error), remedy=remedy) from None
+        fields = {name: value for name, value in document.items() if name not in ("candidates", "fingerprint")}
+        per_user = {name: table[name].to_numpy() for name in table.columns if name != "user"}
+        return cls(**fields, per_user=per_user, user=table["user"].to_numpy())
 
 
 class Evaluator:

@@ -1,6 +1,6 @@
 """Is the difference real? Spread over seeds, paired comparison over users, correction for many comparisons."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -74,7 +74,28 @@ def compare_paired(
         (difference,), np.mean, confidence_level=confidence, method="percentile", **options
     ).confidence_interval
     test = stats.permutation_test((difference,), np.mean, permutation_type="samples", vectorized=True, **options)
-    return Comparison(float(difference.mean()), interval.low, interval.high, float(test.pvalue), len(difference))
+    bounds = float(interval.low), float(interval.high)
+    return Comparison(float(difference.mean()), *bounds, float(test.pvalue), len(difference))
+
+
+def compare_with_first(values: Mapping[str, ArrayLike], *, seed: int = 0) -> dict[str, Comparison | None]:
+    """Compares every model with the first one, user by user; p-values are adjusted by Holm's correction.
+
+    Args:
+        values: name of a model -> (q,) values, one per user, for the same users in the same order.
+        seed: of the resamples; the same for every comparison.
+
+    Returns:
+        Name -> differences to the first model; None for the first model itself.
+
+    Raises:
+        InputError: as in `compare_paired`.
+    """
+    (baseline, first), *others = values.items()
+    compared = [compare_paired(first, other, generator=np.random.default_rng(seed)) for _, other in others]
+    adjusted = holm([one.p_value for one in compared]) if compared else []
+    pairs = zip(others, compared, adjusted, strict=True)
+    return {baseline: None} | {name: one._replace(p_value=float(p)) for (name, _), one, p in pairs}
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:

@@ -129,10 +129,16 @@ class Recommender(nn.Module):
         parts = self.parts()
         if parts:
             return {name: (x.user[users][:, None] * x.item[items]).sum(dim=2) for name, x in parts.items()}
+        return {name: part.gather(1, items) for name, part in self.part_scores(users).items()}
+
+    @torch.no_grad()
+    def part_scores(self, users: Tensor) -> dict[str, Tensor]:
+        """Parts of the scores of users (B,) for all items: name -> (B, I). Empty where the score has no parts."""
+        parts = self.parts()
+        if parts:
+            return {name: x.user[users] @ x.item.T for name, x in parts.items()}
         score = self.scorer() if type(self).scorer is not Recommender.scorer else None
-        if isinstance(score, ItemToItem) and self.reads_features:
-            return {name: part.gather(1, items) for name, part in parts_of(score, users).items()}
-        return {}
+        return parts_of(score, users) if isinstance(score, ItemToItem) and self.reads_features else {}
 
     def about_user(self, user: int) -> list[Insight]:
         """What the model has learned about the user in this row. Empty by default."""

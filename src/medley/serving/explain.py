@@ -1,15 +1,16 @@
-"""What a trained model says about users and items, for people to read: with raw ids and titles instead of rows.
+"""What a trained model has learned about users and items, for people to read: with raw ids and titles instead of rows.
 
-A model whose score is a sum of parts (modalities, `id`, ...) also shows through which of them it tells a user's items
-from all others. With s_ui = sum_p s_ui^p,
+A model whose score is a sum of parts (modalities, `id`, ...) also shows which parts set a user's items apart from all
+others. With s_ui = sum_p s_ui^p,
 
-    margin_u^p = mean of s_ui^p over the items that u touched in train - mean of s_ui^p over all items
+    margin_u^p = mean of s_ui^p over the items that u has seen in train - mean of s_ui^p over all items
 
-both means over the items that have modality p. It is a definition for all such models alike, made of the model and the
-train split alone, and where no item lacks a modality the margins of the parts sum to the margin of the score. A user's
-dominant modality is the one with the largest margin; docs/results/tastes.md measures how often that is the planted one.
+both means over the items that have modality p. The definition is the same for all such models, needs the model and the
+train split alone, and where no item lacks a modality the margins of the parts sum to the margin of the score. The
+dominant modality of a user is the modality with the largest margin; docs/results/tastes.md measures how often that is
+the planted one.
 
-Shapes: U users, I items, B users asked for.
+Shapes: U users, I items, B users.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ from medley.models import Recommender
 from medley.models.base import Insight
 from medley.types import Features, Inputs
 
-MAX_SCORES = 2**20  # held at a time, of each part; models hold dim times as many values
+MAX_SCORES = 2**24  # of each part at a time: 64 MiB
 
 
 class Weighed(NamedTuple):
@@ -44,11 +45,11 @@ class Finding(NamedTuple):
 
 
 def about_user(model: Recommender, data: Dataset, user: str) -> list[Finding]:
-    """The user's margin by part, where the score has parts, and what the model itself tells.
+    """Returns the user's margin by part, where the score has parts, and the model's own insights.
 
     Args:
         model: a trained model.
-        data: the data set that it was built from.
+        data: the data set that the model was built from.
         user: raw id.
 
     Raises:
@@ -63,11 +64,11 @@ def about_user(model: Recommender, data: Dataset, user: str) -> list[Finding]:
 
 
 def about_item(model: Recommender, data: Dataset, item: str) -> list[Finding]:
-    """What the model tells about an item.
+    """Returns the model's insights about an item.
 
     Args:
         model: a trained model.
-        data: the data set that it was built from.
+        data: the data set that the model was built from.
         item: raw id.
 
     Raises:
@@ -78,41 +79,39 @@ def about_item(model: Recommender, data: Dataset, item: str) -> list[Finding]:
 
 
 def margins_by_part(model: Recommender, inputs: Inputs, users: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
-    """By how much each part of the score sets the items that users touched apart from all others.
+    """Measures by how much each part of the score sets the seen items of users apart from all others.
 
     Args:
         model: a trained model.
-        inputs: what it was built from.
+        inputs: what the model was built from.
         users: (B,) rows.
 
     Returns:
-        Part -> (B,) margins, in units of the score; NaN for a user who touched no item with that modality. Empty for a
+        Part -> (B,) margins, in units of the score; NaN for a user who has seen no item with that modality. Empty for a
         model whose score has no parts.
     """
     num_items = inputs.train.num_items
-    users, touched = np.asarray(users, dtype=np.int64), inputs.train.csr()
-    items, step = torch.arange(num_items), max(1, MAX_SCORES // num_items)
+    users, train = np.asarray(users, dtype=np.int64), inputs.train.csr()
+    step = max(1, MAX_SCORES // num_items)
     margins: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(users), step):
         rows = users[start : start + step]
-        seen = sp.csr_array(touched[rows]).toarray()  # (step, I)
-        with torch.no_grad():
-            parts = model.contributions(torch.from_numpy(rows), items.expand(len(rows), -1))
-        for name, part in parts.items():
+        seen = sp.csr_array(train[rows]).toarray()  # (step, I)
+        for name, part in model.part_scores(torch.from_numpy(rows)).items():
             has = _present(inputs.features, name, num_items)
-            margins.setdefault(name, []).append(_margin(part.numpy()[:, has], seen[:, has]))
+            margins.setdefault(name, []).append(_margin(part.cpu().numpy()[:, has], seen[:, has]))
     return {name: np.concatenate(blocks) for name, blocks in margins.items()}
 
 
-def _margin(part: np.ndarray, touched: np.ndarray) -> np.ndarray:
-    """(B, I) part of the scores and 0/1 who touched what -> (B,)"""
-    num_touched = touched.sum(axis=1)
-    mean = np.divide((part * touched).sum(axis=1), num_touched, out=np.full(len(part), np.nan), where=num_touched > 0)
+def _margin(part: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Part of the scores (B, I) and seen items (B, I) 0/1 -> (B,)"""
+    num_seen = seen.sum(axis=1)
+    mean = np.divide((part * seen).sum(axis=1), num_seen, out=np.full(len(part), np.nan), where=num_seen > 0)
     return mean - part.mean(axis=1)
 
 
 def _present(features: Mapping[str, Features], part: str, num_items: int) -> np.ndarray:
-    """(I,) which items have what a part is named for; all, where that is no modality."""
+    """(I,) which items have the modality that a part is named for; all, where the part is not a modality."""
     return features[part].present if part in features else np.ones(num_items, dtype=bool)
 
 

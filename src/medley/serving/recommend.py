@@ -7,10 +7,12 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from medley.data.dataset import SPLITS, Dataset
+from medley.data.dataset import Dataset
 from medley.errors import InputError
 from medley.models import Recommender
 from medley.scoring.top_k import top_k
+
+ALL_SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -31,17 +33,17 @@ def recommend(
     user: str,
     k: int = 10,
     explain: bool = False,
-    hide: Sequence[str] = SPLITS,
+    seen: Sequence[str] = ALL_SPLITS,
 ) -> list[Recommendation]:
-    """The k best items for a user, best first.
+    """Returns the k best items for a user, best first.
 
     Args:
         model: a trained model.
-        data: the data set that it was built from.
+        data: the data set that the model was built from.
         user: raw id.
-        k: how many; fewer come back where the user has touched nearly everything.
-        explain: fill `parts` and `shares`, where the model's score is a sum.
-        hide: items that the user touched in these splits are not recommended.
+        k: how many; fewer come back for a user who has seen nearly everything.
+        explain: fill `parts` and `shares`, where the score is a sum of parts.
+        seen: the user's items in these splits are not recommended.
 
     Raises:
         InputError: unknown user, or k below 1.
@@ -50,7 +52,7 @@ def recommend(
         raise InputError("k", expected="at least 1", got=k)
     row = data.users.row(user)
     with torch.no_grad():
-        items, scores = top_k(model.scorer(), np.array([row]), seen_by_user(data, hide), k)  # (1, k)
+        items, scores = top_k(model.scorer(), np.array([row]), seen_items(data, seen), k)  # (1, k)
         items, scores = items[items >= 0], scores[items >= 0]  # -1 where there are no more
         contributions = model.contributions(torch.tensor([row]), torch.from_numpy(items)[None]) if explain else {}
     parts = {name: values[0].tolist() for name, values in contributions.items()}
@@ -60,13 +62,13 @@ def recommend(
     ]
 
 
-def seen_by_user(data: Dataset, splits: Sequence[str]) -> sp.csr_array:
+def seen_items(data: Dataset, splits: Sequence[str]) -> sp.csr_array:
     """0/1 matrix (U, I) of the interactions in some splits."""
+    parts = [data.interactions(split) for split in splits]
+    user = np.concatenate([np.zeros(0, dtype=np.int32), *(part.user for part in parts)])
+    item = np.concatenate([np.zeros(0, dtype=np.int32), *(part.item for part in parts)])
     size = (data.manifest.num_users, data.manifest.num_items)
-    seen = sp.csr_array(size, dtype=np.float32)
-    for split in splits:
-        seen = seen + data.interactions(split).csr()
-    return sp.csr_array(seen)
+    return sp.csr_array((np.ones(len(user), dtype=np.float32), (user, item)), shape=size)
 
 
 def _recommendation(data: Dataset, item: int, score: float, parts: dict[str, float]) -> Recommendation:

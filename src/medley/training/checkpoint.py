@@ -1,47 +1,56 @@
-"""All that training needs to go on with the same bits: one safetensors file, replaced in one step."""
+"""The state of a training, and one safetensors file from which it goes on with the same bits."""
 
 import json
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from medley.errors import InputError
 from medley.files import write_atomic
+from medley.models import Recommender
+from medley.runs import Epoch, History
 
 
-def save_checkpoint(
-    path: Path,
-    *,
-    model: nn.Module,
-    best: dict[str, Tensor],
-    optimizer: Optimizer,
-    generator: torch.Generator,
-    progress: dict[str, Any],
-) -> None:
-    """Writes parameters, the best parameters so far, optimiser state, random states and progress (JSON-able)."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
-    tensors["random.sampler"] = generator.get_state()
+@dataclass
+class TrainingState:
+    """All that changes while a model is trained."""
+
+    model: Recommender
+    optimizer: Optimizer | None  # None for a model without parameters
+    generator: torch.Generator  # of the sampler
+    history: History
+    best: dict[str, Tensor] = field(default_factory=dict)  # the best parameters so far
+
+    def keep_best(self) -> None:
+        """Copies the present parameters to `best`."""
+        self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+
+
+def save_checkpoint(path: Path, state: TrainingState) -> None:
+    """Writes parameters, the best parameters so far, optimiser state, random states and history, in one step."""
+    assert state.optimizer is not None
+    tensors = {f"model.{name}": tensor for name, tensor in state.model.state_dict().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
+    for index, moments in state.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
+    tensors["random.sampler"] = state.generator.get_state()
     tensors["random.torch"] = torch.get_rng_state()
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomic(path, save(tensors, metadata={"progress": json.dumps(progress)}))
+    write_atomic(path, save(tensors, metadata={"progress": json.dumps(asdict(state.history))}))
 
 
-def load_checkpoint(
-    path: Path, *, model: nn.Module, optimizer: Optimizer, generator: torch.Generator
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Puts everything back and returns the best parameters and the progress.
+def load_checkpoint(path: Path, state: TrainingState) -> None:
+    """Restores a state, and torch's random state with it.
 
     Raises:
-        InputError: the file is no checkpoint of this model.
+        InputError: the file is not a checkpoint of this model.
     """
+    assert state.optimizer is not None
     try:
         with safe_open(path, framework="pt") as file:
             progress = json.loads(file.metadata()["progress"])
@@ -50,18 +59,18 @@ def load_checkpoint(
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = tensor
-        model.load_state_dict(parts["model"])
+        epochs = [Epoch(**epoch) for epoch in progress.pop("epochs")]
+        history = History(**progress, epochs=epochs)
+        state.model.load_state_dict(parts["model"])
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        problem = str(error).splitlines()[0]
-        raise InputError(
-            "not a checkpoint of this model", file=path, got=problem, remedy="train again into a new folder"
-        ) from None
-    state = optimizer.state_dict()
-    state["state"] = {}
+        got, remedy = str(error).splitlines()[0], "train again into a new folder"
+        raise InputError("not a checkpoint of this model", file=path, got=got, remedy=remedy) from None
+    optimizer = state.optimizer.state_dict()
+    optimizer["state"] = {}
     for name, tensor in parts["optimizer"].items():
         index, _, key = name.partition(".")
-        state["state"].setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict(state)
-    generator.set_state(parts["random"]["sampler"])
+        optimizer["state"].setdefault(int(index), {})[key] = tensor
+    state.optimizer.load_state_dict(optimizer)
+    state.generator.set_state(parts["random"]["sampler"])
     torch.set_rng_state(parts["random"]["torch"])
-    return parts["best"], progress
+    state.best, state.history = parts["best"], history

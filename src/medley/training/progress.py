@@ -1,21 +1,40 @@
-"""What a person sees while a model is trained: bars on the terminal, on standard error."""
+"""What a person sees while a model is trained: a bar on the terminal, on standard error, or nothing."""
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.text import Text
 
-from medley.training.fit import Epoch
+from medley.runs.history import Epoch
 
 
-class ProgressBar:
-    """A bar of epochs with loss, metric, best and time left. Where there is no terminal, a line now and then."""
+class Progress:
+    """Shows nothing."""
+
+    def start(self, num_epochs: int, num_batches: int) -> None:
+        """Called once."""
+
+    def batch(self) -> None:
+        """Called after every step."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Called after every epoch."""
+
+    def stop(self) -> None:
+        """Called once, whatever ended the training."""
+
+
+class ProgressBar(Progress):
+    """A bar of epochs with loss, metric, best and time left. Without a terminal, a line every ten epochs."""
 
     def __init__(self, title: str, metric: str, *, console: Console | None = None):
         self.title, self.metric = title, metric
         self.console = console or Console(stderr=True)
+        self.last: Epoch | None = None
 
     def start(self, num_epochs: int, num_batches: int) -> None:
         """Shows the bar."""
-        self.bar = Progress(
+        self.bar = Bar(
             TextColumn("[bold]{task.fields[title]}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
@@ -27,25 +46,27 @@ class ProgressBar:
         )
         self.task = self.bar.add_task("", total=num_epochs, title=self.title, state="...")
         self.num_batches = max(1, num_batches)
-        self.last: Epoch | None = None
         self.bar.start()
 
     def batch(self) -> None:
-        """A step forward within the epoch."""
+        """Moves the bar within the epoch."""
         self.bar.advance(self.task, 1 / self.num_batches)
 
     def epoch(self, epoch: Epoch) -> None:
-        """The figures of the epoch that has ended."""
+        """Shows the figures of the epoch that has ended."""
         self.last = epoch
         self.bar.update(self.task, completed=epoch.epoch, state=self._state(epoch))
         if not self.console.is_terminal and epoch.epoch % 10 == 0:
-            self.console.print(f"{self.title} epoch {epoch.epoch}: {self._state(epoch)}")
+            self._line(f"{self.title} epoch {epoch.epoch}: {self._state(epoch)}")
 
     def stop(self) -> None:
         """Replaces the bar by one line."""
         self.bar.stop()
         if self.last:
-            self.console.print(f"{self.title}: {self.last.epoch} epochs, {self._state(self.last)}")
+            self._line(f"{self.title}: {self.last.epoch} epochs, {self._state(self.last)}")
+
+    def _line(self, line: str) -> None:
+        self.console.print(Text(line), soft_wrap=True)
 
     def _state(self, epoch: Epoch) -> str:
         state = f"loss {epoch.loss:.4f}"

@@ -1,0 +1,78 @@
+"""medley train"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medley.cli.options import Assignments, Json, Out, agreed, parse_assignments
+from medley.errors import InputError
+from medley.report.terminal import show_json, show_line, show_pairs
+
+
+def train(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[MODEL] DATASET",
+            help="a model (see `medley models`) or an import path such as mypkg.mymodel:Mine, and a data set folder",
+        ),
+    ],
+    out: Out,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="in place of MODEL: a published recipe (see `medley recipes`), a recipe file or a run folder"
+        ),
+    ] = None,
+    assignments: Assignments = None,
+    seed: Annotated[int | None, typer.Option(help="seed of everything that is drawn at random [default: 0]")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, ... [default: auto]")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
+    json: Json = False,
+) -> None:
+    """Train a model. --set takes its options (dim, num_layers, ...) and settings (lr, batch_size, num_epochs, ...)."""
+    from medley import api
+
+    model, folder = _model_and_folder(arguments, recipe)
+    given = agreed("device", device, agreed("seed", seed, parse_assignments(assignments)))
+    chosen = _recipe(recipe).changed(given) if recipe else api.Recipe.of({**given, "model": model})
+    data = api.load(folder)
+    run = api.train(chosen, data, out=out, resume=resume)
+    history = run.history
+    document: dict[str, Any] = {
+        "model": chosen.model,
+        "run": str(out),
+        "ending": history.ending,
+        "num_epochs": len(history.epochs),
+        "best_epoch": history.best_epoch,
+        "metric": history.metric,
+        "best": history.best,
+        "seconds": history.seconds,
+    }
+    if json:
+        show_json(document)
+        return
+    show_pairs(f"{chosen.model} on {data.manifest.name}", document)
+    show_line(f"Next: medley evaluate {out}")
+
+
+def _model_and_folder(arguments: list[str], recipe: str | None) -> tuple[str, str]:
+    wanted = 1 if recipe else 2
+    if len(arguments) != wanted:
+        expected = "DATASET alone beside --recipe" if recipe else "MODEL DATASET, or --recipe RECIPE DATASET"
+        raise InputError("arguments of medley train", expected=expected, got=" ".join(arguments))
+    return (arguments[0] if wanted == 2 else ""), arguments[-1]
+
+
+def _recipe(name: str) -> Any:
+    """A recipe by the name of a published one, by file or by run folder."""
+    from medley import api
+    from medley.experiments import papers
+
+    path = Path(name)
+    if (path / "run.json").exists():
+        return api.Run(path).record.recipe
+    if path.is_file():
+        return api.Recipe.load(path)
+    return papers.find(name)

@@ -1,0 +1,83 @@
+"""The TikTok table (docs/results/tiktok.md): each model over a small grid, chosen on validation; then variants."""
+
+from typing import Any
+
+from medley.experiments.study import Entry
+
+TRAINING = {"dim": 64, "batch_size": 2048, "num_epochs": 100, "patience": 10, "metric": "recall@20"}
+FIXED = {"metric": "recall@20"}  # of models that are complete when they are built
+LR = (1e-3, 5e-3)
+
+
+def _grid(model: str, label: str, **grid: tuple[Any, ...]) -> Entry:
+    return Entry(model, label, TRAINING, grid)
+
+
+SIMPLE = (
+    Entry("popularity", "Popularity", FIXED, {}),
+    Entry("itemknn", "ItemKNN", FIXED, {"k": (20, 100), "shrinkage": (10.0, 100.0, 1000.0)}),
+    Entry("itemknn", "ItemKNN, content", FIXED | {"similarity": "content"}, {"k": (10, 50)}),
+    Entry("ease", "EASE^R", FIXED, {"reg": (10.0, 30.0, 100.0, 250.0)}),
+)
+BASELINES = (
+    _grid("mf", "MF (BPR)", lr=LR, reg=(1e-2, 1e-1)),
+    _grid("vbpr", "VBPR", lr=(1e-3,), reg=(1e-2, 1e-1)),
+    _grid("duif", "DUIF", lr=(1e-3,), reg=(1e-3, 1e-2)),
+    _grid("cb2cf", "CB2CF", lr=(3e-3,), reg=(1e-2, 1e-1), patience=(30,)),  # maps vectors that must be learned first
+    _grid("acf", "ACF", lr=(3e-3,), reg=(1e-1,)),
+    _grid("graphsage", "GraphSAGE", lr=(3e-3,), reg=(1e-2,), normalise=(False, True), patience=(30,)),  # rises slowly
+    _grid("gat", "GAT", lr=(3e-3,), reg=(1e-3, 1e-2)),
+    _grid("ngcf", "NGCF", lr=(1e-3,), reg=(1e-3, 1e-2)),
+    _grid("lightgcn", "LightGCN", lr=LR, reg=(1e-4, 1e-3)),
+    _grid("lrgccf", "LR-GCCF", lr=(1e-3,), reg=(1e-3, 1e-2)),
+    _grid("stargcn", "STAR-GCN", lr=(1e-3,), dropout=(0.0, 0.5)),
+    _grid("disengcn", "DisenGCN", lr=(3e-3,), dropout=(0.0, 0.3)),
+    _grid("macridvae", "MacridVAE", lr=(5e-3,), num_epochs=(30,)),  # 15 s of CPU each
+    _grid("grcn", "GRCN", lr=(3e-3,), fusion=("concat", "id")),
+    _grid("lattice", "LATTICE", lr=LR, reg=(1e-2,)),
+)
+BEYOND = (
+    _grid("freedom", "FREEDOM", lr=(1e-3,), dropout=(0.2, 0.5, 0.8)),
+    _grid("bm3", "BM3", lr=(1e-3,), reg=(1e-2,), patience=(30,)),  # ranks by popularity at first
+    _grid("mgcn", "MGCN", lr=(1e-3,), reg=(1e-4, 1e-2)),
+)
+SYSTEMS = (
+    _grid("mmgcn", "MMGCN", lr=(1e-3,), reg=(1e-3, 1e-2)),
+    _grid("ludp", "LUDP", lr=(3e-4, 1e-3), normalisation=("sqrt", "symmetric"), reg=(1e-4,)),
+    _grid("dualgnn", "DualGNN", lr=(1e-3, 2e-3), reg=(1e-3, 1e-2)),
+    _grid("egogcn", "EgoGCN", lr=(1e-3,), reg=(1e-2,), self_loops=(False, True)),
+    _grid("huign", "HUIGN", lr=(1e-3, 5e-3), reg=(5e-2, 1e-1)),
+)
+
+
+def _variant(of: Entry, label: str, **options: Any) -> Entry:
+    return Entry(of.model, f"{of.label}: {label}", options, {}, variant_of=of.label)
+
+
+_MMGCN, _LUDP, _DUALGNN, _EGOGCN, _HUIGN = SYSTEMS
+VARIANTS = (
+    _variant(_MMGCN, "max", aggregation="max"),
+    _variant(_MMGCN, "without id", use_id=False, reg=1e-3),  # with more, all vectors vanish
+    _variant(_MMGCN, "concatenated", combination="concat", reg=1e-3),
+    _variant(_LUDP, "sum", fusion="sum"),
+    _variant(_LUDP, "concat", fusion="concat"),
+    _variant(_LUDP, "item graph only", use_user_graph=False),
+    _variant(_LUDP, "user graph only", use_item_graph=False),
+    _variant(_DUALGNN, "Dual-A", construction="mean"),
+    _variant(_DUALGNN, "Dual-U", num_user_layers=0),
+    _variant(_DUALGNN, "Dual-A-U", construction="mean", num_user_layers=0),
+    _variant(_DUALGNN, "max", construction="max"),
+    _variant(_DUALGNN, "concat", construction="concat"),
+    _variant(_DUALGNN, "mean aggregation", aggregation="mean"),
+    _variant(_EGOGCN, "hard", fusion="hard", epsilon=0.4),
+    _variant(_EGOGCN, "graph merge", fusion="merge"),
+    _variant(_EGOGCN, "node alignment", fusion="align", self_loops=False),
+    _variant(_EGOGCN, "soft-pruned IDs", soft_pruning=True),
+    _variant(_EGOGCN, "IDs alone", fusion="none", self_loops=False),
+    _variant(_HUIGN, "one level", levels=[32]),
+    _variant(_HUIGN, "two levels", levels=[32, 8]),
+    _variant(_HUIGN, "without its two losses", entropy_reg=0.0, independence_reg=0.0),
+    *(_variant(one, "random features", random_features=True) for one in (*SYSTEMS, BEYOND[0])),
+    *(_variant(one, f"{m} alone", modalities=[m]) for one in (_DUALGNN, _EGOGCN) for m in ("visual", "acoustic")),
+)
+ENTRIES = (*SIMPLE, *BASELINES, *BEYOND, *SYSTEMS)

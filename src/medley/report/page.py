@@ -1,0 +1,163 @@
+"""Runs -> one self-contained HTML page: data, results, learning curves, explained users, settings and provenance.
+
+The page loads nothing: the charts are SVG inside it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from medley.data.dataset import Dataset
+from medley.data.inspect import inspect_dataset
+from medley.errors import MissingExtraError
+from medley.files import write_atomic
+from medley.models import Recommender
+from medley.report.charts import NUM_COLOURS, bars, curves
+from medley.report.results import Result, best_values, load_results, metric_title
+from medley.runs import Run
+from medley.serving.explain import Finding, about_item, about_user
+from medley.serving.recommend import Recommendation, recommend
+
+try:
+    import jinja2
+except ImportError:
+    raise MissingExtraError("The report", "plots") from None
+
+NUM_WEIGHTS = 5  # lines of a finding
+
+
+@dataclass(frozen=True)
+class ExplainedUser:
+    """One user: what the user has seen, what a model recommends and why."""
+
+    user: str  # raw id
+    seen: list[str]  # titles of some train items, the latest first
+    num_seen: int  # all train items
+    recommended: list[Recommendation]
+    found: frozenset[str]  # raw ids of recommended items that the user did touch in the test split
+    num_held_out: int  # test items
+    taste: dict[str, float]  # modality -> planted weight; empty where nothing was planted
+    about: list[Finding]  # what the model has learned about the user
+    about_items: dict[str, list[Finding]]  # and about the recommended items, by raw id
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Name of a part -> its share, averaged over the recommendations."""
+        names = self.recommended[0].shares if self.recommended else ()
+        return {name: float(np.mean([item.shares[name] for item in self.recommended])) for name in names}
+
+
+def explain_user(
+    model: Recommender,
+    data: Dataset,
+    user: str,
+    *,
+    k: int = 8,
+    num_seen: int = 6,
+    taste: Mapping[str, float] | None = None,
+) -> ExplainedUser:
+    """What a user has seen in train, and k explained recommendations; items of the test split may be among them.
+
+    Args:
+        model: a trained model.
+        data: the data set that it was built from.
+        user: raw id.
+        k: recommendations.
+        num_seen: titles of seen items, the latest where the log has timestamps.
+        taste: modality -> planted weight, where the truth is known.
+
+    Raises:
+        InputError: unknown user, or k below 1.
+    """
+    log = data.log.filter(pl.col("user") == data.users.row(user))
+    if "timestamp" in log.columns:
+        log = log.sort("timestamp", descending=True)
+    train = log.filter(pl.col("split") == "train")["item"].to_list()
+    test = [data.items.raw_id(item) for item in log.filter(pl.col("split") == "test")["item"]]
+    recommended = recommend(model, data, user=user, k=k, explain=True, seen=("train", "valid"))
+    return ExplainedUser(
+        user=user,
+        seen=[data.title(item) or data.items.raw_id(item) for item in train[:num_seen]],
+        num_seen=len(train),
+        recommended=recommended,
+        found=frozenset(test) & {item.item for item in recommended},
+        num_held_out=len(test),
+        taste=dict(taste or {}),
+        about=about_user(model, data, user),
+        about_items={item.item: about_item(model, data, item.item) for item in recommended},
+    )
+
+
+def write_report(
+    path: str | Path,
+    runs: Sequence[Run],
+    data: Dataset,
+    *,
+    split: str = "test",
+    users: Sequence[ExplainedUser] = (),
+    explained_by: str = "",
+    notes: Sequence[str] = (),
+) -> None:
+    """Writes the page.
+
+    Args:
+        path: the HTML file.
+        runs: finished runs on `data` that were evaluated on `split`; the first one is the yardstick.
+        data: their data set.
+        split: whose metrics are shown.
+        users: explained users to be shown.
+        explained_by: the model behind their recommendations.
+        notes: sentences on how the runs were made.
+
+    Raises:
+        InputError: as in `load_results`.
+    """
+    results = load_results(runs, split=split)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html").render(
+        data=data.manifest,
+        inspection=inspect_dataset(data),
+        results=results,
+        best=best_values(results),
+        headline=_headline(results),
+        num_colours=NUM_COLOURS,
+        num_weights=NUM_WEIGHTS,
+        bars=bars(results),
+        curves=curves(results),
+        users=users,
+        explained_by=explained_by,
+        parts=list(dict.fromkeys(name for user in users for name in (*user.taste, *user.shares))),
+        notes=notes,
+        metric_title=metric_title,
+        settings=_settings(results),
+        evaluation=results[0].evaluation,
+        versions=results[0].record.versions,
+    )
+    write_atomic(Path(path), page)
+
+
+def _headline(results: Sequence[Result]) -> dict[str, Any]:
+    """The best run in the last shown recall, and how many times the first run's value that is."""
+    name = max((name for name in results[0].shown if name.startswith("recall")), key=lambda n: int(n[7:]), default="")
+    name = name or next(iter(results[0].shown))
+    best = max(results, key=lambda result: result.shown[name])
+    first = results[0].shown[name]
+    times = best.shown[name] / first if first and best is not results[0] else None
+    return {"label": best.label, "metric": metric_title(name), "value": best.shown[name], "times": times}
+
+
+def _settings(results: Sequence[Result]) -> dict[str, list[Any]]:
+    """Option or setting -> its value in each run, None where a run has no such option."""
+    chosen = [result.record.recipe.flat() for result in results]
+    names = dict.fromkeys(name for options in chosen for name in options if name != "model")
+    return {name: [options.get(name) for options in chosen] for name in names}

@@ -1,0 +1,99 @@
+"""A recipe: which model, with which options and settings, under which seed. Whatever trains a model takes one."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from medley.errors import InputError, invalid
+from medley.files import read_json, sha256_of_json, write_json
+from medley.models import Recommender, check_options
+from medley.models.inputs import FEATURE_OPTIONS
+from medley.models.registry import name_of
+from medley.runs.settings import SETTINGS, TrainSettings, check_settings
+
+
+class Recipe(BaseModel):
+    """What `medley.train` needs besides data. Equal recipes on equal data give equal bits on one machine.
+
+    Make one with `Recipe.of`, which checks everything; the constructor takes what a file holds as it is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str  # a name of the registry, or an import path such as mypkg.mymodel:Mine
+    options: dict[str, Any] = Field(default_factory=dict)  # of the model
+    settings: TrainSettings = TrainSettings()  # of the training
+    seed: int = Field(0, ge=0)  # of parameters, batches, negatives and everything else that is drawn at random
+
+    @classmethod
+    def of(cls, flat: Mapping[str, Any]) -> "Recipe":
+        """Returns a checked recipe; this is the one place that splits options from settings.
+
+        Args:
+            flat: `model` (a name, an import path or a class), perhaps `seed`, and options and settings side by side:
+                `{"model": "lightgcn", "dim": 32, "lr": 1e-3, "seed": 1}`.
+
+        Raises:
+            InputError: unknown model, option or setting, or a value of the wrong type or range.
+        """
+        rest = dict(flat)
+        model, seed = rest.pop("model", None), rest.pop("seed", 0)
+        if not isinstance(model, str) and not (isinstance(model, type) and issubclass(model, Recommender)):
+            raise InputError("model of a recipe", expected="a name, an import path or a class", got=repr(model))
+        settings = check_settings({key: rest.pop(key) for key in list(rest) if key in SETTINGS})
+        options = check_options(model, rest, settings=(*SETTINGS, "seed"))
+        chosen = {key: value for key, value in options.items() if key not in FEATURE_OPTIONS or value}
+        try:
+            return cls(model=name_of(model), options=chosen, settings=settings, seed=seed)
+        except ValidationError as error:
+            raise invalid(error, "setting") from None
+
+    def changed(self, changes: Mapping[str, Any]) -> "Recipe":
+        """The same recipe with other options, settings or another seed, checked like a new one."""
+        return Recipe.of({**self.flat(), **changes})
+
+    def flat(self) -> dict[str, Any]:
+        """What `of` takes."""
+        return {"model": self.model, **self.options, **self.settings.model_dump(), "seed": self.seed}
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that can change a result; the device is not part of it."""
+        return sha256_of_json(self.model_dump(mode="json", exclude={"settings": {"device"}}))
+
+    def differences(self, other: "Recipe") -> dict[str, tuple[Any, Any]]:
+        """Name of an option or setting (or `model`, `seed`) -> its values here and there; the device does not count."""
+        one, two = self.flat(), other.flat()
+        names = [name for name in {**one, **two} if name != "device"]
+        return {name: (one.get(name), two.get(name)) for name in names if one.get(name) != two.get(name)}
+
+    def save(self, path: str | Path) -> None:
+        """Writes the recipe as JSON."""
+        write_json(Path(path), self.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Recipe":
+        """Reads a recipe (JSON, or TOML by its name) and checks it.
+
+        Raises:
+            InputError: the file is absent or not a recipe.
+        """
+        path = Path(path)
+        remedy = "write model, options, settings and seed, as Recipe.save does"
+        if path.suffix == ".toml":
+            try:
+                document = tomllib.loads(path.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                raise InputError("the file does not exist", file=path, remedy="check the path") from None
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+                raise InputError("not valid TOML", file=path, got=str(error), remedy=remedy) from None
+        else:
+            document = read_json(path, remedy=remedy)
+        try:
+            recipe = cls.model_validate(document)
+        except ValidationError as error:
+            raise invalid(error, "field", of="a recipe", file=path, known={"fields": [*cls.model_fields]}) from None
+        return Recipe.of(recipe.flat())

@@ -1,0 +1,280 @@
+"""The folder of one run. Training fills it; evaluation, serving and reports read it. Only this file knows its names:
+
+run.json                 recipe, hashes of the data that the model read, status, best epoch, versions
+history.jsonl            one JSON line per epoch
+weights.safetensors      the best parameters so far
+checkpoint.safetensors   what a resumed training needs; deleted when the run has finished
+<split>.json             metrics of an evaluation
+<split>.parquet          the metrics of every user
+"""
+
+import io
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import polars as pl
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from medley import models
+from medley.data.dataset import Dataset
+from medley.errors import InputError, invalid
+from medley.evaluation.evaluator import Evaluation
+from medley.files import read_json, write_atomic, write_json
+from medley.models import Recommender
+from medley.runs.history import Epoch, History, append_epoch, read_epochs, write_epochs
+from medley.runs.recipe import Recipe
+from medley.version import versions
+
+Status = Literal["running", "finished", "interrupted", "failed"]
+
+REMEDY = "give a folder that medley train or medley.train wrote"
+
+
+class DataRecord(BaseModel):
+    """Which data set a run used, and the hashes of the parts that its model read."""
+
+    path: str
+    name: str
+    split_hash: str
+    parts: dict[str, str] = {}  # part of the data set -> hash; empty in runs of Medley 0.1
+    content_hash: str | None = None  # of the whole data set, in runs of Medley 0.1
+
+    @classmethod
+    def of(cls, data: Dataset, model: Recommender) -> "DataRecord":
+        """The record for a model that was built from a data set: its log, users, items, and the modalities it reads."""
+        manifest = data.manifest
+        modalities = (model.spec.options.get("modalities") or manifest.modalities) if model.reads_features else ()
+        read = ["log", "users", "items", *(f"features/{modality}" for modality in modalities)]
+        return cls(
+            path=str(data.folder.resolve()),
+            name=manifest.name,
+            split_hash=manifest.split_hash,
+            parts={part: manifest.parts[part] for part in read},
+        )
+
+    def differences(self, data: Dataset) -> list[str]:
+        """Names of the parts that this data set lacks or has with another content."""
+        if not self.parts:
+            return [] if data.manifest.content_hash == self.content_hash else ["content"]
+        return [part for part, digest in self.parts.items() if data.manifest.parts.get(part) != digest]
+
+
+class RunRecord(BaseModel):
+    """`run.json`"""
+
+    recipe: Recipe
+    data: DataRecord
+    status: Status = "running"
+    message: str = ""
+    num_parameters: int = 0
+    device: str = "cpu"
+    num_epochs_done: int = 0
+    best_epoch: int | None = None
+    best: float | None = None  # the validation metric at the best epoch
+    seconds: float = 0.0
+    peak_gb: float = 0.0  # largest resident memory of the process that trained, so far
+    versions: dict[str, str] = Field(default_factory=versions)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_medley_0_1(cls, document: Any) -> Any:
+        """Reads records of Medley 0.1, which had the fields of the recipe at the top and the seed among the settings."""
+        if not isinstance(document, dict) or "recipe" in document or "model" not in document:
+            return document
+        rest = dict(document)
+        settings = dict(rest.pop("settings"))
+        seed_of_settings, seed = settings.pop("seed", 0), rest.pop("seed", None)
+        recipe = {"model": rest.pop("model"), "options": rest.pop("options"), "settings": settings}
+        return {"recipe": recipe | {"seed": seed_of_settings if seed is None else seed}, **rest}
+
+
+class Run:
+    """A run folder that exists."""
+
+    def __init__(self, folder: str | Path):
+        """Opens a run folder.
+
+        Raises:
+            InputError: not a run folder.
+        """
+        self.folder = Path(folder)
+        document = read_json(self.folder / "run.json", remedy=REMEDY)
+        try:
+            self.record = RunRecord.model_validate(document)
+        except ValidationError as error:
+            raise invalid(error, "field", file=self.folder / "run.json", remedy=REMEDY) from None
+        self._trained: Recommender | None = None
+        self._data: Dataset | None = None
+        self._temporary: TemporaryDirectory | None = None
+
+    @classmethod
+    def create(cls, folder: str | Path, record: RunRecord) -> "Run":
+        """Starts a new run folder.
+
+        Raises:
+            InputError: the folder holds a run already.
+        """
+        folder = Path(folder)
+        if (folder / "run.json").exists():
+            remedy = "choose another folder, or go on with this run: resume=True"
+            raise InputError("the folder holds a run already", file=folder, remedy=remedy)
+        _write_record(folder, record)
+        return cls(folder)
+
+    @classmethod
+    def open_or_create(cls, folder: str | Path, record: RunRecord, data: Dataset, *, resume: bool) -> "Run":
+        """Returns a new run, or with `resume` the run that the folder holds, if it is the same run.
+
+        Raises:
+            InputError: without `resume`, the folder holds a run; with it, another recipe or other data.
+        """
+        folder = Path(folder)
+        if not (resume and (folder / "run.json").exists()):
+            return cls.create(folder, record)
+        run = cls(folder)
+        differences = _complete(run.record.recipe).differences(_complete(record.recipe))
+        if differences:
+            was, is_now = (", ".join(f"{name}={pair[at]}" for name, pair in differences.items()) for at in (0, 1))
+            remedy = "resume with the same options and settings, or train into a new folder"
+            raise InputError("the run to resume", file=folder, expected=was, got=is_now, remedy=remedy)
+        if changed := run.record.data.differences(data):
+            remedy = "train into a new folder"
+            got = f"another {' and '.join(changed)}"
+            raise InputError("the data set differs from the data set of the run", file=folder, got=got, remedy=remedy)
+        for path in folder.glob(".*.*"):  # temporary files of a process that was killed while it wrote
+            path.unlink()
+        if run.record.status != "finished":
+            run.update(status="running", message="")
+        return run
+
+    def keep(self, *, model: Recommender, data: Dataset, temporary: TemporaryDirectory | None) -> None:
+        """Holds on to the model that was just trained, to its data set, and to the folder if that is temporary."""
+        self._trained, self._data, self._temporary = model, data, temporary
+
+    def __repr__(self) -> str:
+        record = self.record
+        best = "" if record.best is None else f", {record.recipe.settings.metric} {record.best:.4f} on validation"
+        return f"Run({record.recipe.model} on {record.data.name}, {record.status}{best}; {self.folder})"
+
+    def update(self, **changes: Any) -> None:
+        """Changes fields of the record, on disk too."""
+        self.record = self.record.model_copy(update=changes)
+        _write_record(self.folder, self.record)
+
+    @property
+    def checkpoint(self) -> Path:
+        """Path of the checkpoint, whether or not it exists."""
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def history(self) -> History:
+        """How the training went so far."""
+        record = self.record
+        best_epoch, ending = record.best_epoch or 0, record.message
+        epochs = read_epochs(self._history)
+        return History(record.recipe.settings.metric, epochs, record.best, best_epoch, ending, record.seconds)  # type: ignore[arg-type]
+
+    @property
+    def _history(self) -> Path:
+        return self.folder / "history.jsonl"
+
+    def add_epoch(self, epoch: Epoch) -> None:
+        """Adds an epoch to the history on disk."""
+        append_epoch(self._history, epoch)
+
+    def cut_history(self, epochs: list[Epoch]) -> None:
+        """Replaces the history on disk, in one step."""
+        write_epochs(self._history, epochs)
+
+    def save_weights(self, weights: dict[str, Tensor]) -> None:
+        """Replaces the best parameters."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        write_atomic(self._weights, save(tensors))
+
+    @property
+    def _weights(self) -> Path:
+        return self.folder / "weights.safetensors"
+
+    def load_weights(self, model: Recommender) -> Recommender:
+        """Puts the best parameters into a model that was built by the recipe of this run, and returns the model.
+
+        Raises:
+            InputError: the run has no weights yet, or they do not fit.
+        """
+        try:
+            model.load_state_dict(load_file(self._weights))
+        except (FileNotFoundError, SafetensorError, RuntimeError) as error:
+            got, remedy = str(error).splitlines()[0], "finish the run with resume=True, or train again"
+            raise InputError("no weights of this model", file=self._weights, got=got, remedy=remedy) from None
+        return model
+
+    def dataset(self, path: str | Path | None = None) -> Dataset:
+        """Opens the data set of the run.
+
+        Args:
+            path: where the data set is now, if it has moved.
+
+        Raises:
+            InputError: the data set is gone, or a part that the model read has changed.
+        """
+        if path is None and self._data is not None:
+            return self._data
+        folder = Path(path or self.record.data.path)
+        if not folder.exists():
+            remedy = "say where it is now: dataset=..."
+            raise InputError("the data set of this run is gone", file=folder, remedy=remedy)
+        dataset = Dataset(folder)
+        if changed := self.record.data.differences(dataset):
+            raise InputError(
+                "not the data set that the run was trained on",
+                file=folder,
+                got=f"another {' and '.join(changed)}",
+                remedy="give the right folder: dataset=..., or train again",
+            )
+        return dataset
+
+    def model(self, dataset: Dataset) -> Recommender:
+        """Returns the trained model; a run of another process is built again, on the CPU.
+
+        Raises:
+            InputError: the run has no weights yet, or they do not fit.
+        """
+        if self._trained is not None:
+            return self._trained
+        recipe = self.record.recipe
+        return self.load_weights(models.build(recipe.model, dataset.inputs(), seed=recipe.seed, **recipe.options))
+
+    def save_evaluation(self, evaluation: Evaluation) -> None:
+        """Writes the metrics of a split and, beside them, the metrics of every user."""
+        table = io.BytesIO()
+        evaluation.table().write_parquet(table)
+        write_atomic(self.folder / f"{evaluation.split}.parquet", table.getvalue())
+        write_json(self.folder / f"{evaluation.split}.json", evaluation.document())
+
+    def evaluation(self, split: str = "test") -> Evaluation:
+        """Reads what `save_evaluation` wrote.
+
+        Raises:
+            InputError: the run was not evaluated on this split.
+        """
+        path = self.folder / f"{split}.json"
+        remedy = "evaluate the run first: medley evaluate, or medley.evaluate"
+        document = read_json(path, remedy=remedy)
+        try:
+            table = path.with_suffix(".parquet").read_bytes()
+            return Evaluation.of(document, pl.read_parquet(io.BytesIO(table)))
+        except (OSError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+            raise InputError("not an evaluation", file=path, got=str(error), remedy=remedy) from None
+
+
+def _complete(recipe: Recipe) -> Recipe:
+    """The recipe with all defaults written out, so that runs of earlier versions compare."""
+    return Recipe.of(recipe.flat())
+
+
+def _write_record(folder: Path, record: RunRecord) -> None:
+    write_atomic(folder / "run.json", record.model_dump_json(indent=2, exclude_none=False) + "\n")

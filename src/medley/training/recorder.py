@@ -1,0 +1,76 @@
+"""What a training writes down: everything into a run folder, or nothing."""
+
+import time
+
+from medley.runs import Run
+from medley.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from medley.training.device import peak_gb
+
+CHECKPOINT_SECONDS = 5.0  # least time between two checkpoints: writing them must not dominate the run time
+
+
+class Recorder:
+    """Writes nothing: for a training in memory."""
+
+    def restore(self, state: TrainingState) -> None:
+        """Called before the first epoch: puts back what an earlier process has written."""
+
+    def epoch(self, state: TrainingState) -> None:
+        """Called after every epoch."""
+
+    def weights(self, state: TrainingState) -> None:
+        """Called once after the last epoch, whatever ended the training."""
+
+    def close(self, state: TrainingState) -> None:
+        """Called when the training has ended without an error."""
+
+    def failed(self, error: Exception) -> None:
+        """Called when the training has ended with an error."""
+
+
+class RunRecorder(Recorder):
+    """Writes into a run folder: a line per epoch, a checkpoint every few seconds, weights and record at the end."""
+
+    def __init__(self, run: Run):
+        self.run = run
+        self.last_checkpoint = time.monotonic()
+
+    def restore(self, state: TrainingState) -> None:
+        """Goes back to the last checkpoint, if there is one; the history on disk is cut to match."""
+        if state.optimizer is None:
+            return
+        if self.run.checkpoint.exists():
+            load_checkpoint(self.run.checkpoint, state)
+        self.run.cut_history(state.history.epochs)
+
+    def epoch(self, state: TrainingState) -> None:
+        """One line; sometimes a checkpoint and the best weights."""
+        self.run.add_epoch(state.history.epochs[-1])
+        if time.monotonic() - self.last_checkpoint >= CHECKPOINT_SECONDS:
+            save_checkpoint(self.run.checkpoint, state)
+            self.run.save_weights(state.best)
+            self.last_checkpoint = time.monotonic()
+
+    def weights(self, state: TrainingState) -> None:
+        """The best weights."""
+        self.run.save_weights(state.best)
+
+    def close(self, state: TrainingState) -> None:
+        """The record; an interrupted run keeps its checkpoint and can be resumed."""
+        history = state.history
+        interrupted = history.ending == "interrupted"
+        self.run.update(
+            status="interrupted" if interrupted else "finished",
+            message=history.ending,
+            num_epochs_done=len(history.epochs),
+            best_epoch=history.best_epoch,
+            best=history.best,
+            seconds=round(history.seconds, 3),
+            peak_gb=round(max(self.run.record.peak_gb, peak_gb()), 3),
+        )
+        if not interrupted:
+            self.run.checkpoint.unlink(missing_ok=True)
+
+    def failed(self, error: Exception) -> None:
+        """Why the training failed."""
+        self.run.update(status="failed", message=str(error))

@@ -1,0 +1,107 @@
+"""A run folder: what it holds, what it refuses, and that runs of version 0.1 open."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import medley
+from medley import graphs
+from medley.errors import InputError
+from medley.runs import Run
+from medley.runs.history import read_epochs, write_epochs
+
+
+@pytest.fixture(scope="module")
+def run(simulated, tmp_path_factory) -> Run:
+    folder = tmp_path_factory.mktemp("runs") / "mf"
+    trained = medley.train("mf", simulated, out=folder, dim=8, lr=0.01, num_epochs=3, seed=2, progress=False)
+    medley.evaluate(trained)
+    return Run(folder)
+
+
+def test_a_last_line_that_was_cut_short_is_left_out_of_the_history(run, tmp_path):
+    path = tmp_path / "history.jsonl"
+    write_epochs(path, run.history.epochs)
+    whole = path.read_text()
+    path.write_text(whole[:-10])
+    assert read_epochs(path) == run.history.epochs[:2]
+    path.write_text(whole.replace('"epoch": 2', '"epoch" 2'))
+    with pytest.raises(InputError, match=r"history\.jsonl, row 2: not an epoch"):
+        read_epochs(path)
+
+
+def test_the_history_is_what_training_returned(run):
+    history = run.history
+    assert [epoch.epoch for epoch in history.epochs] == [1, 2, 3] and history.ending == "num_epochs"
+    assert history.best == max(epoch.metric for epoch in history.epochs) == run.record.best
+
+
+def test_weights_are_loaded_without_building_a_graph(simulated, tmp_path, monkeypatch):
+    trained = medley.train("lightgcn", simulated, out=tmp_path / "run", dim=8, num_epochs=1, progress=False)
+    model = medley.build("lightgcn", simulated, seed=9, dim=8)
+    monkeypatch.setattr(graphs, "symmetric", None)
+    Run(tmp_path / "run").load_weights(model)
+    assert torch.equal(model.e0_user, trained.model(simulated).e0_user)
+
+
+def test_an_evaluation_is_read_back_as_it_was_written(run, simulated):
+    written = medley.evaluate(run, simulated, at=(5,), groups=True)
+    read = run.evaluation("test")
+    assert read.document() == written.document() and read.per_user.keys() == written.per_user.keys()
+    assert all(np.array_equal(read.per_user[name], written.per_user[name], equal_nan=True) for name in read.per_user)
+    with pytest.raises(InputError, match="evaluate the run first"):
+        run.evaluation("valid")
+
+
+def test_a_run_of_version_0_1_opens_scores_the_same_and_resumes(run, simulated, tmp_path):
+    expected = medley.evaluate(run, simulated).metrics
+    document = json.loads((run.folder / "run.json").read_text())
+    recipe, data = document.pop("recipe"), document.pop("data")
+    old = {
+        "model": recipe["model"],
+        "options": recipe["options"],
+        "seed": 2,
+        "settings": {**recipe["settings"], "seed": 2},
+        "data": {
+            "path": data["path"],
+            "name": data["name"],
+            "content_hash": simulated.manifest.content_hash,
+            "split_hash": data["split_hash"],
+        },
+        **document,
+    }
+    (tmp_path / "run.json").write_text(json.dumps(old))
+    for name in ("weights.safetensors", "history.jsonl"):
+        (tmp_path / name).write_bytes((run.folder / name).read_bytes())
+    opened = Run(tmp_path)
+    assert opened.record.recipe == run.record.recipe
+    assert medley.evaluate(opened).metrics == expected
+    again = medley.train(opened.record.recipe, simulated, out=tmp_path, resume=True, progress=False)
+    assert again.history == run.history
+    old["data"]["content_hash"] = "of another"
+    (tmp_path / "run.json").write_text(json.dumps(old))
+    with pytest.raises(InputError, match="not the data set that the run was trained on"):
+        Run(tmp_path).dataset()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda record: record.pop("data"), "field 'data' is missing"),
+        (lambda record: record.update(status="lost"), "field 'status': expected 'running'"),
+        (lambda record: record["recipe"].update(seed=-1), "field 'recipe.seed': expected 0 or more"),
+    ],
+)
+def test_a_damaged_record_is_named_with_a_remedy(run, tmp_path, change, message):
+    record = json.loads((run.folder / "run.json").read_text())
+    change(record)
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=rf"run\.json: {message}.*Remedy: give a folder"):
+        Run(tmp_path)
+
+
+def test_a_folder_that_is_not_a_run_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"run\.json: the file does not exist"):
+        Run(tmp_path)

@@ -1,0 +1,118 @@
+"""The Python interface as a caller meets it."""
+
+import numpy as np
+import pytest
+import torch
+
+import medley
+from medley.errors import InputError
+from medley.models import Recommender
+from medley.nn.init import xavier
+from medley.nn.losses import bpr_loss
+from medley.types import Embeddings, Inputs, Triplets
+
+QUICK = {"num_epochs": 2, "batch_size": 256, "progress": False}
+
+
+class Mine(Recommender):
+    """A model of a stranger."""
+
+    reads_features = False
+
+    def __init__(self, inputs: Inputs, *, width: int = 4):
+        super().__init__(inputs)
+        self.user, self.item = xavier(self.num_users, width), xavier(self.num_items, width)
+
+    def forward(self) -> Embeddings:
+        return Embeddings(self.user, self.item)
+
+    def loss(self, batch: Triplets) -> torch.Tensor:
+        return bpr_loss(self(), batch)
+
+
+def test_training_by_name_by_recipe_and_by_steps_gives_the_same_bits(simulated, tmp_path):
+    run = medley.train("lightgcn", simulated, out=tmp_path / "one", dim=8, seed=1, **QUICK)
+    recipe = medley.Recipe.of({"model": "lightgcn", "dim": 8, "seed": 1, "num_epochs": 2, "batch_size": 256})
+    again = medley.train(recipe, simulated, progress=False)
+    model = medley.build("lightgcn", simulated, dim=8, seed=1)
+    history = medley.fit(model, simulated, **QUICK)
+    for other in (again.model(simulated), model, medley.Run(tmp_path / "one").model(simulated)):
+        assert torch.equal(other.e0_user, run.model(simulated).e0_user)
+    assert [e.loss for e in run.history.epochs] == [e.loss for e in again.history.epochs]
+    assert [e.loss for e in run.history.epochs] == [e.loss for e in history.epochs]
+
+
+def test_changes_come_over_a_recipe(simulated):
+    recipe = medley.Recipe.of({"model": "mf", "dim": 8, "num_epochs": 5})
+    run = medley.train(recipe, simulated, num_epochs=1, seed=3, progress=False)
+    assert run.record.recipe == recipe.changed({"num_epochs": 1, "seed": 3}) and len(run.history.epochs) == 1
+
+
+def test_a_run_without_a_folder_lives_as_long_as_it_is_held(simulated):
+    run = medley.train("popularity", simulated, progress=False)
+    folder = run.folder
+    assert medley.evaluate(run).metrics["recall@20"] > 0 and (folder / "test.json").exists()
+    del run
+    assert not folder.exists()
+
+
+def test_evaluation_needs_no_gradient_and_no_data_beside_a_run(simulated, tmp_path):
+    run = medley.train("mf", simulated, out=tmp_path / "run", dim=8, **QUICK)
+    model = run.model(simulated)
+    expected = medley.evaluate(model, simulated).metrics
+    assert medley.evaluate(run).metrics == expected == medley.evaluate(medley.Run(tmp_path / "run")).metrics
+    with pytest.raises(InputError, match="a model without data"):
+        medley.evaluate(model)
+
+
+def test_a_class_of_ones_own_is_trained_recorded_and_opened_again(simulated, tmp_path):
+    run = medley.train(Mine, simulated, out=tmp_path / "run", width=5, **QUICK)
+    assert run.record.recipe.model.endswith(":Mine") and run.record.recipe.options == {"width": 5}
+    assert medley.recommend(run, user=simulated.users.raw_id(0), k=3)
+    with pytest.raises(InputError, match="unknown option 'dim' of .*:Mine.*are width; the settings"):
+        medley.train(Mine, simulated, dim=5)
+
+
+def test_comparison_is_paired_with_the_first_run_and_refuses_unlike_protocols(simulated, tmp_path):
+    runs = [medley.train(name, simulated, out=tmp_path / name, **QUICK) for name in ("popularity", "mf", "lightgcn")]
+    for run in runs:
+        medley.evaluate(run)
+    first, *others = medley.compare(runs)
+    assert first.comparison is None and first.model == "popularity"
+    for row in others:
+        assert row.comparison.difference == pytest.approx(row.metrics["recall@20"] - first.metrics["recall@20"])
+        assert row.comparison.low <= row.comparison.difference <= row.comparison.high
+    assert medley.compare([tmp_path / "popularity", str(tmp_path / "mf")])[1].metrics == others[0].metrics
+    with pytest.raises(InputError, match=r"expected .*recall@20.*, got 'recall@7'"):
+        medley.compare(runs, metric="recall@7")
+    with pytest.raises(InputError, match="at least one"):
+        medley.compare([])
+    medley.evaluate(runs[1], candidates="sampled-20")
+    with pytest.raises(InputError, match="cannot be compared"):
+        medley.compare(runs)
+
+
+def test_there_is_one_seed(simulated):
+    model = medley.build("mf", simulated, dim=8, seed=1)
+    with pytest.raises(InputError, match="seed of fit"):
+        medley.fit(model, simulated, seed=2)
+
+
+def test_a_model_that_was_not_built_by_medley_is_refused(simulated):
+    with pytest.raises(InputError, match=r"expected a model made by medley\.build, got Mine"):
+        medley.fit(Mine(simulated.inputs()), simulated, progress=False)
+
+
+def test_every_name_of_the_interface_is_there_and_a_wrong_one_is_not():
+    from medley import api
+
+    assert all(getattr(medley, name) is getattr(api, name) for name in api.__all__)
+    assert set(medley.__all__) == {"__version__", *api.__all__}
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        medley.trian  # noqa: B018
+
+
+def test_models_are_described(simulated):
+    described = {model["name"]: model for model in medley.api.models()}
+    assert described["mmgcn"]["options"]["num_layers"]["default"] == 2 and len(described) >= 26
+    assert np.all([model["summary"] for model in described.values()])

@@ -1,0 +1,61 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from medley.data.dataset import Dataset
+from medley.errors import InputError
+from medley.experiments.study import Entry
+from tools import results_page as results
+
+SHORT = {"dim": 8, "num_epochs": 2, "batch_size": 256, "metric": "recall@20"}
+MF = Entry("mf", "MF", SHORT, {"lr": (0.01, 0.05)})
+FREE = Entry("mf", "MF: free", {"reg": 0.0}, {}, variant_of="MF")
+POPULARITY = Entry("popularity", "Popularity", {"metric": "recall@20"}, {})
+
+
+def test_a_row_can_be_added_to_a_page_and_the_others_stay(simulated: Dataset, tmp_path: Path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/data").symlink_to(simulated.folder)
+    page, record = tmp_path / "page.md", tmp_path / "page.json"
+    common = ["--data", "unused", "--out", str(page), "--runs", str(tmp_path / "runs"), "--workers", "1"]
+    monkeypatch.setattr(results, "ROWS", (POPULARITY, MF))
+    results.main(common)
+    first = json.loads(record.read_text())
+    assert [row["entry"]["label"] for row in first] == ["Popularity", "MF"]
+    monkeypatch.setattr(results, "ROWS", (POPULARITY, MF, FREE))
+    results.main([*common, "--only", "MF: free"])
+    second = json.loads(record.read_text())
+    assert second[:2] == first and second[2]["chosen"] == {**first[1]["chosen"], "reg": 0.0}
+    text = page.read_text()
+    assert "| MF: free |" in text and "## Variants" in text and "| Popularity |" in text
+
+
+def test_a_record_that_is_none_is_refused(tmp_path: Path):
+    (tmp_path / "page.json").write_text('[{"label": "MF"}]')
+    with pytest.raises(InputError, match="figures that this command wrote"):
+        results.read(tmp_path / "page.json")
+
+
+def test_a_row_comes_with_its_variants_and_an_unknown_name_is_refused(monkeypatch):
+    monkeypatch.setattr(results, "ROWS", (POPULARITY, MF, FREE))
+    assert results.asked(["MF"]) == results.asked(["mf"]) == [MF, FREE] and results.asked(["MF: free"]) == [FREE]
+    with pytest.raises(InputError, match=r"got 'NCF'.*Popularity, MF"):
+        results.asked(["MF", "NCF"])
+
+
+def test_rows_of_two_protocols_do_not_share_a_page(simulated: Dataset, tmp_path: Path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/data").symlink_to(simulated.folder)
+    page, record = tmp_path / "page.md", tmp_path / "page.json"
+    common = ["--data", "unused", "--out", str(page), "--runs", str(tmp_path / "runs"), "--workers", "1"]
+    monkeypatch.setattr(results, "ROWS", (POPULARITY,))
+    results.main(common)
+    rows = json.loads(record.read_text())
+    other = rows[0] | {"fingerprint": "of another", "entry": rows[0]["entry"] | {"label": "Other"}}
+    record.write_text(json.dumps([*rows, other]))
+    before = page.read_text(), record.read_text()
+    monkeypatch.setattr(results, "ROWS", (POPULARITY, Entry("popularity", "Other", {}, {})))
+    with pytest.raises(InputError, match="one protocol"):
+        results.main([*common, "--only", "Popularity"])
+    assert (page.read_text(), record.read_text()) == before

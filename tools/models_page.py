@@ -1,0 +1,71 @@
+"""`make docs`: docs/models.md, one line per model, from the docstrings of the models and the measured results.
+
+python tools/models_page.py --results docs/results/tiktok.json --out docs/models.md
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medley import models
+from medley.experiments.studies.tiktok import BASELINES, BEYOND, SIMPLE, SYSTEMS
+from medley.experiments.study import Entry
+from medley.files import write_atomic
+
+SECTIONS = {
+    "The five systems": SYSTEMS,
+    "Baselines of their papers": BASELINES,
+    "Beyond the papers": BEYOND,
+    "Simple baselines": SIMPLE,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parses and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, required=True, help="written by tools/results_page.py")
+    parser.add_argument("--out", type=Path, required=True, help="the page to write")
+    chosen = parser.parse_args(arguments)
+    measured = json.loads(chosen.results.read_text(encoding="utf-8"))
+    write_atomic(chosen.out, page({result["entry"]["label"]: result for result in measured}))
+
+
+def page(measured: Mapping[str, Mapping[str, Any]]) -> str:
+    """The page in Markdown.
+
+    Args:
+        measured: label of a entry -> its figures; a model without any has dashes.
+    """
+    lines = [
+        "# Models",
+        "",
+        "Made by `make docs` from the docstrings of the models and docs/results/tiktok.json: edit those instead.",
+        "",
+        "Recall@20 on the test split of TikTok over all items, mean of three seeds, settings chosen on validation; "
+        "cold: among items that never occur in train. CPU seconds per epoch (validation included) and peak GB of the "
+        "process on one thread, with the settings that were chosen. "
+        "[How, with spread and settings](results/tiktok.md); [BibTeX](references.bib).",
+    ]
+    for title, entries in SECTIONS.items():
+        lines += ["", f"## {title}", "", "| model | idea | choose it | R@20 | cold | CPU s/epoch | GB | paper |"]
+        lines += ["|---|---|---|---:|---:|---:|---:|---|"]
+        lines += [_row(entry, measured.get(entry.label)) for entry in entries]
+    return "\n".join([*lines, ""])
+
+
+def _row(entry: Entry, result: Mapping[str, Any] | None) -> str:
+    about = models.describe(entry.model)
+    figures = ["-"] * 4
+    if result is not None:
+        recall, cold = (result["metrics"][name]["mean"] for name in ("recall@20", "cold_recall@20"))
+        seconds = f"{result['cpu_per_epoch']:.2f}" if result["num_parameters"] else "-"
+        figures = [f"{recall:.4f}", f"{cold:.4f}", seconds, f"{result['peak_gb']:.1f}"]
+    name = f"`{entry.model}` {entry.label}"
+    cells = [name, about["summary"], about["choice"], *figures, about["paper"].partition(". ")[2] or "-"]
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()

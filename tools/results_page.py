@@ -1,0 +1,219 @@
+"""`make results-tiktok`: the table of docs/results/tiktok.md, by one command.
+
+python tools/results_page.py --data ../shared/data/tiktok --out docs/results/tiktok.md
+
+The figures are kept as JSON beside the page. With `--only` some are measured anew, or added, and the others stay.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from medley.data.dataset import Dataset
+from medley.data.sources import import_dataset
+from medley.errors import InputError
+from medley.evaluation.statistics import Spread
+from medley.experiments.studies.tiktok import ENTRIES, TRAINING, VARIANTS
+from medley.experiments.study import Entry, Result, Study
+from medley.files import write_atomic
+from medley.version import versions
+
+ROWS = (*ENTRIES, *VARIANTS)
+SHOWN = ("recall@10", "recall@20", "precision@10", "precision@20", "ndcg@10", "ndcg@20")
+GROUPS = ("cold_recall@20", "warm_recall@20")
+SHOWN_OF_FINGERPRINT = 16
+COSTS = ("CPU s/epoch", "CPU s to best", "GB", "parameters")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parses, runs the study, writes the page and its figures as JSON beside it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with train.csv, valid.csv, test.csv, *.npy")
+    parser.add_argument("--out", type=Path, required=True, help="the page to write")
+    parser.add_argument("--runs", type=Path, default=Path("runs/results-tiktok"), help="where runs are kept")
+    parser.add_argument("--only", nargs="*", help="labels (with their variants) or models; all by default")
+    parser.add_argument("--workers", type=int, default=2, help="trainings at a time")
+    parser.add_argument("--threads", type=int, default=1, help="of each training")
+    chosen = parser.parse_args(arguments)
+
+    entries = list(ROWS) if chosen.only is None else asked(chosen.only)
+    record = chosen.out.with_suffix(".json")
+    kept = read(record) if chosen.only is not None and record.exists() else {}
+    folder = chosen.runs / "data"
+    data = Dataset(folder) if folder.exists() else import_dataset("csv", chosen.data, folder, name="tiktok")
+    study = Study(
+        data,
+        chosen.runs,
+        workers=chosen.workers,
+        threads=chosen.threads,
+        report=lambda line: print(f"{datetime.now(UTC):%H:%M:%S} {line}", flush=True),
+    )
+    new = study.run(entries, known={label: result.chosen for label, result in kept.items()})
+    by_label = kept | {result.entry.label: result for result in new}
+    results = [by_label[row.label] for row in ROWS if row.label in by_label]
+    protocols = {result.fingerprint[:SHOWN_OF_FINGERPRINT] for result in results}
+    if len(protocols) > 1:
+        remedy = "measure all rows again, or write to another page; the new runs are kept"
+        raise InputError(f"the rows of {chosen.out}", expected="one protocol", got=sorted(protocols), remedy=remedy)
+    write_atomic(record, json.dumps([_document(result) for result in results], indent=1, default=list))
+    write_atomic(chosen.out, page(data, study, results))
+    print(f"written: {chosen.out}")
+
+
+def asked(names: Sequence[str]) -> list[Entry]:
+    """Rows by their labels or models; a row comes with its variants, which follow the settings that it gets.
+
+    Raises:
+        InputError: a name that is neither.
+    """
+    rows = {name: [one for one in ROWS if name in (one.model, one.label, one.variant_of)] for name in names}
+    for name in names:
+        if not rows[name]:
+            known = ", ".join(row.label for row in ROWS)
+            raise InputError("--only", expected="labels of rows or names of models", got=repr(name), remedy=known)
+    return [one for one in ROWS if any(one in some for some in rows.values())]
+
+
+def _document(result: Result) -> dict[str, Any]:
+    spreads = {"valid": result.valid, "cpu_to_best": result.cpu_to_best}
+    return {
+        **asdict(result),
+        "fingerprint": result.fingerprint[:SHOWN_OF_FINGERPRINT],
+        "metrics": {name: _numbers(result.metrics[name]) for name in (*SHOWN, *GROUPS)},
+        **{name: _numbers(spread) for name, spread in spreads.items()},
+    }
+
+
+def _numbers(spread: Spread) -> dict[str, Any]:
+    return {**spread._asdict(), "std": None if math.isnan(spread.std) else spread.std}  # JSON has no NaN
+
+
+def read(record: Path) -> dict[str, Result]:
+    """Label -> figures, of a page that was written before.
+
+    Raises:
+        InputError: the file is no such record.
+    """
+
+    def spread(numbers: Mapping[str, Any]) -> Spread:
+        std = math.nan if numbers["std"] is None else numbers["std"]
+        return Spread(numbers["mean"], std, numbers["num_values"])
+
+    def result(fields: dict[str, Any]) -> Result:
+        fields["entry"] = Entry(**fields["entry"])
+        fields["metrics"] = {name: spread(numbers) for name, numbers in fields["metrics"].items()}
+        fields |= {name: spread(fields[name]) for name in ("valid", "cpu_to_best")}
+        return Result(**fields)
+
+    try:
+        results = [result(fields) for fields in json.loads(record.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(str(record), expected="figures that this command wrote", got=repr(error)) from error
+    return {result.entry.label: result for result in results}
+
+
+def page(data: Dataset, study: Study, results: Sequence[Result]) -> str:
+    """The page in Markdown."""
+    counts = " / ".join(f"{count:,}" for count in data.manifest.num_interactions.values())
+    dims = ", ".join(f"{name} {record.dim}-d" for name, record in data.manifest.modalities.items())
+    installed = ", ".join(f"{name} {number}" for name, number in versions().items())
+    return "\n".join(
+        [
+            "# TikTok",
+            "",
+            "Made by `make results-tiktok` (`python tools/results_page.py --data DATA/tiktok --out "
+            f"docs/results/tiktok.md`), measured on {' and '.join(sorted({one.measured for one in results}))}.",
+            "",
+            f"Data: the public MMSSL / DiffMM split, {data.manifest.num_users:,} users, "
+            f"{data.manifest.num_items:,} items, {counts} train / validation / test interactions. Features: {dims}. "
+            "The textual features that were published with the data are **missing in this copy**, so no figure here "
+            "uses text; published figures on this split do.",
+            "",
+            "Protocol: all unseen items are ranked (train and validation masked at test, lower row first among ties). "
+            f"Settings are chosen by validation Recall@20 with seed {study.seeds[0]} over the grid below, epochs by "
+            f"early stopping on the same metric; then seeds {', '.join(map(str, study.seeds))}, test scored once per "
+            f"seed. Mean ± sample standard deviation over the seeds; none where nothing is random. "
+            f"Fingerprint `{results[0].fingerprint[:SHOWN_OF_FINGERPRINT]}`.",
+            "",
+            _table([result for result in results if not result.entry.variant_of]),
+            "",
+            "Cold: recall@20 among test interactions with items that never occur in train "
+            "(a model that knows items by ID alone can hardly find them); warm: all others.",
+            "",
+            *_variants(results),
+            "## Settings",
+            "",
+            f"Common to all: {', '.join(f'{key} = {value}' for key, value in TRAINING.items())}; Adam.",
+            "",
+            _settings([result for result in results if not result.entry.variant_of]),
+            "",
+            f"CPU seconds of one process with {study.threads} thread(s), validation included, while other trainings "
+            "ran; on an idle machine one thread takes about as long. GB is the peak resident memory of the process. "
+            f"Measured on {_machines(results)}.",
+            "",
+            f"Versions: {installed}.",
+            "",
+        ]
+    )
+
+
+def _machines(results: Sequence[Result]) -> str:
+    """Each machine, and what was measured there unless most of it was."""
+    labels: dict[str, list[str]] = {}
+    for result in results:
+        labels.setdefault(result.machine, []).append(result.entry.label)
+    most = max(labels, key=lambda machine: len(labels[machine]))
+    others = [f"{machine} ({'; '.join(labels[machine])})" for machine in labels if machine != most]
+    return ", but for ".join([most, *others])
+
+
+def _variants(results: Sequence[Result]) -> list[str]:
+    """Each system beside what its paper switches off or exchanges."""
+    shown = []
+    for system in results:
+        variants = [one for one in results if one.entry.variant_of == system.entry.label]
+        shown += [system, *variants] if variants else []
+    if not shown:
+        return []
+    explained = "With the settings that were chosen for the system, where a variant does not change them."
+    return ["## Variants", "", explained, "", _table(shown), ""]
+
+
+def _table(results: Sequence[Result]) -> str:
+    columns = ["model", *(_title(name) for name in SHOWN), "cold R@20", "warm R@20", *COSTS]
+    best = {name: max(result.metrics[name].mean for result in results) for name in (*SHOWN, *GROUPS)}
+    lines = [f"| {' | '.join(columns)} |", "|---|" + "---:|" * (len(columns) - 1)]
+    for result in results:
+        cells = [result.entry.label]
+        for name in (*SHOWN, *GROUPS):
+            value = result.metrics[name]
+            cells.append(f"**{value}**" if value.mean == best[name] > 0 else str(value))
+        to_best = f"{result.cpu_to_best.mean:.0f}"
+        trained = [f"{result.cpu_per_epoch:.2f}", to_best] if result.num_parameters else ["-", "-"]
+        cells += [*trained, f"{result.peak_gb:.2f}", f"{result.num_parameters:,}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _settings(results: Sequence[Result]) -> str:
+    lines = ["| model | grid | chosen | tried | validation R@20 | best epochs |", "|---|---|---|---:|---:|---|"]
+    for result in results:
+        grid = "; ".join(f"{key} in {list(values)}" for key, values in result.entry.grid.items()) or "none"
+        chosen = ", ".join(f"{key} = {result.chosen[key]}" for key in result.entry.grid) or "-"
+        epochs = ", ".join(map(str, result.best_epochs)) if result.num_parameters else "-"
+        lines.append(f"| {result.entry.label} | {grid} | {chosen} | {result.num_tried} | {result.valid} | {epochs} |")
+    return "\n".join(lines)
+
+
+def _title(name: str) -> str:
+    metric, _, k = name.partition("@")
+    return f"{metric[0].upper() if metric != 'ndcg' else 'NDCG'}@{k}"
+
+
+if __name__ == "__main__":
+    main()
