@@ -150,12 +150,14 @@ def train(
         recipe = recipe.changed(changes) if changes else recipe
     else:
         recipe = Recipe.of({"model": recipe, **changes})
-    temporary = None if out is not None else TemporaryDirectory(prefix="medley-run-")
-    folder = Path(temporary.name if temporary else out or "")
+    temporary = None
+    if out is None:
+        temporary = TemporaryDirectory(prefix="medley-run-")
+        out = temporary.name
     model = model_room.build(recipe.model, data.inputs(), seed=recipe.seed, **recipe.options)
     shown = _progress(progress, type(model).__name__, recipe.settings)
-    fit_with(model, data, recipe.settings, out=folder, resume=resume, progress=shown)
-    run = Run(folder)
+    fit_with(model, data, recipe.settings, out=out, resume=resume, progress=shown)
+    run = Run(out)
     run.keep(model=model, data=data, temporary=temporary)
     return run
 
