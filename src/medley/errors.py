@@ -65,6 +65,7 @@ EXPECTED = {  # kind of pydantic error -> what was expected, with the values of 
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "string_type": "text",
+    "string_unicode": "text",
     "string_too_short": "text of at least {min_length} characters",
     "string_pattern_mismatch": "text of the form {pattern}",
     "list_type": "a list",
@@ -112,7 +113,11 @@ def invalid(
         return InputError(f"unknown {kind} {name!r}{owner}", file=file, remedy=f"{question}{listed}" or remedy)
     if problem["type"] == "missing":
         return InputError(f"{kind} {name!r}{owner} is missing", file=file, remedy=remedy)
-    expected = EXPECTED.get(problem["type"], problem["msg"]).format(**_plain(problem.get("ctx", {})))
+    template = EXPECTED.get(problem["type"])
+    if template is None:
+        expected = problem["msg"].removeprefix("Input should be ")
+    else:
+        expected = template.format(**_plain(problem.get("ctx", {})))
     return InputError(
         f"{kind} {name!r}{owner}", file=file, expected=expected, got=repr(problem["input"]), remedy=remedy
     )
