@@ -556,7 +556,7 @@ def _buffers_and_parameters(model: Recommender) -> list[tuple[str, Tensor]]:
 
 def _agree(insight: Insight, other: Insight, new: np.ndarray) -> bool:
     """Whether two insights say the same, the second about renumbered items (old row -> `new` row)."""
-    found: dict[Any, float] = {**other.weights}
+    found: dict[Any, float] = dict(other.weights.items())
     expected = {int(new[key]) if insight.kind == "items" else key: weight for key, weight in insight.weights.items()}
     both = expected.keys() & found.keys()  # among equal weights, any may be the first few
     pairs = [*zip(found.values(), expected.values(), strict=True), *((found[key], expected[key]) for key in both)]

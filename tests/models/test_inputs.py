@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from by_hand import scores_of
 
 from medley import models
 from medley.errors import InputError
 from medley.models import MODELS
 from medley.models.inputs import choose, randomise
 from medley.runs import Run
+from medley.testing import scores_of
 from medley.training.fit import fit
 from medley.training.settings import TrainSettings
 
