@@ -224,7 +224,8 @@ def has_a_summary(model: Model, options: Options) -> None:
 
 def cites_its_paper(model: Model, options: Options) -> None:
     """The first paragraph of the file cites the paper of a trained model, with a link."""
-    _require(not _is_trained(model) or "http" in describe(model)["paper"], "the docstring of the file has no link")
+    has_link = "http" in describe(model)["paper"]
+    _require(has_link or not _is_trained(model), "the first paragraph of the file's docstring has no link")
 
 
 def has_typed_options_with_defaults(model: Model, options: Options) -> None:
@@ -327,7 +328,7 @@ def has_parts_that_sum_to_the_score(model: Model, options: Options) -> None:
 
 
 def leaves_nothing_behind(model: Model, options: Options) -> None:
-    """forward(), parts(), scorer() and loss() leave the model and the batch as they were; the loss is a scalar."""
+    """forward(), parts(), scorer() and loss() leave the model and the batch as they were; the loss is a finite scalar."""
     inputs = checkerboard()
     built, batch = _small(model, inputs, options), _batch_of(inputs)
     calls: dict[str, Callable[[], Any]] = {"parts()": built.parts, "scorer()": built.scorer}
@@ -339,6 +340,7 @@ def leaves_nothing_behind(model: Model, options: Options) -> None:
         before = copy.deepcopy(batch)
         first, second = _loss_of(built, batch), _loss_of(built, batch)
         _require(first.shape == (), f"the loss has the shape {tuple(first.shape)}")
+        _require(first.isfinite(), "the loss is NaN or infinite")
         _require(torch.equal(first, second), "the loss of the same batch under the same seed differs")
         _require(all(map(torch.equal, batch, before)), "loss() changes the batch")
     for name, call in calls.items():
@@ -425,15 +427,15 @@ def ignores_the_numbering_of_items(model: Model, options: Options) -> None:
 
 
 CHECKS: tuple[Callable[[Model, Options], None], ...] = (
+    has_typed_options_with_defaults,  # first, for the others read the options
     has_a_summary,
     cites_its_paper,
-    has_typed_options_with_defaults,
     refuses_negative_counts,
     keeps_its_tensors_as_parameters_and_buffers,
-    follows_its_seed,
-    restores_its_scores_from_saved_weights,
     scores_all_users_and_items,
     scores_without_chance,
+    follows_its_seed,
+    restores_its_scores_from_saved_weights,
     accepts_one_modality_of_any_name,
     has_parts_that_sum_to_the_score,
     leaves_nothing_behind,
@@ -458,6 +460,7 @@ def check_model(
         AssertionError: a promise is broken; the message says which, and how.
         InputError: there is no such model.
     """
+    __tracebackhide__ = True  # a failing test shows the sentence, not this function
     find(model)
     for check in checks:
         try:
