@@ -1,5 +1,5 @@
-"""`check_model` accepts a model that keeps the contract, and names the promise that a broken model breaks. Trained models
-cite a paper, so the models of this file cite https://example.org.
+"""`check_model` accepts a model that keeps the contract, and names the promise that a broken model breaks.
+Trained models cite a paper, so the models of this file cite https://example.org.
 """
 
 import subprocess
@@ -143,8 +143,8 @@ BROKEN = [
 
 
 def test_a_model_that_keeps_the_contract_passes_by_class_and_by_path():
-    check_model(Good)
     check_model(Good, options={"dim": 4})
+    check_model(f"{__name__}:Good")
 
 
 @pytest.mark.parametrize(("model", "sentence"), BROKEN, ids=lambda value: value if isinstance(value, str) else "")
@@ -204,7 +204,7 @@ def test_a_model_that_does_not_exist_is_refused_as_everywhere():
         check_model("nonsense")
 
 
-def test_every_check_has_a_promise_and_a_broken_model_in_this_file():
+def test_every_check_has_a_promise_of_its_own():
     assert all(check.__doc__ and check.__doc__.strip().endswith(".") for check in CHECKS)
     assert len({check.__doc__ for check in CHECKS}) == len(CHECKS)
 

@@ -258,7 +258,7 @@ def keeps_its_tensors_as_parameters_and_buffers(model: Model, options: Options) 
     """Every tensor is a parameter or a buffer, so that the whole model moves between devices."""
     for path, module in _small(model, checkerboard(), options).named_modules():
         for key, value in vars(module).items():
-            inside = key not in ("_parameters", "_buffers", "_modules") and any(_tensors_in(value))
+            inside = key not in ("_parameters", "_buffers", "_modules") and _holds_a_tensor(value)
             _require(not inside, f"{path or 'the model'}.{key} holds a plain tensor: register a parameter or a buffer")
 
 
@@ -328,7 +328,7 @@ def has_parts_that_sum_to_the_score(model: Model, options: Options) -> None:
 
 
 def leaves_nothing_behind(model: Model, options: Options) -> None:
-    """forward(), parts(), scorer() and loss() leave the model and the batch as they were; the loss is a finite scalar."""
+    """forward(), parts(), scorer(), loss() leave the model and the batch as they were; the loss is a finite scalar."""
     inputs = checkerboard()
     built, batch = _small(model, inputs, options), _batch_of(inputs)
     calls: dict[str, Callable[[], Any]] = {"parts()": built.parts, "scorer()": built.scorer}
@@ -528,12 +528,10 @@ def _dense(weight: Tensor | Neighbours) -> np.ndarray:
     return matrix
 
 
-def _tensors_in(value: Any) -> Iterator[bool]:
-    """Whether the value, or what a list, tuple or mapping holds, is a tensor."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    for each in value if isinstance(value, list | tuple) else [value]:
-        yield isinstance(each, Tensor)
+def _holds_a_tensor(value: Any) -> bool:
+    """Whether the value is a tensor, or a list, tuple or mapping with a tensor."""
+    value = list(value.values()) if isinstance(value, Mapping) else value
+    return any(isinstance(each, Tensor) for each in (value if isinstance(value, list | tuple) else [value]))
 
 
 def _attributes(model: Recommender) -> Iterator[tuple[str, Any]]:
