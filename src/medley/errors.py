@@ -107,9 +107,9 @@ def invalid(
     owner = f" of {of}" if of else ""
     if problem["type"] == "extra_forbidden":
         everything = [each for names in (known or {}).values() for each in names]
-        alike = difflib.get_close_matches(name, everything, n=1)
+        similar = difflib.get_close_matches(name, everything, n=1)
         listed = "; ".join(f"the {what} are {', '.join(names) or 'none'}" for what, names in (known or {}).items())
-        question = f"did you mean {alike[0]}? " if alike else ""
+        question = f"did you mean {similar[0]}? " if similar else ""
         return InputError(f"unknown {kind} {name!r}{owner}", file=file, remedy=f"{question}{listed}" or remedy)
     if problem["type"] == "missing":
         return InputError(f"{kind} {name!r}{owner} is missing", file=file, remedy=remedy)

@@ -5,7 +5,7 @@
     def test_my_model():
         check_model("mypkg.mymodel:Mine")
 
-`check_model` asks what every model promises. That a model computes the equations of its paper is for a test of its own:
+`check_model` checks what every model promises. Whether a model computes the equations of its paper needs another test:
 `drawn` builds the model on `five_nodes()` with parameters far from zero, `parameters_of` returns these parameters, slow
 loops over SEEN compute the paper's scores from the parameters, and `scores_of` says what the model computes.
 

@@ -6,6 +6,7 @@ import pytest
 
 from medley.errors import EXPECTED, InputError
 from medley.models import MODELS, Recommender, build, check_options, describe
+from medley.models.base import Count, Share
 from medley.models.mf import MF
 
 WRONG = [
@@ -50,7 +51,6 @@ def test_every_value_is_taken_or_refused_in_one_sentence(name):
         ("gat", "random_features", None, "true or false, got None"),
         ("gat", "feature_scale", "l1", "'none', 'l2' or 'standard', got 'l1'"),
         ("gat", "modalities", 3, "a list, got 3"),
-        ("huign", "levels", 3, "a list, got 3"),
         ("gat", "dim", "\ud800", "text, got '\\ud800'"),
     ],
 )
@@ -58,6 +58,27 @@ def test_the_sentence_says_what_was_expected(model, option, value, expected):
     with pytest.raises(InputError) as raised:
         check_options(model, {option: value})
     assert str(raised.value).startswith(f"option '{option}' of {model}: expected {expected}")
+
+
+class Sized(MF):
+    """A model with options that no model here has as yet."""
+
+    def __init__(self, inputs, *, sizes: tuple[Count, ...] = (4, 2), weights: dict[str, Share] | None = None):
+        super().__init__(inputs)
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ({"sizes": 3}, "option 'sizes' of {}: expected a list, got 3"),
+        ({"sizes": [3, 0]}, "option 'sizes.1' of {}: expected 1 or more, got 0"),
+        ({"weights": "visual"}, "option 'weights' of {}: expected names with values, got 'visual'"),
+        ({"weights": {"visual": 2}}, "option 'weights.visual' of {}: expected 1 or less, got 2"),
+    ],
+)
+def test_tuples_and_mappings_are_refused_as_clearly(option, sentence):
+    with pytest.raises(InputError, match=re.escape(sentence.format(f"{__name__}:Sized"))):
+        check_options(Sized, option)
 
 
 def test_an_item_of_a_list_is_named_by_its_place():

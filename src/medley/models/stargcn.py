@@ -11,7 +11,7 @@ aggregates users in the same way, with its own matrices):
 
 z_i = act(W_f f_i + b_f), with the features of all modalities side by side; users have none. The next block reads x^ in
 the place of x, and the last block scores: by the output of its encoder, as in the authors' code, not of its decoder.
-All blocks are trained alike, with the masked nodes M and the unmasked x of M:
+All blocks have the same loss, with the masked nodes M and their x before masking:
 
     loss = sum_b  BPR(s) + reconstruction * (mean_{u in M} |x^_u - x_u|^2 + mean_{i in M} |x^_i - x_i|^2)
 
