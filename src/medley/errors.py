@@ -65,6 +65,7 @@ EXPECTED = {  # kind of pydantic error -> what was expected, with the values of 
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "string_type": "text",
+    "string_unicode": "text",
     "string_too_short": "text of at least {min_length} characters",
     "string_pattern_mismatch": "text of the form {pattern}",
     "list_type": "a list",
@@ -106,13 +107,17 @@ def invalid(
     owner = f" of {of}" if of else ""
     if problem["type"] == "extra_forbidden":
         everything = [each for names in (known or {}).values() for each in names]
-        alike = difflib.get_close_matches(name, everything, n=1)
+        similar = difflib.get_close_matches(name, everything, n=1)
         listed = "; ".join(f"the {what} are {', '.join(names) or 'none'}" for what, names in (known or {}).items())
-        question = f"did you mean {alike[0]}? " if alike else ""
+        question = f"did you mean {similar[0]}? " if similar else ""
         return InputError(f"unknown {kind} {name!r}{owner}", file=file, remedy=f"{question}{listed}" or remedy)
     if problem["type"] == "missing":
         return InputError(f"{kind} {name!r}{owner} is missing", file=file, remedy=remedy)
-    expected = EXPECTED.get(problem["type"], problem["msg"]).format(**_plain(problem.get("ctx", {})))
+    template = EXPECTED.get(problem["type"])
+    if template is None:
+        expected = problem["msg"].removeprefix("Input should be ")
+    else:
+        expected = template.format(**_plain(problem.get("ctx", {})))
     return InputError(
         f"{kind} {name!r}{owner}", file=file, expected=expected, got=repr(problem["input"]), remedy=remedy
     )

@@ -1,4 +1,4 @@
-"""CB2CF's two problems once more, as slow loops."""
+"""CB2CF's two problems as slow loops."""
 
 from dataclasses import replace
 from functools import partial
@@ -6,10 +6,10 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from by_hand import BATCH, bpr, content_of, drawn, parameters_of, scores_of
 
 from medley import models
 from medley.models.inputs import choose
+from medley.testing import BATCH, bpr, content_of, drawn, parameters_of, scores_of
 from medley.types import Inputs, Triplets
 
 build = partial(drawn, "cb2cf", hidden_dim=5)
@@ -60,7 +60,7 @@ def test_neither_stage_sends_a_gradient_to_the_other(five_nodes: Inputs):
     assert torch.allclose(model.get_parameter("W2.weight").grad, before)
 
 
-def test_items_that_nobody_touched_are_no_targets_and_are_scored_by_their_features(five_nodes: Inputs):
+def test_items_without_interactions_are_not_targets_and_are_scored_by_their_features(five_nodes: Inputs):
     train = replace(five_nodes.train, user=five_nodes.train.user[:2], item=five_nodes.train.item[:2])  # not item 2
     inputs = Inputs(train, five_nodes.features)
     model, batch = build(inputs, reg=0.0), Triplets(torch.tensor([0]), torch.tensor([0]), torch.tensor([1]))

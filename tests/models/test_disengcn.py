@@ -1,14 +1,18 @@
-"""DisenGCN's routing once more, as slow loops over a graph of five nodes."""
+"""DisenGCN's routing as slow loops over a graph of five nodes."""
 
+import re
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from by_hand import (
+
+from medley import models
+from medley.errors import InputError
+from medley.testing import (
     BATCH,
-    TOUCHED,
-    TOUCHED_BY,
+    SEEN,
+    SEEN_BY,
     bpr,
     content_of,
     drawn,
@@ -19,8 +23,6 @@ from by_hand import (
     vectors_of,
     with_99_where_missing,
 )
-
-from medley import models
 from medley.types import Inputs
 
 DIM = 6
@@ -29,11 +31,11 @@ build = partial(drawn, "disengcn", dim=DIM, channel_dim=2)
 
 def slow(inputs: Inputs, w: dict, num_channels: int, num_layers: int, num_routings: int, tau: float):
     """Vectors of users and items, and p of the last layer by (user, item) and (item, user)."""
-    x = {("u", u): w["user"][u] + w["b"] for u in TOUCHED}
-    for i in TOUCHED_BY:
+    x = {("u", u): w["user"][u] + w["b"] for u in SEEN}
+    for i in SEEN_BY:
         x["i", i] = w["b"] + (w["item"][i] if "item" in w else 0) + content_of(w, "content", inputs, i)
-    near = {("u", u): [("i", i) for i in items] for u, items in TOUCHED.items()}
-    near |= {("i", i): [("u", u) for u in users] for i, users in TOUCHED_BY.items()}
+    near = {("u", u): [("i", i) for i in items] for u, items in SEEN.items()}
+    near |= {("i", i): [("u", u) for u in users] for i, users in SEEN_BY.items()}
     for layer in range(num_layers):
         if layer > 0:
             x = {v: w[f"W.{layer - 1}.weight"] @ x[v] + w[f"W.{layer - 1}.bias"] for v in x}
@@ -43,8 +45,8 @@ def slow(inputs: Inputs, w: dict, num_channels: int, num_layers: int, num_routin
             for v in x:
                 for n in near[v]:
                     p[v, n] = softmax([z_k @ c_k / tau for z_k, c_k in zip(z[n], c[v], strict=True)])
-                heard = [sum(p[v, n][k] * z[n][k] for n in near[v]) for k in range(num_channels)]
-                c[v] = [unit(own + other) for own, other in zip(z[v], heard, strict=True)]
+                sums = [sum(p[v, n][k] * z[n][k] for n in near[v]) for k in range(num_channels)]
+                c[v] = [unit(own + other) for own, other in zip(z[v], sums, strict=True)]
         x = {v: np.concatenate(c[v]) for v in x}
     return np.array([x["u", u] for u in range(2)]), np.array([x["i", i] for i in range(3)]), z, c, near
 
@@ -82,7 +84,7 @@ def test_the_score_is_a_sum_over_channels(five_nodes):
     assert np.allclose(sum(parts.values())[0], [user[1] @ item[2], user[1] @ item[0]], atol=1e-5)
 
 
-def test_users_and_items_tell_how_their_neighbours_fall_into_channels(five_nodes):
+def test_insights_are_the_mean_assignment_of_neighbours_to_channels(five_nodes):
     model = build(five_nodes)
     *_, z, c, near = slow(five_nodes, parameters_of(model), 3, 1, 3, 1.0)
     for v, asked in ((("u", 0), model.about_user(0)), (("i", 2), model.about_item(2))):
@@ -101,7 +103,7 @@ def test_dropout_is_for_training_alone(five_nodes):
     assert set(np.round(scale.flatten(), 3)) == {0.0, 2.0}
 
 
-def test_one_modality_is_enough_and_what_is_stored_for_a_missing_feature_never_matters(five_nodes):
+def test_one_modality_is_enough_and_values_stored_for_missing_features_never_matter(five_nodes):
     inputs = Inputs(five_nodes.train, {"sound": five_nodes.features["acoustic"]})
     first, second = vectors_of(build(inputs)), vectors_of(build(with_99_where_missing(inputs)))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
@@ -110,14 +112,14 @@ def test_one_modality_is_enough_and_what_is_stored_for_a_missing_feature_never_m
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"channel_dim": 4}, "divisor of dim, got 4, dim = 6"),
-        ({"channel_dim": 1}, "one number has no direction"),
-        ({"num_layers": 0}, "num_layers of disengcn"),
-        ({"num_routings": 0}, "num_routings of disengcn"),
-        ({"tau": 0}, "softmax divides by it"),
-        ({"dropout": 1.0}, "dropout of disengcn"),
+        ({"channel_dim": 4}, "'channel_dim' of disengcn: expected a divisor of dim (6), got 4"),
+        ({"channel_dim": 1}, "'channel_dim' of disengcn: expected 2 or more, got 1"),
+        ({"num_layers": 0}, "'num_layers' of disengcn: expected 1 or more, got 0"),
+        ({"num_routings": 0}, "'num_routings' of disengcn: expected 1 or more, got 0"),
+        ({"tau": 0}, "'tau' of disengcn: expected more than 0, got 0"),
+        ({"dropout": 1.0}, "'dropout' of disengcn: expected less than 1, got 1.0"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(five_nodes, options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=re.escape(message)):
         models.build("disengcn", five_nodes, **{"dim": 6, "channel_dim": 2, **options})

@@ -1,14 +1,14 @@
-"""DUIF's equation and objective once more, as slow loops."""
+"""DUIF's equation and objective as slow loops."""
 
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from by_hand import BATCH, bpr, content_of, drawn, parameters_of, scores_of
 
 from medley.models import Recommender
 from medley.models.inputs import choose
+from medley.testing import BATCH, bpr, content_of, drawn, parameters_of, scores_of
 from medley.types import Features, Inputs
 
 build = partial(drawn, "duif", hidden_dim=5)
@@ -52,9 +52,9 @@ def test_items_with_the_same_features_have_the_same_score(five_nodes: Inputs):
     assert not np.allclose(scores[:, 0], scores[:, 2])
 
 
-def test_the_scale_of_features_matters_as_asked(five_nodes: Inputs):
+def test_scores_depend_on_the_scale_of_features_only_without_feature_scale(five_nodes: Inputs):
     doubled = {m: f._replace(values=2 * f.values) for m, f in five_nodes.features.items()}
-    louder = Inputs(five_nodes.train, doubled)
-    scaled, scaled_louder = (scores_of(build(given, feature_scale="l2")) for given in (five_nodes, louder))
-    assert np.allclose(scaled_louder, scaled, atol=1e-5)
-    assert not np.allclose(scores_of(build(louder)), scores_of(build(five_nodes)))
+    larger = Inputs(five_nodes.train, doubled)
+    scaled, scaled_larger = (scores_of(build(given, feature_scale="l2")) for given in (five_nodes, larger))
+    assert np.allclose(scaled_larger, scaled, atol=1e-5)
+    assert not np.allclose(scores_of(build(larger)), scores_of(build(five_nodes)))

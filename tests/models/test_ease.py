@@ -1,10 +1,12 @@
+"""EASE's closed form as ridge regressions; blocks, insights, limits."""
+
 import numpy as np
 import pytest
 import torch
-from by_hand import scores_of
 
 from medley import models
 from medley.errors import InputError
+from medley.testing import scores_of
 from medley.types import Inputs, Interactions
 
 
@@ -21,7 +23,7 @@ def test_each_column_is_a_ridge_regression_on_the_other_items(checkerboard: Inpu
     assert np.allclose(scores_of(model), x @ b, atol=1e-3)
 
 
-def test_the_inverse_is_right_when_it_is_made_in_many_blocks(checkerboard: Inputs, monkeypatch):
+def test_the_inverse_is_the_same_in_many_blocks(checkerboard: Inputs, monkeypatch):
     whole = models.build("ease", checkerboard).get_buffer("weight")
     monkeypatch.setattr("medley.models.ease.BLOCK", 100)  # 3 rows
     assert torch.equal(models.build("ease", checkerboard).get_buffer("weight"), whole)
@@ -34,11 +36,11 @@ def test_users_without_interactions_get_zeros_and_nothing_is_saved(checkerboard:
     assert model.state_dict() == {} and not list(model.parameters())
 
 
-def test_what_an_item_speaks_for_is_the_largest_of_its_row(checkerboard: Inputs):
+def test_the_insight_about_an_item_is_the_largest_weights_of_its_row(checkerboard: Inputs):
     model = models.build("ease", checkerboard)
     row = model.get_buffer("weight")[4].numpy()
     (insight,) = model.about_item(4)
-    assert insight.keys == "items" and list(insight.weights.values()) == sorted(row, reverse=True)[:10]
+    assert insight.kind == "items" and list(insight.weights.values()) == sorted(row, reverse=True)[:10]
     assert all(row[item] == weight for item, weight in insight.weights.items())
 
 
@@ -46,5 +48,8 @@ def test_too_many_items_are_refused_with_the_gigabytes_needed(checkerboard: Inpu
     train = Interactions(checkerboard.train.user, checkerboard.train.item, 24, 100_000)
     with pytest.raises(InputError, match=r"100,000 x 100,000 .* at most 16 GB, got 40.00 GB.*memory_gb"):
         models.build("ease", Inputs(train, {}))
-    with pytest.raises(InputError, match="reg"):
+
+
+def test_an_inverse_that_may_not_exist_is_refused(checkerboard: Inputs):
+    with pytest.raises(InputError, match=r"'reg' of ease: expected more than 0, got 0\.0"):
         models.build("ease", checkerboard, reg=0.0)

@@ -1,12 +1,12 @@
-"""Each model's equations once more, as slow loops over a graph of five nodes."""
+"""The equations of several models as slow loops over a graph of five nodes."""
 
 import numpy as np
 import pytest
 import torch
-from by_hand import TOUCHED, TOUCHED_BY, leaky_relu, lightgcn, parameters_of, scores_of, with_99_where_missing
 
 from medley import models
 from medley.nn.losses import bpr_loss
+from medley.testing import SEEN, SEEN_BY, leaky_relu, lightgcn, parameters_of, scores_of, with_99_where_missing
 from medley.types import Inputs, Triplets
 
 
@@ -52,8 +52,8 @@ def test_mmgcn_equations_2_to_9(five_nodes: Inputs, num_layers: int, aggregation
     w = parameters_of(model)
     total_user, total_item = np.zeros((2, 3)), np.zeros((3, 3))
     for m, features in five_nodes.features.items():
-        neighbours_u = {u: [i for i in items if features.present[i]] for u, items in TOUCHED.items()}
-        neighbours_i = {i: users if features.present[i] else [] for i, users in TOUCHED_BY.items()}
+        neighbours_u = {u: [i for i in items if features.present[i]] for u, items in SEEN.items()}
+        neighbours_i = {i: users if features.present[i] else [] for i, users in SEEN_BY.items()}
         user = [w[f"branches.{m}.user"][u] for u in range(2)]
         item = [features.values[i].astype(float) for i in range(3)]
         for layer in range(num_layers):

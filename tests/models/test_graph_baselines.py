@@ -5,10 +5,10 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from by_hand import content_of, drawn, leaky_relu, parameters_of, softmax, with_99_where_missing
 from torch import Tensor
 
 from medley.models.base import Recommender
+from medley.testing import content_of, drawn, leaky_relu, parameters_of, softmax, with_99_where_missing
 from medley.types import Inputs, Interactions
 
 USERS, ITEMS, DIM = range(2), range(3), 4
@@ -19,7 +19,7 @@ leaky = partial(leaky_relu, slope=0.2)
 
 @pytest.fixture
 def crossed(five_nodes: Inputs) -> Inputs:
-    """The five nodes, but both users touched item 1 and user 1 item 2, which lacks the acoustic modality."""
+    """The five nodes, but both users have seen item 1, and user 1 item 2, which lacks the acoustic modality."""
     user, item = np.array([0, 0, 1, 1], "i4"), np.array([0, 1, 1, 2], "i4")
     return Inputs(Interactions(user, item, num_users=2, num_items=3), five_nodes.features)
 
@@ -32,7 +32,7 @@ def lonely(five_nodes: Inputs) -> Inputs:
 
 
 def nodes_of(model: Recommender) -> np.ndarray:
-    """Final vectors of users and items in one table."""
+    """Returns the final vectors of users and items in one table."""
     with torch.no_grad():
         return torch.cat(model()).double().numpy()
 
@@ -118,28 +118,28 @@ def test_ngcf_drops_whole_messages_and_only_while_training(crossed: Inputs):
     w = parameters_of(model)
     e = [*w["user"], *(w["item"][i] + content_of(w, "content", crossed, i) for i in ITEMS)]
     W1, W2 = w["W1.0.weight"], w["W2.0.weight"]
-    seen = {v: set() for v in NEIGHBOURS}
+    matched = {v: set() for v in NEIGHBOURS}
     model.train()
     torch.manual_seed(0)
     for _ in range(60):
         for v, vector in enumerate(nodes_of(model)[:, DIM:]):
-            candidates = {}
+            possible = {}
             for kept in range(2 ** len(NEIGHBOURS[v])):
                 total = W1 @ e[v]
                 for bit, j in enumerate(NEIGHBOURS[v]):
-                    if kept >> bit & 1:  # twice as loud, because half of them are silent
+                    if kept >> bit & 1:  # twice the weight, because half of the messages are dropped
                         p = 2 / np.sqrt(len(NEIGHBOURS[v]) * len(NEIGHBOURS[j]))
                         total = total + p * (W1 @ e[j] + W2 @ (e[j] * e[v]))
-                candidates[kept] = leaky(total)
-            matches = [kept for kept, x in candidates.items() if np.allclose(x, vector, rtol=1e-4, atol=1e-4)]
+                possible[kept] = leaky(total)
+            matches = [kept for kept, x in possible.items() if np.allclose(x, vector, rtol=1e-4, atol=1e-4)]
             assert len(matches) == 1
-            seen[v].add(matches[0])
-    assert all(len(seen[v]) == 2 ** len(NEIGHBOURS[v]) for v in NEIGHBOURS)
+            matched[v].add(matches[0])
+    assert all(len(matched[v]) == 2 ** len(NEIGHBOURS[v]) for v in NEIGHBOURS)
     assert np.array_equal(nodes_of(model.eval()), nodes_of(build("ngcf", crossed, num_layers=1, dropout=0.0)))
 
 
 @pytest.mark.parametrize("num_layers", [0, 1, 3])
-def test_lrgccf_smooths_with_self_loops_and_sets_its_layers_side_by_side(crossed: Inputs, num_layers: int):
+def test_lrgccf_smooths_with_self_loops_and_concatenates_its_layers(crossed: Inputs, num_layers: int):
     model = build("lrgccf", crossed, num_layers=num_layers)
     w = parameters_of(model)
     layers = [[*w["e0_user"], *w["e0_item"]]]
@@ -154,7 +154,7 @@ def test_lrgccf_smooths_with_self_loops_and_sets_its_layers_side_by_side(crossed
     assert np.allclose(nodes_of(model), np.concatenate(layers, axis=1), atol=1e-5)
 
 
-def test_each_layer_of_lrgccf_has_its_part_of_the_score(crossed: Inputs):
+def test_each_layer_of_lrgccf_is_a_part_of_the_score(crossed: Inputs):
     model = build("lrgccf", crossed, num_layers=2)
     user, item = nodes_of(model)[:2], nodes_of(model)[2:]
     with torch.no_grad():
@@ -177,7 +177,7 @@ def test_attention_to_items_is_the_last_layers_mean_over_the_heads(crossed: Inpu
         alphas.append(softmax(e))
     alpha = np.mean(alphas, axis=0)
     (insight,) = model.about_user(1)
-    assert insight.keys == "items"
+    assert insight.kind == "items"
     assert dict(insight.weights) == pytest.approx({1: alpha[1], 2: alpha[2]}, abs=1e-5)
     assert list(insight.weights.values()) == sorted(insight.weights.values(), reverse=True)
 
@@ -208,9 +208,9 @@ def test_dropout_of_gat_is_drawn_only_while_training(crossed: Inputs):
 
 
 def test_gat_refuses_heads_that_do_not_divide_its_vectors(crossed: Inputs):
-    with pytest.raises(ValueError, match="dim of gat: expected a multiple of num_heads=3"):
+    with pytest.raises(ValueError, match=r"'dim' of gat: expected a multiple of num_heads \(3\), got 4"):
         build("gat", crossed, num_heads=3)
-    with pytest.raises(ValueError, match="num_layers of gat: expected 1 or more"):
+    with pytest.raises(ValueError, match="'num_layers' of gat: expected 1 or more"):
         build("gat", crossed, num_layers=0)
 
 

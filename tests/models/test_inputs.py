@@ -1,20 +1,20 @@
-"""Options about features, which `models.build` gives to every model that reads any."""
+"""Options about features, which `models.build` gives to every model that reads features."""
 
 import numpy as np
 import pytest
-from by_hand import scores_of
 
 from medley import models
 from medley.errors import InputError
 from medley.models import MODELS
-from medley.models.inputs import choose, randomise
+from medley.models.inputs import choose, drop, randomise
 from medley.runs import Run
 from medley.runs.settings import TrainSettings
+from medley.testing import scores_of
 from medley.training.fit import fit
 
 READERS = [name for name, model in MODELS.items() if model.reads_features]
 OTHERS = [name for name in MODELS if name not in READERS]
-READING = {"macridvae": {"use_content": True}, "itemknn": {"similarity": "content"}}  # they do so with these alone
+READING = {"macridvae": {"use_content": True}, "itemknn": {"similarity": "content"}}  # by default they read no features
 
 
 def small(name, inputs, seed=0, **options):
@@ -28,22 +28,33 @@ def same_scores(model, other):
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_subset_of_modalities_gives_the_model_of_a_data_set_that_has_no_others(name, checkerboard):
+def test_a_subset_of_modalities_gives_the_model_of_a_data_set_without_the_others(name, checkerboard):
     features = checkerboard.features
     alone = checkerboard._replace(features={m: features[m] for m in ("visual", "mood")})
     assert same_scores(small(name, checkerboard, modalities=["visual", "mood"]), small(name, alone))
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_random_features_give_the_model_of_a_data_set_that_has_such(name, checkerboard):
+def test_random_features_give_the_model_of_a_data_set_with_random_features(name, checkerboard):
     model = small(name, checkerboard, seed=3, random_features=True)
     assert same_scores(model, small(name, randomise(checkerboard, 3), seed=3))
 
 
+@pytest.mark.parametrize("name", READERS)
+def test_dropped_modalities_give_the_model_of_a_data_set_that_lacks_them(name, checkerboard):
+    model = small(name, checkerboard, seed=3, drop_modalities=0.5)
+    assert same_scores(model, small(name, drop(checkerboard, 0.5, seed=3), seed=3))
+    assert model.spec.options["drop_modalities"] == 0.5
+    if name != "bm3":  # its features enter the loss alone
+        assert not same_scores(model, small(name, checkerboard, seed=3))
+
+
 @pytest.mark.parametrize("name", READING)
-def test_options_about_features_are_refused_where_others_keep_the_model_from_reading_any(name, checkerboard):
-    with pytest.raises(InputError, match="options with which it reads no features"):
-        models.build(name, checkerboard, random_features=True)
+@pytest.mark.parametrize("option", [{"random_features": True}, {"drop_modalities": 0.5}, {"modalities": ["visual"]}])
+def test_options_about_features_are_refused_with_options_that_read_no_features(name, option, checkerboard):
+    message = f"{next(iter(option))} of {name}: got options with which it reads no features"
+    with pytest.raises(InputError, match=message):
+        models.build(name, checkerboard, **option)
 
 
 @pytest.mark.parametrize("given", ["mood,visual", "mood, visual", ["mood", "visual"], ("visual", "mood")])
@@ -53,31 +64,34 @@ def test_modalities_are_taken_as_text_or_list_and_kept_in_the_order_of_the_data_
 
 
 def test_a_model_of_all_features_as_they_are_records_nothing_about_them(checkerboard):
-    spec = models.build("vbpr", checkerboard, modalities=None, random_features=False).spec
+    nothing = {"modalities": None, "drop_modalities": 0.0, "random_features": False}
+    spec = models.build("vbpr", checkerboard, **nothing).spec
     assert spec.options == {"dim": 64, "reg": 0.01, "feature_scale": "l2"}
 
 
-def test_an_unknown_modality_is_refused_with_those_there_are(checkerboard):
+def test_an_unknown_modality_is_refused_with_the_known_ones(checkerboard):
     with pytest.raises(InputError, match="modalities: expected visual or acoustic or mood, got 'smell'"):
         models.build("mmgcn", checkerboard, modalities="visual,smell")
 
 
 @pytest.mark.parametrize("given", [[], 3, [1]])
-def test_what_is_no_list_of_names_is_refused(given, checkerboard):
+def test_modalities_that_are_not_a_list_of_names_are_refused(given, checkerboard):
     with pytest.raises(InputError, match=r"option 'modalities.* of mmgcn"):
         models.build("mmgcn", checkerboard, modalities=given)
 
 
 @pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize("option", [{"modalities": ["visual"]}, {"random_features": True}])
+@pytest.mark.parametrize("option", [{"modalities": ["visual"]}, {"drop_modalities": 0.5}, {"random_features": True}])
 def test_a_model_that_reads_no_features_refuses_options_about_them(name, option, checkerboard):
     with pytest.raises(InputError, match=f"a model that reads item features, got {name}, .*leave the option out"):
         models.build(name, checkerboard, **option)
 
 
 def test_only_models_that_read_features_describe_options_about_them():
+    about_features = {"modalities", "drop_modalities", "random_features"}
     for name in MODELS:
-        assert ({"modalities", "random_features"} <= models.describe(name)["options"].keys()) == (name in READERS)
+        described = about_features & models.describe(name)["options"].keys()
+        assert described == (about_features if name in READERS else set())
 
 
 def test_random_features_are_normal_and_leave_shapes_presence_and_the_originals(checkerboard):
@@ -102,12 +116,57 @@ def test_the_seed_and_the_name_of_a_modality_decide_what_is_drawn_and_nothing_el
     assert not np.array_equal(drawn(1, "a", same_shape), drawn(1, "b", same_shape))
 
 
-def test_a_run_is_built_again_with_its_modalities_and_its_random_features(simulated, tmp_path):
-    model = models.build("vbpr", simulated.inputs(), seed=5, modalities="textual", random_features=True)
-    fit(model, simulated, TrainSettings(num_epochs=1, seed=6), out=tmp_path / "run")  # another seed of its own
+@pytest.mark.parametrize(("ratio", "num_chosen"), [(0, 0), (0.5, 16), (1, 32)])
+def test_each_chosen_item_loses_one_modality_and_all_modalities_lose_as_many_items(checkerboard, ratio, num_chosen):
+    before = np.stack([features.present for features in checkerboard.features.values()])
+    after = drop(checkerboard, ratio, seed=0)
+    present = np.stack([features.present for features in after.features.values()])
+    # one item lacks a modality from the start, and may be chosen to lose the same modality
+    assert num_chosen - 1 <= (before & ~present).sum() <= num_chosen
+    assert (before.astype(int) - present).sum(axis=0).max(initial=0) <= 1
+    lost = (before & ~present).sum(axis=1)
+    assert lost.max() - lost.min() <= 2
+    assert np.array_equal(before, [features.present for features in checkerboard.features.values()])
+
+
+def test_the_seed_decides_which_item_loses_what(checkerboard):
+    def present(seed):
+        return [features.present for features in drop(checkerboard, 0.5, seed=seed).features.values()]
+
+    assert np.array_equal(present(1), present(1))
+    assert not np.array_equal(present(1), present(2))
+
+
+def test_modalities_are_chosen_before_items_lose_any(checkerboard):
+    model = models.build("vbpr", checkerboard, seed=1, modalities=["visual"], drop_modalities=0.5)
+    alone = drop(choose(checkerboard, ["visual"]), 0.5, seed=1)
+    assert (~alone.features["visual"].present).sum() == 16
+    assert same_scores(model, models.build("vbpr", alone, seed=1))
+
+
+def test_a_model_is_finite_where_every_item_lacks_a_modality(checkerboard):
+    model = models.build("dualgnn", checkerboard, drop_modalities=1, dim=4)
+    assert model().user.isfinite().all() and model().item.isfinite().all()
+
+
+def test_without_features_there_is_nothing_to_drop_and_the_model_says_what_it_needs(checkerboard):
+    with pytest.raises(InputError, match="expected a data set with at least one modality"):
+        models.build("vbpr", checkerboard._replace(features={}), drop_modalities=0.5)
+
+
+@pytest.mark.parametrize(("ratio", "expected"), [(1.5, "1 or less, got 1.5"), (-0.5, "0 or more, got -0.5")])
+def test_more_than_all_items_or_fewer_than_none_cannot_be_chosen(ratio, expected, checkerboard):
+    with pytest.raises(InputError, match=f"option 'drop_modalities' of dualgnn: expected {expected}"):
+        models.build("dualgnn", checkerboard, drop_modalities=ratio)
+
+
+def test_a_run_is_built_again_with_its_options_about_features(simulated, tmp_path):
+    options = {"modalities": "textual", "drop_modalities": 0.25, "random_features": True}
+    model = models.build("vbpr", simulated.inputs(), seed=5, **options)
+    fit(model, simulated, TrainSettings(num_epochs=1, seed=6), out=tmp_path / "run")  # not the seed of the model
     again = Run(tmp_path / "run").model(simulated)
     assert again.spec == model.spec == ("vbpr", again.spec.options, 5)
-    assert again.spec.options["random_features"] is True and again.spec.options["modalities"] == ["textual"]
+    assert options | {"modalities": ["textual"]} == {key: again.spec.options[key] for key in options}
     assert same_scores(again, model)
 
 

@@ -1,10 +1,12 @@
+"""ItemKNN's scores as sums over the seen items, by interactions and by content."""
+
 import numpy as np
 import pytest
 import torch
-from by_hand import scores_of
 
 from medley import graphs, models
 from medley.errors import InputError
+from medley.testing import scores_of
 from medley.types import Inputs
 
 ALL_USERS = torch.arange(24)
@@ -26,11 +28,11 @@ def test_scores_by_content_are_sums_of_cosines_in_every_modality(checkerboard: I
     x = checkerboard.train.csr().toarray()
     expected = {}
     for m, f in checkerboard.features.items():
-        there = np.flatnonzero(f.present)
+        present = np.flatnonzero(f.present)
         unit = f.values / np.maximum(np.linalg.norm(f.values, axis=1, keepdims=True), 1e-12)
         s = np.zeros((32, 32))
-        for j in there:
-            nearest = sorted((i for i in there if i != j), key=lambda i: -unit[j] @ unit[i])[:k]
+        for j in present:
+            nearest = sorted((i for i in present if i != j), key=lambda i: -unit[j] @ unit[i])[:k]
             s[j, nearest] = unit[nearest] @ unit[j]
         expected[m] = x @ s
     model = models.build("itemknn", checkerboard, similarity="content", k=k)
@@ -49,7 +51,7 @@ def test_an_item_without_interactions_can_be_found_by_content_alone(checkerboard
     assert (scores_of(by_content)[:, 31] != 0).all()
 
 
-def test_neighbours_are_told_nearest_first(checkerboard: Inputs):
+def test_insights_list_the_nearest_neighbours_first(checkerboard: Inputs):
     model = models.build("itemknn", checkerboard, k=4, similarity="content")
     insights = model.about_item(2)
     assert [insight.topic for insight in insights] == [f"neighbours by {m}" for m in checkerboard.features]

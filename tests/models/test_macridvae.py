@@ -1,11 +1,13 @@
+"""MacridVAE's scores and bound as slow loops; blocks, randomness, insights."""
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from by_hand import BATCH, EDGES, TOUCHED, content_of, parameters_of, scores_of, softmax, unit
 
 from medley import models
 from medley.errors import InputError
+from medley.testing import BATCH, EDGES, SEEN, content_of, parameters_of, scores_of, softmax, unit
 from medley.types import Inputs, Interactions, Triplets
 
 
@@ -17,7 +19,7 @@ def build(inputs: Inputs, **options) -> models.Recommender:
 
 
 def item_vectors(model: models.Recommender, inputs: Inputs, name: str) -> np.ndarray:
-    """h or t, with the content if the model reads it."""
+    """Returns h or t, with the content if the model reads features."""
     w = parameters_of(model)
     x = w[name].copy()
     if f"content_{name}.W.visual.weight" in w:
@@ -26,12 +28,12 @@ def item_vectors(model: models.Recommender, inputs: Inputs, name: str) -> np.nda
 
 
 def slow(model: models.Recommender, inputs: Inputs, tau: float) -> tuple[np.ndarray, np.ndarray]:
-    """Scores (U, I) and the KL divergence of each user, less its constant."""
+    """Returns scores (U, I) and the KL divergence of each user without the constant."""
     w = parameters_of(model)
     h, t, prototypes = unit(item_vectors(model, inputs, "h")), item_vectors(model, inputs, "t"), unit(w["m"])
     c = softmax(h @ prototypes.T / tau)
     scores, kl = np.zeros((2, 3)), np.zeros(2)
-    for u, items in TOUCHED.items():
+    for u, items in SEEN.items():
         for k in range(len(prototypes)):
             x = sum(c[i, k] * t[i] for i in items) / np.sqrt(sum(c[i, k] ** 2 for i in items))
             a, b = np.split(w["W2.weight"] @ np.tanh(x + w["b1"]) + w["b2"], 2)
@@ -114,14 +116,20 @@ def test_a_user_without_interactions_has_finite_scores_after_training_too(checke
 def test_concepts_of_users_are_the_average_over_their_items(five_nodes: Inputs):
     model = build(five_nodes)
     (user,) = model.about_user(0)
-    items = [model.about_item(i)[0].weights for i in TOUCHED[0]]
+    items = [model.about_item(i)[0].weights for i in SEEN[0]]
     assert sum(user.weights.values()) == pytest.approx(1)
     assert list(user.weights.values()) == sorted(user.weights.values(), reverse=True)
     for name, weight in user.weights.items():
         assert weight == pytest.approx(np.mean([shares[name] for shares in items]))
 
 
-@pytest.mark.parametrize("option", [{"tau": 0.01}, {"num_concepts": 0}])
-def test_options_out_of_range_are_refused(five_nodes: Inputs, option):
-    with pytest.raises(InputError, match="expected"):
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"tau": 0.01}, r"'tau' of macridvae: expected 0\.025 or more, got 0\.01"),
+        ({"num_concepts": 0}, "'num_concepts' of macridvae: expected 1 or more, got 0"),
+    ],
+)
+def test_options_out_of_range_are_refused(five_nodes: Inputs, option, message):
+    with pytest.raises(InputError, match=message):
         models.build("macridvae", five_nodes, **option)

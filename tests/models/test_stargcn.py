@@ -1,25 +1,34 @@
-"""STAR-GCN's blocks and objective once more, as slow loops; masks, removed pairs and wrong options."""
+"""STAR-GCN's blocks and objective as slow loops; masks, removed pairs and wrong options."""
 
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from by_hand import bpr, content_of, drawn, leaky_relu, parameters_of, scores_of, vectors_of, with_99_where_missing
 
 from medley.models.inputs import choose
+from medley.testing import (
+    bpr,
+    content_of,
+    drawn,
+    leaky_relu,
+    parameters_of,
+    scores_of,
+    vectors_of,
+    with_99_where_missing,
+)
 from medley.types import Features, Inputs, Interactions, Triplets
 
-TOUCHED = {0: [0, 1, 2], 1: [0, 1], 2: [2, 3], 3: [1, 2, 3], 4: []}
+SEEN = {0: [0, 1, 2], 1: [0, 1], 2: [2, 3], 3: [1, 2, 3], 4: []}
 BATCH = Triplets(torch.tensor([0, 3, 0, 2]), torch.tensor([0, 2, 0, 3]), torch.tensor([4, 0, 3, 0]))  # a pair twice
-ALL = {(u, i) for u, items in TOUCHED.items() for i in items}
+ALL = {(u, i) for u, items in SEEN.items() for i in items}
 build = partial(drawn, "stargcn", std=0.7)
 act = partial(leaky_relu, slope=0.1)
 
 
 @pytest.fixture
 def inputs() -> Inputs:
-    """Item 2 lacks the acoustic modality; nobody touched item 4, user 4 touched none."""
+    """Item 2 lacks the acoustic modality; item 4 and user 4 have no interactions."""
     rng = np.random.default_rng(1)
     pairs = np.array(sorted(ALL), "i4")
     train = Interactions(pairs[:, 0], pairs[:, 1], num_users=5, num_items=5)
@@ -33,7 +42,7 @@ def inputs() -> Inputs:
 
 
 def blocks_of(w: dict[str, np.ndarray], inputs: Inputs, pairs: set, num_blocks: int, user, item) -> list[tuple]:
-    """Recovered users and items, and scores, of every block."""
+    """Returns the recovered users and items, and the scores, of every block."""
     z = np.array([act(w["W_f.b"] + content_of(w, "W_f", inputs, i)) for i in range(5)])
     of_user = {u: [i for i in range(5) if (u, i) in pairs] for u in range(5)}
     of_item = {i: [u for u in range(5) if (u, i) in pairs] for i in range(5)}
@@ -47,10 +56,10 @@ def blocks_of(w: dict[str, np.ndarray], inputs: Inputs, pairs: set, num_blocks: 
             return w[f"blocks.{b}.{name}.bias"]
 
         def encode(side, vectors, mine, theirs):
-            heard = np.zeros(3)
+            total = np.zeros(3)
             for j in mine:
-                heard += matrix(f"{side}.W") @ vectors[j] / np.sqrt(len(mine) * len(theirs[j]))
-            return act(matrix(f"{side}.W1") @ act(heard) + bias(f"{side}.W1"))
+                total += matrix(f"{side}.W") @ vectors[j] / np.sqrt(len(mine) * len(theirs[j]))
+            return act(matrix(f"{side}.W1") @ act(total) + bias(f"{side}.W1"))
 
         def decode(side, h):
             return matrix(f"{side}.W3") @ act(matrix(f"{side}.W2") @ h + bias(f"{side}.W2")) + bias(f"{side}.W3")
@@ -77,7 +86,7 @@ def test_the_last_block_scores(inputs: Inputs, num_blocks: int, modalities: list
 
 @pytest.mark.parametrize("remove_batch", [True, False])
 @pytest.mark.parametrize("reconstruction", [0.0, 0.5])
-def test_the_loss_sums_blocks_that_see_neither_masked_vectors_nor_the_batch(
+def test_the_loss_sums_blocks_without_masked_vectors_and_without_the_batch(
     inputs: Inputs, remove_batch: bool, reconstruction: float
 ):
     model = build(inputs, mask_rate=0.6, remove_batch=remove_batch, reconstruction=reconstruction, reg=0.1).train()
@@ -125,8 +134,12 @@ def test_values_stored_for_missing_features_never_matter(inputs: Inputs):
 
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
-    [("num_blocks", 0, "1 or more"), ("mask_rate", 1.0, "share"), ("dropout", -0.1, "")],
+    [
+        ("num_blocks", 0, "1 or more, got 0"),
+        ("mask_rate", 1.0, "less than 1, got 1"),
+        ("dropout", -0.1, "0 or more, got -0.1"),
+    ],
 )
 def test_options_out_of_range_are_refused(inputs: Inputs, option: str, value: float, expected: str):
-    with pytest.raises(ValueError, match=rf"{option} of stargcn.*{expected}"):
+    with pytest.raises(ValueError, match=rf"'{option}' of stargcn: expected {expected}"):
         build(inputs, **{option: value})

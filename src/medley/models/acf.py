@@ -8,20 +8,19 @@ Attention", SIGIR 2017, https://doi.org/10.1145/3077136.3080797.
 
 N_u are the items that u has seen in train. The components of an item are its modalities, x_lm = E_m f_lm.
 
-A sum under a relu belongs to a pair (u, l) and is no product of matrices, but every matrix acts before there are pairs,
-on users or on items. Pairs are made for the users of a batch alone, in blocks of bounded size; where there are several
-blocks, their vectors are made once more for the gradient instead of kept.
+A sum under a relu belongs to a pair (u, l) and is not a product of matrices, but every matrix is applied before pairs
+are formed, to users or to items. Pairs are formed for the users of a batch alone, in blocks of bounded size; with
+several blocks, the vectors of pairs are computed again for the gradient instead of kept.
 
-Shapes: U users, I items, M modalities, d = dim, d_m raw dimension of modality m, e pairs of some users, B triplets,
-K recommended items.
+Shapes: U users, I items, M modalities, d = dim, d_m raw dimension of modality m, e pairs of some users, B triplets.
 The paper leaves open: how modalities of unlike sizes become components (here E_m). An item that lacks m has no beta_m,
-one that lacks all has no term W_x x_ul.
+an item that lacks all has no term W_x x_ul.
 Differs from the paper: modalities instead of regions or frames; the offsets c1 and c2 of the two softmaxes are left
 out, for they cancel; with one modality beta is 1, and w2, V and b2 are left out. While training, N_u is without the
-positive of the triplet (`leave_out`): N_u has it by definition, which lets q_i . y_i tell what is to be predicted. L2
-is of p, and of q and y of the triplet's items, not of the matrices.
+positive item of the triplet (`leave_out`): N_u contains that item by definition, so q_i . y_i would leak what is to be
+predicted. L2 is of p, and of q and y of the triplet's items, not of the matrices.
 The authors' code has less than the paper: alpha comes from p_u and x_ul alone, and x_ul stands in for y_l in the sum.
-Its L2 counts the matrices too.
+Their L2 includes the matrices.
 """
 
 import torch
@@ -29,20 +28,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from medley.models.base import Insight, Recommender
+from medley.models.base import Count, Insight, Recommender, Weight
 from medley.nn.init import affine, linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.nn.modalities import FeatureScale, item_features, masked_softmax
 from medley.nn.seen import SeenItems, total
 from medley.types import Embeddings, Inputs, Seen, Triplets
 
-BLOCK = 2**22  # numbers in a tensor of vectors of pairs: 16 MiB
+BLOCK = 2**22  # numbers in a block of pair vectors: 16 MiB
 
 
 class ACF(Recommender):
-    """Users as a vector of their own and the items they have seen, weighed by attention that looks at the modalities.
+    """User vectors plus the items seen, weighted by attention that reads the modalities.
 
-    Choose it when a recommendation has to be explained by the user's own items, without a graph; it is slow to train.
+    Choose it when recommendations must be explained by the user's own items, without a graph; it is slow to train.
     """
 
     present: Tensor  # (I, M) bool
@@ -51,9 +50,9 @@ class ACF(Recommender):
         self,
         inputs: Inputs,
         *,
-        dim: int = 64,
+        dim: Count = 64,
         leave_out: bool = True,
-        reg: float = 1e-1,
+        reg: Weight = 1e-1,
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
@@ -73,31 +72,31 @@ class ACF(Recommender):
 
     def forward(self) -> Embeddings:
         """User (U, d) and item (I, d) vectors."""
+        own, history = self.parts().values()
+        return Embeddings(own.user + history.user, self.q)
+
+    def parts(self) -> dict[str, Embeddings]:
+        """`id`, p_u . q_i, and `history`, the inner product of the seen items with q_i."""
         users = torch.arange(self.num_users, device=self.p.device)
-        return Embeddings(self._users(users, *self._scores(users)[:2]), self.q)
+        seen, score, _ = self._scores(users)
+        return {"id": Embeddings(self.p, self.q), "history": Embeddings(self._history(users, seen, score), self.q)}
 
     def loss(self, batch: Triplets) -> Tensor:
-        """BPR and L2 of the rows of p, q and y that the batch touches."""
+        """BPR and L2 of the rows of p, q and y in the batch."""
         users, row = batch.user.unique(return_inverse=True)
         seen, score, _ = self._scores(users)
-        if self.leave_out:  # the pairs of every triplet, with the scores of those of its user
+        if self.leave_out:  # the pairs of every triplet, with the scores of its user's pairs
             first, seen = seen.start[row], self.seen(batch.user)
             pair = torch.arange(len(seen.row), device=row.device) + (first - seen.start)[seen.row]
             score = score[pair].masked_fill(seen.item == batch.pos[seen.row], -torch.inf)
             users, row = batch.user, torch.arange(len(batch.user), device=row.device)
-        vectors = Embeddings(self._users(users, seen, score), self.q)
+        vectors = Embeddings(self.p.index_select(0, users) + self._history(users, seen, score), self.q)
         l2 = l2_of_batch(Embeddings(self.p, torch.cat([self.q, self.y], dim=1)), batch)
         return bpr_loss(vectors, batch._replace(user=row)) + self.reg * l2
 
-    def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
-        """`id`, p_u . q_i, and `history`, what the items of the user add -> (B, K)."""
-        own, item = self.p[users], self.q[items]
-        parts = {"id": own, "history": self._users(users, *self._scores(users)[:2]) - own}
-        return {name: (user[:, None] * item).sum(dim=2) for name, user in parts.items()}
-
     @torch.no_grad()
     def about_user(self, user: int) -> list[Insight]:
-        """The weights of the user's items, and of the modalities in them: the mean of beta by alpha."""
+        """The weights of the user's items, and of their modalities: the mean of beta weighted by alpha."""
         seen, score, beta = self._scores(torch.tensor([user], device=self.p.device))
         if not len(seen.item):
             return []
@@ -107,12 +106,12 @@ class ACF(Recommender):
             insights.append(Insight.ranked("weights of the modalities", self.f, alpha @ beta))
         return insights
 
-    def _users(self, users: Tensor, seen: Seen, score: Tensor) -> Tensor:
-        """p_u + sum_l alpha_ul y_l, (B,), their e pairs and scores (e,) -> (B, d)"""
-        return self.p.index_select(0, users) + total(seen, self.y, _softmax(seen.row, score, len(users)))
+    def _history(self, users: Tensor, seen: Seen, score: Tensor) -> Tensor:
+        """sum_l alpha_ul y_l (B, d) of users (B,), from their e pairs and the scores (e,) of the pairs."""
+        return total(seen, self.y, _softmax(seen.row, score, len(users)))
 
     def _scores(self, users: Tensor) -> tuple[Seen, Tensor, Tensor]:
-        """The e pairs of these users with their items, what alpha is the softmax of (e,), and beta (e, M)."""
+        """The e pairs of these users with their items, the logits of alpha (e,), and beta (e, M)."""
         seen, p = self.seen(users), self.p.index_select(0, users)
         x = [self.E[m](f.values) for m, f in self.f.items()]  # M x (I, d)
         w_u, w_l, w_x = self.W_u(p), self.W_v(self.q) + self.W_p(self.y), [self.W_x(x_m) for x_m in x]
@@ -139,7 +138,7 @@ class ACF(Recommender):
 
 
 def _softmax(row: Tensor, score: Tensor, num_rows: int) -> Tensor:
-    """Softmax over the pairs of each row, (e,) -> (e,); 0 where the score is -inf, even of all."""
+    """Softmax over the pairs of each row, (e,) -> (e,); 0 where the score is -inf, even if all scores of a row are."""
     least = torch.finfo(score.dtype).min
     top = score.new_full((num_rows,), least).scatter_reduce_(0, row, score.detach(), "amax")
     weight = (score - top[row]).exp()

@@ -14,7 +14,8 @@ from medley.types import Embeddings, Inputs, ItemToItem, Scorer, Triplets
 Count = Annotated[int, Field(ge=1)]  # of what a model cannot do without: dimensions, neighbours, intents
 Layers = Annotated[int, Field(ge=0)]  # 0 leaves the layers out
 Share = Annotated[float, Field(ge=0, le=1)]  # of a whole
-Weight = Annotated[float, Field(ge=0)]  # of a term of the loss; 0 leaves it out
+Rate = Annotated[float, Field(ge=0, lt=1)]  # of what is dropped or masked, which is never all
+Weight = Annotated[float, Field(ge=0)]  # of a term; 0 leaves it out
 Positive = Annotated[float, Field(gt=0)]
 
 

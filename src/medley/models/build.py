@@ -84,7 +84,8 @@ def describe(model: str | type[Recommender]) -> dict[str, Any]:
     """
     found = find(model)
     module_doc = inspect.getdoc(inspect.getmodule(found)) or ""
-    summary, _, choice = (inspect.getdoc(found) or "").partition("\n\nChoose it ")
+    own_doc = inspect.cleandoc(vars(found).get("__doc__") or "")  # `inspect.getdoc` would take that of `Recommender`
+    summary, _, choice = own_doc.partition("\n\nChoose it ")
     return {
         "name": name_of(model),
         "title": found.__name__,
@@ -105,7 +106,8 @@ def _schema(model: str | type[Recommender]) -> type[BaseModel]:
     fields: dict[str, Any] = {p.name: (p.annotation, p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
     if found.reads_features:
         fields |= FEATURE_OPTIONS
-    return create_model(f"{found.__name__}_options", __config__=ConfigDict(extra="forbid"), **fields)
+    config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    return create_model(f"{found.__name__}_options", __config__=config, **fields)
 
 
 def _type_of(field: FieldInfo) -> str:

@@ -9,24 +9,27 @@ node v and channel k, v's neighbours w are assigned to channels by T rounds of n
     y_v = c_v,1 || c_v,2 || ...,  dropout, next layer
 
 For recommendation, as in the comparisons of HUIGN and EgoGCN: the graph joins users and items; the input of an item is
-its concatenated features, and (with use_id) which item it is; that of a user is who it is. So the first W x is a table
-for users, and for items a table plus a linear layer. s_ui = y_u . y_i = sum_k c_u,k . c_i,k, a part per channel. Every
-part is at most 1, so it takes many channels to tell good items well apart.
+its concatenated features and (with use_id) its ID; the input of a user is the ID. So the first W x is a table for
+users, and for items a table plus a linear layer. s_ui = y_u . y_i = sum_k c_u,k . c_i,k, a part per channel. Every part
+is at most 1, so it takes many channels to separate good items well.
 
 Shapes: U users, I items, d = dim, K channels, T = num_routings, R rows, C columns and n edges of a graph, B
-triplets, k items.
+triplets.
 The paper leaves open: sigma (here LeakyReLU, as in the second of the authors' implementations: inner products should
 have either sign), L2 (here of all parameters).
 Differs from the paper: scores instead of classes, BPR; K is the same in all layers (there it may fall). An item that
 lacks a modality has a learned vector in place of W_m f_im.
 """
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from medley.errors import InputError
-from medley.models.base import Insight, Recommender, at_least
+from medley.models.base import Count, Insight, Positive, Rate, Recommender, Weight
 from medley.nn.edges import Pattern, edge_dot, edge_product
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_parameters
@@ -38,27 +41,33 @@ Pair = tuple[Channels, Channels]  # of users and of items
 
 
 class DisenGCN(Recommender):
-    """Graph convolution in channels: every neighbour is heard in the channels that explain the interaction.
+    """Graph convolution in channels: every neighbour is assigned to the channels that explain the interaction.
 
-    Choose it when interests of unlike kinds should fall into separate channels that can be inspected.
+    Choose it when different kinds of interest should fall into separate channels that can be inspected.
     """
 
     def __init__(
         self,
         inputs: Inputs,
         *,
-        dim: int = 64,
-        channel_dim: int = 4,
-        num_layers: int = 1,
-        num_routings: int = 3,
-        tau: float = 1.0,
-        dropout: float = 0.0,
+        dim: Count = 64,
+        channel_dim: Annotated[int, Field(ge=2)] = 4,  # one number has no direction
+        num_layers: Count = 1,
+        num_routings: Count = 3,
+        tau: Positive = 1.0,
+        dropout: Rate = 0.0,
         use_id: bool = True,
-        reg: float = 1e-5,
+        reg: Weight = 1e-5,
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
-        _check(dim, channel_dim, num_layers, num_routings, tau, dropout)
+        if dim % channel_dim:
+            raise InputError(
+                "option 'channel_dim' of disengcn",
+                expected=f"a divisor of dim ({dim})",
+                got=channel_dim,
+                remedy="change dim or channel_dim",
+            )
         self.channel_dim, self.num_routings, self.tau = channel_dim, num_routings, tau
         self.dropout, self.reg = dropout, reg
         self.G = Pattern(inputs.train.csr())  # (U, I)
@@ -73,30 +82,29 @@ class DisenGCN(Recommender):
         _, (users, items) = self._last_layer()
         return Embeddings(torch.cat(users, dim=1), torch.cat(items, dim=1))
 
+    def parts(self) -> dict[str, Embeddings]:
+        """`channel 1`, `channel 2`, ... -> user (U, d / K) and item (I, d / K) vectors."""
+        _, channels = self._last_layer()
+        return {f"channel {k}": Embeddings(*pair) for k, pair in enumerate(zip(*channels, strict=True), start=1)}
+
     def loss(self, batch: Triplets) -> Tensor:
         """BPR and L2 of all parameters."""
         return bpr_loss(self(), batch) + self.reg * l2_of_parameters(self.parameters())
 
-    def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
-        """`channel 1`, `channel 2`, ... -> (B, k)."""
-        _, (user, item) = self._last_layer()
-        pairs = enumerate(zip(user, item, strict=True), start=1)
-        return {f"channel {k}": (c_u[users][:, None] * c_i[items]).sum(dim=2) for k, (c_u, c_i) in pairs}
-
     @torch.no_grad()
     def about_user(self, user: int) -> list[Insight]:
-        """How the items that the user touched fall into channels, on average."""
+        """The mean assignment of the user's items to channels."""
         (_, z), (c, _) = self._last_layer()
         return [_insight(self.G, self._assigned(self.G, c, z), user)]
 
     @torch.no_grad()
     def about_item(self, item: int) -> list[Insight]:
-        """How the users who touched the item fall into channels, on average."""
+        """The mean assignment of the item's users to channels."""
         (z, _), (_, c) = self._last_layer()
         return [_insight(self.G.T, self._assigned(self.G.T, c, z), item)]
 
     def _last_layer(self) -> tuple[Pair, Pair]:
-        """z of users and items, and their c."""
+        """z of users and items, and c of both."""
         item = self.content() if self.item is None else self.item + self.content()
         z = self._channels(self.user + self.b), self._channels(item + self.b)
         c = self._route(self.G, *z), self._route(self.G.T, *z[::-1])
@@ -110,16 +118,16 @@ class DisenGCN(Recommender):
         return tuple(F.normalize(F.leaky_relu(channel)) for channel in x.split(self.channel_dim, dim=1))
 
     def _route(self, G: Pattern, z: Channels, neighbours: Channels) -> Channels:
-        """z of R nodes and of the C that are their neighbours -> c of the R nodes."""
+        """z of R nodes and of their C neighbours -> c of the R nodes."""
         c = z
         for _ in range(self.num_routings):
             p = self._assigned(G, c, neighbours)
-            heard = [edge_product(G, p_k, z_k) for p_k, z_k in zip(p, neighbours, strict=True)]
-            c = tuple(F.normalize(own + other) for own, other in zip(z, heard, strict=True))
+            sums = [edge_product(G, p_k, z_k) for p_k, z_k in zip(p, neighbours, strict=True)]
+            c = tuple(F.normalize(own + other) for own, other in zip(z, sums, strict=True))
         return tuple(F.dropout(channel, self.dropout, self.training) for channel in c)
 
     def _assigned(self, G: Pattern, c: Channels, neighbours: Channels) -> Tensor:
-        """p (K, n): how much of each neighbour falls into each channel."""
+        """p (K, n), the assignment of each neighbour to channels."""
         fit = torch.stack([edge_dot(G, c_k, z_k) for c_k, z_k in zip(c, neighbours, strict=True)])
         return (fit / self.tau).softmax(dim=0)
 
@@ -128,14 +136,3 @@ def _insight(G: Pattern, p: Tensor, row: int) -> Insight:
     near = p[:, int(G.rows.start[row]) : int(G.rows.start[row + 1])]
     share = near.sum(dim=1) / max(1, near.shape[1])  # (K,)
     return Insight.numbered("channels", "channel", share)
-
-
-def _check(dim: int, channel_dim: int, num_layers: int, num_routings: int, tau: float, dropout: float) -> None:
-    if channel_dim < 2 or dim % channel_dim:
-        expected = "2 or more (one number has no direction), a divisor of dim"
-        raise InputError("channel_dim of disengcn", expected=expected, got=f"{channel_dim}, dim = {dim}")
-    at_least(1, "disengcn", num_layers=num_layers, num_routings=num_routings)
-    if tau <= 0:
-        raise InputError("tau of disengcn", expected="more than 0, as softmax divides by it", got=tau)
-    if not 0 <= dropout < 1:
-        raise InputError("dropout of disengcn", expected="0 or more, below 1", got=dropout)

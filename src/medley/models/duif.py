@@ -3,17 +3,17 @@ https://doi.org/10.1109/ICCV.2015.486.
 
     s_ui = p_u . phi(f_i)      phi(f) = W2 relu(W1 f + b1)
 
-f_i is the concatenation of all modalities. Items have no vector of their own, so a new one is scored like any other.
+f_i is the concatenation of all modalities. Items have no ID vector, so new items are scored like all others.
 
 Shapes: U users, I items, d = dim, h = hidden_dim, d_m raw dimension of modality m, B triplets.
 Differs from the paper: features are given (there a convolutional network is learned with the users); phi is an MLP and
-the objective is BPR, as in the papers that compare with it; a bias of phi's second layer would cancel in BPR. Where an
-item lacks m, a learned vector stands in for W1_m f_im.
+the objective is BPR, as in the papers that compare with DUIF; a bias of phi's second layer would cancel in BPR. Where
+an item lacks m, a learned vector stands in for W1_m f_im.
 """
 
 from torch import Tensor, nn
 
-from medley.models.base import Recommender
+from medley.models.base import Count, Recommender, Weight
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.nn.modalities import Content, FeatureScale, item_features
@@ -21,18 +21,18 @@ from medley.types import Embeddings, Inputs, Triplets
 
 
 class DUIF(Recommender):
-    """Users in a space that item features are mapped to; no item has a vector of its own.
+    """User vectors in a space that item features are mapped to; items have no ID vector.
 
-    Choose it when features alone have to decide, so that new items stand beside known ones; else it ranks far behind.
+    Choose it when features alone must decide, so that new items compete with known ones; else it ranks far behind.
     """
 
     def __init__(
         self,
         inputs: Inputs,
         *,
-        dim: int = 64,
-        hidden_dim: int = 128,
-        reg: float = 1e-2,
+        dim: Count = 64,
+        hidden_dim: Count = 128,
+        reg: Weight = 1e-2,
         feature_scale: FeatureScale = "standard",
     ):
         super().__init__(inputs)

@@ -5,9 +5,9 @@
     P = (X^T X + reg I)^-1       B_ij = -P_ij / P_jj for i != j,  B_jj = 0
 
 The optimum is computed when the model is built, so there is nothing to train, to save or to draw at random. The inverse
-is made from a Cholesky factor, each step in the memory of the one before: 4 I^2 bytes, I^3 multiplications.
+is computed in place from a Cholesky factor: 4 I^2 bytes, I^3 multiplications.
 
-Shapes: U users, I items, B rows of a batch.
+Shapes: U users, I items.
 Differs from the paper: float32 throughout. A user without interactions has the score 0 for all items.
 """
 
@@ -18,34 +18,32 @@ from scipy.linalg import get_lapack_funcs
 from torch import Tensor
 
 from medley.errors import InputError
-from medley.models.base import Insight, Recommender
+from medley.models.base import Insight, Positive, Recommender
 from medley.nn.seen import SeenItems
 from medley.types import Inputs, Interactions, ItemToItem
 
-BLOCK = 2**24  # numbers that are held at once beside the I x I ones
-NUM_EXAMPLES = 10  # items that show people what the model has learned
+BLOCK = 2**24  # numbers in a block of temporary rows
+NUM_EXAMPLES = 10  # items in an insight
 
 
 class EASE(Recommender):
     """A linear model from the items of a user to all items, in closed form; no parameters.
 
-    Choose it as a yardstick without training up to some ten thousand items: its weights are items times items.
+    Choose it as a baseline without training, up to some ten thousand items: its weights are items times items.
     """
 
     reads_features = False
     weight: Tensor  # (I, I) float32, B
 
-    def __init__(self, inputs: Inputs, *, reg: float = 100.0, memory_gb: float = 16.0):
+    def __init__(self, inputs: Inputs, *, reg: Positive = 100.0, memory_gb: Positive = 16.0):
         super().__init__(inputs)
-        if reg <= 0:
-            raise InputError("reg of ease", expected="more than 0, or the inverse may not exist", got=reg)
         needed = 4 * self.num_items**2 / 1e9
         if needed > memory_gb:
             raise InputError(
                 f"the {self.num_items:,} x {self.num_items:,} weights of ease",
                 expected=f"at most {memory_gb:g} GB",
                 got=f"{needed:,.2f} GB",
-                remedy="allow more with memory_gb, keep fewer items (import --kcore), or choose itemknn",
+                remedy="allow more with memory_gb, import fewer items (kcore), or choose itemknn",
             )
         self.seen = SeenItems(inputs.train)
         self.register_buffer("weight", torch.from_numpy(_weights(inputs.train, reg)), persistent=False)
@@ -55,7 +53,7 @@ class EASE(Recommender):
         return ItemToItem(self.seen, {"interactions": self.weight})
 
     def about_item(self, item: int) -> list[Insight]:
-        """The items that it speaks for most."""
+        """The items with the largest weights from this item."""
         best = self.weight[item].topk(min(NUM_EXAMPLES, self.num_items))
         return [Insight.ranked("speaks for", best.indices, best.values, kind="items")]
 
@@ -85,12 +83,12 @@ def _gram(train: Interactions) -> np.ndarray:
 def _invert(matrix: np.ndarray) -> None:
     """Replaces a symmetric positive definite matrix by its inverse."""
     factorise, invert = get_lapack_funcs(("potrf", "potri"), dtype=matrix.dtype)
-    columns = matrix.T  # LAPACK reads columns; of a symmetric matrix these are the rows
+    columns = matrix.T  # LAPACK reads columns, which are the rows of a symmetric matrix
     _, problem = factorise(columns, lower=True, clean=False, overwrite_a=True)
     if not problem:
         _, problem = invert(columns, lower=True, overwrite_c=True)
     if problem:
-        raise InputError("reg of ease", got="a matrix that float32 cannot invert", remedy="raise reg")
+        raise InputError("X^T X + reg I", expected="a matrix that float32 can invert", remedy="raise reg of ease")
     size, step = len(matrix), max(1, BLOCK // len(matrix))
     for first in range(0, size, step):  # the upper triangle of `matrix` was written; mirror it
         last = min(first + step, size)

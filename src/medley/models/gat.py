@@ -7,10 +7,10 @@ For every layer, on the interaction graph with every node v, user or item, a nei
     h_v <- ||_k ELU(sum_{w in N_v} alpha^k_vw W^k h_w)        K heads, side by side                (eq. 4, 5)
     h_v <- (1/K) sum_k sum_{w in N_v} alpha^k_vw W^k h_w      the last layer                          (eq. 6)
 
-h_v is at first a trained vector for a user and a linear map of all features for an item; s_ui = h_u . h_i. With
+h_v is at first a learned vector for a user and a linear map of all features for an item; s_ui = h_u . h_i. With
 a = (a1 || a2), e_vw needs a1 . W h_v and a2 . W h_w alone: two numbers per node.
 
-Shapes: U users, I items, N = U + I, n edges with those of nodes to themselves, d = dim, K = num_heads, B triplets.
+Shapes: U users, I items, N = U + I, n edges including self-loops, d = dim, K = num_heads, B triplets.
 The paper leaves open: nodes without features, as users are.
 Differs from the paper: BPR; no softmax or sigmoid after the last layer; `dropout` (of the layers' inputs and of alpha,
 Sec. 3.3) is 0.
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley.errors import InputError
-from medley.models.base import Insight, Recommender, at_least
+from medley.models.base import Count, Insight, Rate, Recommender, Weight
 from medley.nn.edges import Pattern, edge_dot, edge_product, edge_softmax
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters
@@ -33,24 +33,28 @@ from medley.types import Embeddings, Inputs, Interactions, Triplets
 class GAT(Recommender):
     """Every node weighs itself and its neighbours by attention, with several heads.
 
-    Choose it when which neighbour matters should be learned, and read off, per edge.
+    Choose it when the importance of each neighbour must be learned and shown per edge.
     """
 
     def __init__(
         self,
         inputs: Inputs,
         *,
-        dim: int = 64,
-        num_layers: int = 2,  # Sec. 3.3: two
-        num_heads: int = 4,
-        dropout: float = 0.0,
-        reg: float = 1e-2,
+        dim: Count = 64,
+        num_layers: Count = 2,  # Sec. 3.3: two
+        num_heads: Count = 4,
+        dropout: Rate = 0.0,
+        reg: Weight = 1e-2,
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
-        at_least(1, "gat", num_layers=num_layers, num_heads=num_heads)
         if dim % num_heads:
-            raise InputError("dim of gat", expected=f"a multiple of num_heads={num_heads}", got=dim)
+            raise InputError(
+                "option 'dim' of gat",
+                expected=f"a multiple of num_heads ({num_heads})",
+                got=dim,
+                remedy="change dim or num_heads",
+            )
         self.reg = reg
         self.edges = Pattern(_with_self_loops(inputs.train))  # (N, N)
         self.user = xavier(self.num_users, dim)  # (U, d)
@@ -63,13 +67,13 @@ class GAT(Recommender):
         return self._layers(self._inputs())[0]
 
     def loss(self, batch: Triplets) -> Tensor:
-        """BPR; L2 of the inputs that the batch touches, and of the parameters of the layers."""
+        """BPR; L2 of the layer-0 rows in the batch, and of the parameters of the layers."""
         h = self._inputs()
         l2 = l2_of_batch(h, batch) + l2_of_parameters(self.layers.parameters())
         return bpr_loss(self._layers(h)[0], batch) + self.reg * l2
 
     def about_user(self, user: int) -> list[Insight]:
-        """How the last layer weighs the user's items, mean over the heads; the rest is the user's own weight."""
+        """The last layer's attention to the user's items, mean over the heads; the rest is attention to the user."""
         with torch.no_grad():
             alpha = torch.stack(self._layers(self._inputs())[1]).mean(dim=0)  # (n,)
         nodes, weights = self.edges.rows.weighted(alpha).row(user)
@@ -114,7 +118,7 @@ class _Layer(nn.Module):
 
 
 def _with_self_loops(train: Interactions) -> sp.csr_array:
-    """Users and items in one graph, (N, N), every node joined to itself."""
+    """Users and items in one graph with self-loops, (N, N)."""
     R = train.csr()
     users, items = sp.eye_array(train.num_users), sp.eye_array(train.num_items)
     return sp.csr_array(sp.block_array([[users, R], [R.T, items]]))

@@ -8,14 +8,14 @@ Algorithm 1 on the interaction graph: for k = 1..K and every node v, user or ite
     h_v <- ReLU(W (h_v || n_v))                       without ReLU for k = K                          (line 5)
     h_v <- h_v / |h_v|                                normalise = True                                (line 7)
 
-h_v is at first a trained vector for a user and a linear map of all features for an item; n_v is 0 where v has no
+h_v is at first a learned vector for a user and a linear map of all features for an item; n_v is 0 where v has no
 neighbour. s_ui = h_u . h_i.
 
 Shapes: U users, I items, d = dim, K = num_layers, B triplets.
 The paper leaves open: nodes without features, as users are.
-Differs from the paper: all neighbours, not a sample of them; BPR instead of its loss on random walks; no ReLU in the
-last layer, like the authors' code, or no score could be negative. Line 7 is in every layer, as printed (the authors'
-code: after the last alone).
+Differs from the paper: all neighbours, not a sample; BPR instead of a loss on random walks; no ReLU in the last layer,
+like the authors' code, for otherwise no score could be negative. Line 7 is in every layer, as printed (in the authors'
+code only after the last).
 """
 
 from typing import Literal
@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley import graphs
-from medley.models.base import Recommender, at_least
+from medley.models.base import Count, Recommender, Weight
 from medley.nn.edges import Pattern, neighbour_max
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters
@@ -34,7 +34,7 @@ from medley.types import Embeddings, Inputs, Interactions, Triplets
 
 
 class GraphSAGE(Recommender):
-    """Every node joins its own vector with the mean, or the largest, of its neighbours'.
+    """Every node combines its own vector with the mean, or the maximum, of its neighbours' vectors.
 
     Choose it when new items must be scored by their features through a learned aggregation.
     """
@@ -43,15 +43,14 @@ class GraphSAGE(Recommender):
         self,
         inputs: Inputs,
         *,
-        dim: int = 64,
-        num_layers: int = 2,  # Sec. 4: two
+        dim: Count = 64,
+        num_layers: Count = 2,  # Sec. 4: two
         aggregation: Literal["mean", "max"] = "mean",
         normalise: bool = True,
-        reg: float = 1e-2,
+        reg: Weight = 1e-2,
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
-        at_least(1, "graphsage", num_layers=num_layers)
         self.normalise, self.reg = normalise, reg
         self.user = xavier(self.num_users, dim)  # (U, d)
         self.content = Content(item_features(inputs, feature_scale), dim)  # -> (I, d)
@@ -65,7 +64,7 @@ class GraphSAGE(Recommender):
         return self._layers(self._inputs())
 
     def loss(self, batch: Triplets) -> Tensor:
-        """BPR; L2 of the inputs that the batch touches, and of the matrices."""
+        """BPR; L2 of the layer-0 rows in the batch, and of the matrices."""
         h = self._inputs()
         l2 = l2_of_batch(h, batch) + l2_of_parameters([*self.W.parameters(), *self.W_pool.parameters()])
         return bpr_loss(self._layers(h), batch) + self.reg * l2
@@ -85,7 +84,7 @@ class GraphSAGE(Recommender):
 
 
 class _Mean(nn.Module):
-    """Users average their items, items their users (line 4)."""
+    """Averages the items of each user and the users of each item (line 4)."""
 
     def __init__(self, train: Interactions):
         super().__init__()
@@ -96,7 +95,7 @@ class _Mean(nn.Module):
 
 
 class _Max(nn.Module):
-    """Users take the largest of their items in every dimension, items of their users (eq. 3, without W_pool)."""
+    """Takes the maximum per dimension over the items of each user and the users of each item (eq. 3 without W_pool)."""
 
     def __init__(self, train: Interactions):
         super().__init__()

@@ -1,9 +1,9 @@
-"""What a model reads of the item features. `build` applies these options to the inputs of every model that reads any
-features, so that no model has to know them.
+"""Options about item features. `build` applies them to the inputs of every model that reads features, so that models
+need not know the options.
 
     modalities       a subset of those of the data set, as a list or as `visual,acoustic`; all by default
     drop_modalities  share of the items that lose one modality each, drawn at random (DualGNN, Sec. V-H)
-    random_features  a control: N(0, 1) in place of the features, so that they tell items apart and nothing else
+    random_features  a control: N(0, 1) in place of the features, which then identify items and carry no content
 """
 
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ from medley.types import Features, Inputs
 
 
 def _split(value: Any) -> Any:
-    """`visual,acoustic` -> a list"""
+    """Splits `visual,acoustic` into a list of names."""
     if isinstance(value, list | tuple) and not value:
         raise ValueError("one modality at least")
     return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
@@ -52,7 +52,7 @@ def change_inputs(
 
 
 def choose(inputs: Inputs, chosen: list[str]) -> Inputs:
-    """The inputs with some modalities alone, in the order in which the data set has them.
+    """Returns the inputs with the chosen modalities alone, in the order of the data set.
 
     Raises:
         InputError: the data set has no such modality.
@@ -65,9 +65,9 @@ def choose(inputs: Inputs, chosen: list[str]) -> Inputs:
 
 
 def randomise(inputs: Inputs, seed: int) -> Inputs:
-    """The inputs with values from N(0, 1), float32, of the same shapes; who lacks a modality still lacks it.
+    """Returns the inputs with feature values from N(0, 1), float32, of the same shapes; missing stays missing.
 
-    Every modality has a generator of its own, so what is drawn for one does not depend on which others are chosen.
+    Every modality has its own generator, so its values do not depend on which other modalities are chosen.
     """
     drawn = {}
     for m, features in inputs.features.items():
@@ -77,18 +77,15 @@ def randomise(inputs: Inputs, seed: int) -> Inputs:
 
 
 def drop(inputs: Inputs, ratio: float, *, seed: int) -> Inputs:
-    """Items chosen at random lose one modality each, as many items for every modality (Sec. V-H).
+    """Returns the inputs where randomly chosen items lose one modality each, as many items per modality (Sec. V-H).
 
     Args:
-        inputs: what models are built from; it is left as it is.
+        inputs: train interactions and item features.
         ratio: share of the items that are chosen, 0 to 1.
         seed: of the choice.
-
-    Raises:
-        InputError: ratio is out of its range.
     """
-    if not 0 <= ratio <= 1:
-        raise InputError("ratio of items that lose a modality", expected="0 to 1", got=ratio)
+    if not inputs.features:
+        return inputs
     num_items = inputs.train.num_items
     chosen = np.random.default_rng(seed).permutation(num_items)[: round(ratio * num_items)]
     features = {}

@@ -1,18 +1,19 @@
 """ItemKNN. Deshpande & Karypis, "Item-Based Top-N Recommendation Algorithms", TOIS 2004,
 https://doi.org/10.1145/963770.963776.
 
-    s_ui = sum of S_ji over the items j that u touched      row j of S holds the k items most similar to j
+    s_ui = sum of S_ji over the items j seen by u      row j of S holds the k items most similar to j
 
     similarity = "interactions"     S_ji = n_ji / (sqrt(n_j n_i) + shrinkage)
-    similarity = "content"          S_ji = sum_m cos(f_jm, f_im), with the k nearest of each modality m apart
+    similarity = "content"          S_ji = sum_m cos(f_jm, f_im), with k neighbours per modality m
 
-n_ji = sum over the users u who touched both of 1 / n_u^damping, n_j = n_jj, n_u the number of items of u. So it is the
-cosine of the items' columns, which `shrinkage` lowers where it rests on few users. With damping = 0 these are columns
-of the 0/1 matrix; with damping = 1 the row of every user, 1 / sqrt(n_u) at each item, has length one, the paper's row
-normalisation. With content every modality has its own part of the score; an item that lacks m has no part_m.
+n_ji = sum of 1 / n_u^damping over the users u who have seen both, n_j = n_jj, n_u the number of items of u. So S_ji is
+the cosine of the items' columns, which `shrinkage` lowers where few users support it. With damping = 0 these are
+columns of the 0/1 matrix; with damping = 1 the row of every user, 1 / sqrt(n_u) at each item, has length one, the
+paper's row normalisation. With content every modality has its own part of the score; an item that lacks m has no
+part_m.
 
-Shapes: U users, I items, k neighbours, B users of a batch, K recommended items.
-The paper leaves open: which of several equally similar items is a neighbour (here the one with the lower row).
+Shapes: U users, I items, k neighbours.
+The paper leaves open: which of several equally similar items is a neighbour (here the item in the lower row).
 Differs from the paper: shrinkage and content are not in it; its conditional probabilities, its similarities that sum
 to one over the neighbours of an item, and its models of sets of items are left out. A user without interactions has the
 score 0 for all items.
@@ -27,28 +28,28 @@ from torch import Tensor, nn
 
 from medley import graphs
 from medley.errors import InputError
-from medley.models.base import Insight, Recommender
+from medley.models.base import Count, Insight, Recommender, Weight
 from medley.nn.seen import SeenItems
 from medley.types import Inputs, ItemToItem, Neighbours
 
 Similarity = Literal["interactions", "content"]
-NUM_EXAMPLES = 10  # neighbours that are shown to people
+NUM_EXAMPLES = 10  # neighbours in an insight
 
 
 class ItemKNN(Recommender):
     """The items most similar to those of the user, by common users or by content; no parameters.
 
-    Choose it as a yardstick without training that is often strong on sparse data; content finds new items.
+    Choose it as a baseline without training that is often strong on sparse data; content finds new items.
     """
 
     def __init__(
         self,
         inputs: Inputs,
         *,
-        k: int = 100,
+        k: Count = 100,
         similarity: Similarity = "interactions",
-        shrinkage: float = 10.0,  # for interactions, as is damping
-        damping: float = 1.0,
+        shrinkage: Weight = 10.0,  # of similarity=interactions, as is damping
+        damping: Weight = 1.0,
     ):
         super().__init__(inputs)
         if similarity == "content" and not inputs.features:
@@ -67,11 +68,11 @@ class ItemKNN(Recommender):
         self.neighbours = nn.ModuleDict({name: _Neighbours(matrix) for name, matrix in matrices.items()})
 
     def scorer(self) -> ItemToItem:
-        """The rows of S of every part."""
+        """S of every part."""
         return ItemToItem(self.seen, {name: neighbours() for name, neighbours in self.neighbours.items()})
 
     def about_item(self, item: int) -> list[Insight]:
-        """Its nearest neighbours, by common users or in each modality."""
+        """The nearest neighbours of the item, by common users or in each modality."""
         insights = []
         for name, neighbours in self.neighbours.items():
             index, value = neighbours.get_buffer("index")[item], neighbours.get_buffer("value")[item]
@@ -81,7 +82,7 @@ class ItemKNN(Recommender):
 
 
 class _Neighbours(nn.Module):
-    """S, every row filled up with similarities of 0."""
+    """S, with rows padded by similarities of 0."""
 
     index: Tensor  # (I, k) int64
     value: Tensor  # (I, k) float32

@@ -5,7 +5,7 @@ For k = 0..K-1, with every node a neighbour of itself and D its degrees, itself 
 
     E(k+1) = D^-1/2 (A + I) D^-1/2 E(k)        s_ui(k+1) = s_ui(k) + e_u(k+1) . e_i(k+1)
 
-Each layer adds to the score what the layers below could not say, so s_ui is the inner product of concatenated layers.
+Each layer adds to the score what the layers below could not fit, so s_ui is the inner product of concatenated layers.
 With D_u, D_i of users and items and R^ = D_u^-1/2 R D_i^-1/2 one layer is: users R^ E_i + D_u^-1 E_u, items
 R^T E_u + D_i^-1 E_i.
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from medley.graphs.normalise import scaled
-from medley.models.base import Recommender, at_least
+from medley.models.base import Count, Layers, Recommender, Weight
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.nn.sparse import SparseMatrix
@@ -29,16 +29,15 @@ from medley.types import Embeddings, Inputs, Triplets
 class LRGCCF(Recommender):
     """Linear smoothing of user and item vectors; each layer adds its own part to the score.
 
-    Choose it like LightGCN; its layers are kept apart, so each one's share of a score can be shown.
+    Choose it like LightGCN; its layers are kept apart, so the share of each layer in a score can be shown.
     """
 
     reads_features = False
     self_user: Tensor  # (U, 1)
     self_item: Tensor  # (I, 1)
 
-    def __init__(self, inputs: Inputs, *, dim: int = 64, num_layers: int = 3, reg: float = 1e-2):
+    def __init__(self, inputs: Inputs, *, dim: Count = 64, num_layers: Layers = 3, reg: Weight = 1e-2):
         super().__init__(inputs)
-        at_least(0, "lrgccf", num_layers=num_layers)
         self.num_layers, self.reg = num_layers, reg
         train = inputs.train
         self_user, self_item = 1 / (1 + train.items_per_user()), 1 / (1 + train.users_per_item())  # D^-1
@@ -50,22 +49,20 @@ class LRGCCF(Recommender):
 
     def forward(self) -> Embeddings:
         """User (U, (K + 1) d) and item (I, (K + 1) d) vectors."""
-        users: list[Tensor] = [self.e0_user]
-        items: list[Tensor] = [self.e0_item]
-        for _ in range(self.num_layers):
-            user, item = users[-1], items[-1]
-            users.append(self.graph @ item + self.self_user * user)
-            items.append(self.graph.T @ user + self.self_item * item)
+        users, items = zip(*self.parts().values(), strict=True)
         return Embeddings(torch.cat(users, dim=1), torch.cat(items, dim=1))
 
+    def parts(self) -> dict[str, Embeddings]:
+        """`layer 0` .. `layer K` -> user (U, d) and item (I, d) vectors."""
+        layers = [Embeddings(self.e0_user, self.e0_item)]
+        for _ in range(self.num_layers):
+            user, item = layers[-1]
+            layers.append(
+                Embeddings(self.graph @ item + self.self_user * user, self.graph.T @ user + self.self_item * item)
+            )
+        return {f"layer {k}": layer for k, layer in enumerate(layers)}
+
     def loss(self, batch: Triplets) -> Tensor:
-        """BPR and L2 of the layer-0 rows that the batch touches."""
+        """BPR and L2 of the layer-0 rows in the batch."""
         l2 = l2_of_batch(Embeddings(self.e0_user, self.e0_item), batch)
         return bpr_loss(self(), batch) + self.reg * l2
-
-    def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
-        """`layer 0` .. `layer K` -> (B, K')"""
-        user, item = self()
-        products = user[users][:, None] * item[items]  # (B, K', (K + 1) d)
-        parts = products.unflatten(2, (self.num_layers + 1, -1)).sum(dim=3)
-        return {f"layer {k}": parts[..., k] for k in range(self.num_layers + 1)}

@@ -12,59 +12,57 @@ Items belong to K concepts with prototypes m_k; a user has one vector per concep
 
     KL = 1/2 sum_d (exp(-b) + b - 1) + a constant, as the mean has length one
 
-h_i and t_i are trained vectors of an item, seen by the decoder and by the encoder. HUIGN (Sec. 4.1.3), the only one of
+h_i and t_i are learned vectors of an item, read by the decoder and by the encoder. HUIGN (Sec. 4.1.3), the only one of
 the five papers that compares with MacridVAE, gives it the interactions alone, as its authors do; with `use_content` a
-linear layer on the concatenated features of all modalities is added to either vector. No user has parameters, so a user
-without interactions has z = W2 tanh(b1) + b2.
+linear layer on the concatenated features of all modalities is added to both vectors. Users have no parameters, so a
+user without interactions has z = W2 tanh(b1) + b2.
 
 Shapes: U users, I items, K = num_concepts, d = dim, B distinct users of a batch, e their interactions.
 The paper leaves open: the depth of the encoder (here, as in the authors' code, one hidden layer).
-Differs from the authors' code: a batch holds triplets, each of them 1 / |N_u| of its user, so that an epoch holds every
+Differs from the authors' code: a batch holds triplets, each worth 1 / |N_u| of its user, so that an epoch holds every
 user once; beta is not annealed; no L2.
-The user x item x concept numbers of the decoder are made block by block and again for the gradient, never kept.
+The user x item x concept numbers of the decoder are computed block by block and again for the gradient, never kept.
 """
 
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from medley.errors import InputError
-from medley.models.base import Insight, Recommender, at_least
+from medley.models.base import Count, Insight, Rate, Recommender, Weight
 from medley.nn.init import linear, xavier
 from medley.nn.modalities import Content, FeatureScale, item_features
 from medley.nn.seen import SeenItems, total
 from medley.types import Inputs, Seen, Triplets
 
-SMALLEST_TAU = 0.025  # exp(-2 / tau) is a float32 above it
-BLOCK, MIN_ROWS = 2**19, 64  # scores of one concept that are held at once; users at least
+SMALLEST_TAU = 0.025  # from here on, exp(-2 / tau) is a normal float32
+BLOCK, MIN_ROWS = 2**19, 64  # scores of one concept in a block; users in a block, at least
 
 
 class MacridVAE(Recommender):
-    """A variational autoencoder with one taste per concept; the concepts are learned with it.
+    """A variational autoencoder with one user vector per concept; the concepts are learned as well.
 
-    Choose it when users have several distinct interests and their vectors must come from a history alone.
+    Choose it when users have several distinct interests and their vectors must follow from the seen items alone.
     """
 
     def __init__(
         self,
         inputs: Inputs,
         *,
-        dim: int = 64,
-        num_concepts: int = 7,  # the paper's K
-        tau: float = 0.1,
-        sigma: float = 0.075,
-        beta: float = 0.2,
-        dropout: float = 0.5,
+        dim: Count = 64,
+        num_concepts: Count = 7,  # the paper's K
+        tau: Annotated[float, Field(ge=SMALLEST_TAU)] = 0.1,
+        sigma: Weight = 0.075,
+        beta: Weight = 0.2,
+        dropout: Rate = 0.5,
         use_content: bool = False,
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
-        if tau < SMALLEST_TAU:
-            raise InputError("tau of macridvae", expected=f"at least {SMALLEST_TAU}", got=tau)
-        at_least(1, "macridvae", num_concepts=num_concepts)
         self.tau, self.sigma, self.beta, self.dropout = tau, sigma, beta, dropout
         self.seen = SeenItems(inputs.train)
         self.reads_features = use_content
@@ -79,7 +77,7 @@ class MacridVAE(Recommender):
         self.content_t = Content(features, dim) if features else None
 
     def loss(self, batch: Triplets) -> Tensor:
-        """Negative evidence lower bound, mean over users; of the batch it looks at the users alone."""
+        """Negative evidence lower bound, mean over users; of the batch it reads the users alone."""
         users, num_triplets = batch.user.unique(return_counts=True)
         h, t, logits = self._items()
         c = F.gumbel_softmax(logits) if self.training else logits.softmax(dim=1)  # (I, K)
@@ -94,7 +92,7 @@ class MacridVAE(Recommender):
         return -(weight * bound).sum() / weight.sum()
 
     def scorer(self) -> Callable[[Tensor], Tensor]:
-        """Users (B,) -> s_ui less 1 / tau, (B, I)."""
+        """Users (B,) -> s_ui - 1 / tau, (B, I)."""
         h, t, logits = self._items()
         c = logits.softmax(dim=1)
         return lambda users: self._decode(self._encode(self.seen(users), t, c)[0], h, c).log()
@@ -142,12 +140,12 @@ class MacridVAE(Recommender):
 
     @torch.no_grad()
     def about_item(self, item: int) -> list[Insight]:
-        """Its concepts."""
+        """The weights of the concepts in the item."""
         return [Insight.numbered("concepts", "concept", self._items()[2][item].softmax(dim=0))]
 
     @torch.no_grad()
     def about_user(self, user: int) -> list[Insight]:
-        """The concepts of the items the user has seen, on average."""
+        """The mean weights of the concepts in the items that the user has seen."""
         seen = self.seen(torch.tensor([user])).item
         mean = self._items()[2][seen].softmax(dim=1).mean(dim=0)
         return [Insight.numbered("concepts", "concept", mean)] if len(seen) else []

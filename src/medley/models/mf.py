@@ -8,7 +8,7 @@ Shapes: U users, I items, d = dim, B triplets.
 
 from torch import Tensor
 
-from medley.models.base import Recommender
+from medley.models.base import Count, Recommender, Weight
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.types import Embeddings, Inputs, Triplets
@@ -17,12 +17,12 @@ from medley.types import Embeddings, Inputs, Triplets
 class MF(Recommender):
     """Matrix factorisation: one vector per user and one per item, nothing else.
 
-    Choose it as the plain yardstick of collaborative filtering: it is small, fast and knows no new item.
+    Choose it as the plain baseline of collaborative filtering: it is small and fast, and cannot score new items.
     """
 
     reads_features = False
 
-    def __init__(self, inputs: Inputs, *, dim: int = 64, reg: float = 1e-2):
+    def __init__(self, inputs: Inputs, *, dim: Count = 64, reg: Weight = 1e-2):
         super().__init__(inputs)
         self.reg = reg
         self.p = xavier(self.num_users, dim)  # (U, d)
@@ -33,5 +33,5 @@ class MF(Recommender):
         return Embeddings(self.p, self.q)
 
     def loss(self, batch: Triplets) -> Tensor:
-        """BPR and L2 of the rows that the batch touches."""
+        """BPR and L2 of the rows in the batch."""
         return bpr_loss(self(), batch) + self.reg * l2_of_batch(self(), batch)

@@ -14,9 +14,10 @@ an item are side information: e_i^(0) = q_i + W f_i.
 
 Shapes: U users, I items, n interactions, d = dim, L = num_layers, B triplets.
 The paper leaves open: the slope of LeakyReLU (here 0.2, TensorFlow's and so the authors'); features.
-Differs from the authors' code, where each of the two terms has a bias and a LeakyReLU of its own; where both hear D^-1
-(A + I) e, a mean over the neighbours and the node itself, and not p_ui; where dropout hits numbers of the new vectors
-and not messages; where layers 1..L are scaled to length one in e* (not on the way up), and L2 is of e*.
+Differs from the authors' code, where each of the two terms has a bias and a LeakyReLU of its own; where both terms
+aggregate with D^-1 (A + I), a mean over the neighbours and the node itself, and not with p_ui; where dropout applies to
+numbers of the new vectors and not to messages; where layers 1..L are scaled to length one in e* (not between layers),
+and L2 is of e*.
 """
 
 import torch
@@ -24,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley import graphs
-from medley.models.base import Recommender, at_least
+from medley.models.base import Count, Layers, Rate, Recommender, Weight
 from medley.nn.edges import Pattern, edge_product
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters
@@ -33,7 +34,7 @@ from medley.types import Embeddings, Inputs, Triplets
 
 
 class NGCF(Recommender):
-    """Graph convolution whose messages depend on how alike the two ends of an edge are.
+    """Graph convolution whose messages depend on the similarity of the two ends of an edge.
 
     Choose it for comparison with LightGCN, its leaner successor; features enter as side information.
     """
@@ -44,14 +45,13 @@ class NGCF(Recommender):
         self,
         inputs: Inputs,
         *,
-        dim: int = 64,
-        num_layers: int = 3,  # Sec. 4: three
-        dropout: float = 0.1,
-        reg: float = 1e-3,
+        dim: Count = 64,
+        num_layers: Layers = 3,  # Sec. 4: three
+        dropout: Rate = 0.1,
+        reg: Weight = 1e-3,
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
-        at_least(0, "ngcf", num_layers=num_layers)
         self.dropout, self.reg = dropout, reg
         self.items_of_users = Pattern(inputs.train.csr())
         self.users_of_items = self.items_of_users.T
@@ -67,7 +67,7 @@ class NGCF(Recommender):
         return self._layers(self._inputs())
 
     def loss(self, batch: Triplets) -> Tensor:
-        """BPR; L2 of the layer-0 rows that the batch touches, and of the matrices (eq. 11)."""
+        """BPR; L2 of the layer-0 rows in the batch, and of the matrices (eq. 11)."""
         e = self._inputs()
         l2 = l2_of_batch(e, batch) + l2_of_parameters([*self.W1.parameters(), *self.W2.parameters()])
         return bpr_loss(self._layers(e), batch) + self.reg * l2
@@ -77,7 +77,7 @@ class NGCF(Recommender):
 
     def _layers(self, e: Embeddings) -> Embeddings:
         users, items = [e.user], [e.item]
-        p_user, p_item = self.p, self.items_of_users.transposed(self.p)  # the same numbers, in the order of each way
+        p_user, p_item = self.p, self.items_of_users.transposed(self.p)
         for W1, W2 in zip(self.W1, self.W2, strict=True):
             user, item = users[-1], items[-1]
             h_user = edge_product(self.items_of_users, self._dropped(p_user), item)
@@ -87,5 +87,5 @@ class NGCF(Recommender):
         return Embeddings(torch.cat(users, dim=1), torch.cat(items, dim=1))  # eq. 9
 
     def _dropped(self, p: Tensor) -> Tensor:
-        """(n,), some of them 0 while training."""
+        """p (n,), with dropout while training."""
         return F.dropout(p, self.dropout, self.training)

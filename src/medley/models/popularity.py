@@ -1,4 +1,4 @@
-"""Popularity: everyone is recommended what most people watched. The yardstick that nobody may fall below.
+"""Popularity: every user is recommended the items with the most interactions.
 
 s_ui = |N_i|
 """
@@ -12,7 +12,7 @@ from medley.types import Embeddings, Inputs
 class Popularity(Recommender):
     """The number of train interactions of an item. No parameters.
 
-    Choose it as the yardstick that nobody may fall below, and for users without a history.
+    Choose it as the baseline that every model must beat, and for users without interactions.
     """
 
     reads_features = False

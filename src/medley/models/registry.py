@@ -2,7 +2,6 @@
 
 import inspect
 from functools import cache
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -104,7 +103,7 @@ def _by_name(name: str) -> Any:
     if name in _installed():
         return _load(name, _installed()[name])
     module, colon, attribute = name.partition(":")
-    if colon and module and attribute.isidentifier():
+    if colon and module and all(part.isidentifier() for part in attribute.split(".")):
         return _load(name, EntryPoint(name, name, ENTRY_POINTS))
     expected = f"{' or '.join(names())}, or an import path such as mypkg.mymodel:Mine"
     raise InputError("unknown model", expected=expected, got=repr(name))
@@ -112,7 +111,7 @@ def _by_name(name: str) -> Any:
 
 def _load(name: str, entry: EntryPoint) -> Any:
     try:
-        return getattr(import_module(entry.module), entry.attr)
+        return entry.load()
     except Exception as error:  # importing a stranger's module may raise anything
         remedy = "is the package installed, and is the path module:Class right?"
         raise InputError(f"model {name!r} from {entry.value}", got=repr(error), remedy=remedy) from error

@@ -2,29 +2,29 @@
 IJCAI 2019, https://arxiv.org/abs/1905.13129.
 
 Every node has a vector x, which is masked (0) for a random share of nodes in every step of training. Blocks b = 1..L
-encode what a node hears from its neighbours, and decode it to the vector that the node should have. For a user (an item
-hears users in the same way, with its own matrices):
+encode the sum over a node's neighbours, and decode it to the vector that the node should have. For a user (an item
+aggregates users in the same way, with its own matrices):
 
     h_u = act(W1 act(sum_{i in N_u} W [x_i || z_i] / sqrt(|N_u| |N_i|)) + b1)                 encoder
     x^_u = W3 act(W2 h_u + b2) + b3                                                           decoder
     s_ui = (Q_u h_u + c) . (Q_i h_i)                                                          score
 
 z_i = act(W_f f_i + b_f), with the features of all modalities side by side; users have none. The next block reads x^ in
-the place of x, and the last one scores: by what its encoder says, as in the authors' code, not by what its decoder
-recovers. All blocks are trained alike, with the masked nodes M and their own x:
+the place of x, and the last block scores: by the output of its encoder, as in the authors' code, not of its decoder.
+All blocks have the same loss, with the masked nodes M and their x before masking:
 
     loss = sum_b  BPR(s) + reconstruction * (mean_{u in M} |x^_u - x_u|^2 + mean_{i in M} |x^_i - x_i|^2)
 
-Sample and remove: the pairs of a batch are not in the graph (nor in |N|) while it is trained on, or their score could
-be read off the edge (`remove_batch`). Their terms are subtracted from the sums; no graph is built.
+Sample and remove: the pairs of a batch are not in the graph (nor in |N|) of this training step, or their score could be
+read off the edge (`remove_batch`). The terms of these pairs are subtracted from the sums; no graph is built.
 
 Shapes: U users, I items, d = dim, L = num_blocks, B triplets.
-The paper leaves open: what a batch that holds most of the graph does (here none is removed where it is more than half;
-in the authors' code, where it is all).
+The paper leaves open: a batch that holds most of the graph (here no pair is removed if the batch holds more than half;
+in the authors' code, if it holds all).
 Differs from the paper: one kind of link instead of one per rating, BPR instead of squared errors of ratings; z has one
-layer, for a second one is little more than a factor of W; every layer has size d. Where an item lacks a modality, a
+layer, for a second layer is little more than a factor of W; every layer has size d. Where an item lacks a modality, a
 learned vector stands in for its part of W_f f_i.
-Differs from the authors' code: its settings for nodes that are known in training choose M, but mask nobody.
+Differs from the authors' code: with its settings for nodes known in training, M is drawn, but no node is masked.
 """
 
 from collections.abc import Iterator
@@ -34,8 +34,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medley.errors import InputError
-from medley.models.base import Recommender, at_least
+from medley.models.base import Count, Rate, Recommender, Weight
 from medley.nn.init import affine, linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.nn.modalities import Content, FeatureScale, item_features
@@ -46,7 +45,7 @@ from medley.types import Embeddings, Inputs, Triplets
 class STARGCN(Recommender):
     """Stacked graph autoencoders that rebuild masked vectors of users and items from their neighbours.
 
-    Choose it when few interactions describe many users and items; one without any hears nothing and is not told apart.
+    Choose it when most users and items have few interactions; nodes without any all get the same vector.
     """
 
     degree_user: Tensor  # (U,) float32
@@ -56,20 +55,16 @@ class STARGCN(Recommender):
         self,
         inputs: Inputs,
         *,
-        dim: int = 64,
-        num_blocks: int = 2,
-        mask_rate: float = 0.1,
-        reconstruction: float = 0.1,
+        dim: Count = 64,
+        num_blocks: Count = 2,
+        mask_rate: Rate = 0.1,
+        reconstruction: Weight = 0.1,
         remove_batch: bool = True,
-        dropout: float = 0.0,
-        reg: float = 1e-3,
+        dropout: Rate = 0.0,
+        reg: Weight = 1e-3,
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
-        at_least(1, "stargcn", num_blocks=num_blocks)
-        for name, share in (("mask_rate", mask_rate), ("dropout", dropout)):
-            if not 0 <= share < 1:
-                raise InputError(f"{name} of stargcn", expected="0 <= share < 1", got=share)
         self.mask_rate, self.reconstruction, self.remove_batch = mask_rate, reconstruction, remove_batch
         self.reg, self.num_pairs = reg, len(inputs.train)
         self.R = SparseMatrix(inputs.train.csr())  # (U, I)
@@ -89,10 +84,9 @@ class STARGCN(Recommender):
         return scoring
 
     def loss(self, batch: Triplets) -> Tensor:
-        """BPR and reconstruction of every block; L2 of the layer-0 rows that the batch touches."""
+        """BPR and reconstruction of every block; L2 of the layer-0 rows in the batch."""
         x = Embeddings(self.x_user, self.x_item)
-        rate = self.mask_rate if self.training else 0.0
-        masked = Embeddings(*(torch.rand(len(side), 1, device=side.device) < rate for side in x))
+        masked = Embeddings(*map(self._mask, x))
         num_removed = len(batch.user) if self.remove_batch and 2 * len(batch.user) <= self.num_pairs else 0
         graph = self._graph(batch.user[:num_removed], batch.pos[:num_removed])
         seen = Embeddings(*(side.masked_fill(gone, 0) for side, gone in zip(x, masked, strict=True)))
@@ -104,8 +98,14 @@ class STARGCN(Recommender):
                 loss = loss + self.reconstruction * squares.sum() / gone.sum().clamp(min=1)
         return loss
 
+    def _mask(self, x: Tensor) -> Tensor:
+        """(n, 1) bool, which of n nodes are masked: none after training."""
+        if not self.training:
+            return torch.zeros(len(x), 1, dtype=torch.bool, device=x.device)
+        return torch.rand(len(x), 1, device=x.device) < self.mask_rate
+
     def _graph(self, user: Tensor, item: Tensor) -> "_Graph":
-        """Without these pairs, which the users touched; a pair may come twice."""
+        """The graph without these interactions; an interaction may be given twice."""
         pair = (user * self.num_items + item).unique()
         user, item = pair // self.num_items, pair % self.num_items
         degree_user = self.degree_user - user.bincount(minlength=self.num_users)
@@ -113,7 +113,7 @@ class STARGCN(Recommender):
         return _Graph(self.R, _scale(degree_user), _scale(degree_item), user, item)
 
     def _blocks(self, x: Embeddings, graph: "_Graph") -> Iterator[tuple[Embeddings, Embeddings]]:
-        """Of every block: the vectors it recovers, and those whose inner product is its score."""
+        """Yields, of every block, the recovered vectors and the vectors whose inner product is its score."""
         z = act(self.W_f())  # (I, d)
         for block in self.blocks:
             x, scoring = block(self.dropout(x.user), self.dropout(torch.cat([x.item, z], dim=1)), graph)
@@ -125,11 +125,11 @@ class _Block(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.user, self.item = _Side(2 * dim, dim), _Side(dim, dim)  # users hear [x_i || z_i]
+        self.user, self.item = _Side(2 * dim, dim), _Side(dim, dim)  # users aggregate [x_i || z_i]
         self.Q_u, self.Q_i = affine(dim, dim), linear(dim, dim)  # an offset of items would cancel in BPR
 
     def forward(self, user: Tensor, item: Tensor, graph: "_Graph") -> tuple[Embeddings, Embeddings]:
-        """User (U, d) and item (I, 2d) vectors -> those that are recovered, and those that score."""
+        """User (U, d) and item (I, 2d) vectors -> recovered vectors, scoring vectors."""
         h_user = self.user.encode(graph.to_users(self.user.W(item)))
         h_item = self.item.encode(graph.to_items(self.item.W(user)))
         recovered = Embeddings(self.user.decode(h_user), self.item.decode(h_item))
@@ -144,9 +144,9 @@ class _Side(nn.Module):
         self.W = linear(dim_in, dim)
         self.W1, self.W2, self.W3 = affine(dim, dim), affine(dim, dim), affine(dim, dim)
 
-    def encode(self, heard: Tensor) -> Tensor:
+    def encode(self, aggregate: Tensor) -> Tensor:
         """The sum over the neighbours -> h"""
-        return act(self.W1(act(heard)))
+        return act(self.W1(act(aggregate)))
 
     def decode(self, h: Tensor) -> Tensor:
         """h -> x^"""
@@ -154,10 +154,10 @@ class _Side(nn.Module):
 
 
 class _Graph(NamedTuple):
-    """R / sqrt(|N_u| |N_i|), from which r distinct pairs are removed."""
+    """R / sqrt(|N_u| |N_i|) without r distinct pairs."""
 
-    R: SparseMatrix  # (U, I), with those pairs
-    scale_user: Tensor  # (U, 1) 1 / sqrt(|N_u|), without them
+    R: SparseMatrix  # (U, I), with the removed pairs
+    scale_user: Tensor  # (U, 1) 1 / sqrt(|N_u|), without the removed pairs
     scale_item: Tensor  # (I, 1)
     user: Tensor  # (r,) int64
     item: Tensor  # (r,) int64

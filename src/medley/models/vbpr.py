@@ -9,28 +9,27 @@ f_i is the concatenation of all modalities, so E f_i = sum_m E_m f_im and every 
 
 An item that lacks modality m has no part_m. The global offset and the user bias of the paper cancel in BPR.
 
-Shapes: U users, I items, d = dim (of p, q and of theta), d_m raw dimension, B triplets, K items.
+Shapes: U users, I items, d = dim (of p, q and of theta), d_m raw dimension, B triplets.
 Differs from the paper: any number of modalities instead of one; one `reg` for all parameters (the paper has three).
 """
 
 import torch
 from torch import Tensor, nn
 
-from medley.models.base import Recommender
+from medley.models.base import Count, Recommender, Weight
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters
 from medley.nn.modalities import FeatureScale, item_features
-from medley.nn.parts import inner_products
 from medley.types import Embeddings, Inputs, Triplets
 
 
 class VBPR(Recommender):
-    """Matrix factorisation plus a linear taste for item features.
+    """Matrix factorisation plus an inner product of users with linearly mapped item features.
 
-    Choose it when a linear taste for features is enough and every score has to be split into ID and modalities.
+    Choose it when a linear map of the features is enough and every score must split into ID and modalities.
     """
 
-    def __init__(self, inputs: Inputs, *, dim: int = 64, reg: float = 1e-2, feature_scale: FeatureScale = "l2"):
+    def __init__(self, inputs: Inputs, *, dim: Count = 64, reg: Weight = 1e-2, feature_scale: FeatureScale = "l2"):
         super().__init__(inputs)
         self.reg = reg
         features = item_features(inputs, feature_scale)
@@ -42,8 +41,16 @@ class VBPR(Recommender):
         self.E = nn.ModuleDict({m: linear(f.dim, dim) for m, f in features.items()})
         self.beta_content = nn.ModuleDict({m: linear(f.dim, 1) for m, f in features.items()})  # beta'
 
-    def _parts(self) -> dict[str, Embeddings]:
-        """Part of the score -> vectors whose inner product it is."""
+    def forward(self) -> Embeddings:
+        """User (U, 2d + 2) and item (I, 2d + 2) vectors: ID and bias, then content and its bias."""
+        identity, *contents = self.parts().values()
+        content = torch.stack([part.item for part in contents]).sum(dim=0)  # E f, beta' . f
+        return Embeddings(
+            torch.cat([identity.user, contents[0].user], dim=1), torch.cat([identity.item, content], dim=1)
+        )
+
+    def parts(self) -> dict[str, Embeddings]:
+        """`id` and every modality, with the biases: user and item vectors (., d + 1)."""
         one = self.p.new_ones(self.num_users, 1)
         parts = {"id": Embeddings(torch.cat([self.p, one], dim=1), torch.cat([self.q, self.beta], dim=1))}
         theta = torch.cat([self.theta, one], dim=1)  # (U, d + 1)
@@ -52,20 +59,8 @@ class VBPR(Recommender):
             parts[m] = Embeddings(theta, content)
         return parts
 
-    def forward(self) -> Embeddings:
-        """User (U, 2d + 2) and item (I, 2d + 2) vectors: ID and bias, then content and its bias."""
-        identity, *contents = self._parts().values()
-        content = torch.stack([part.item for part in contents]).sum(dim=0)  # E f, beta' . f
-        return Embeddings(
-            torch.cat([identity.user, contents[0].user], dim=1), torch.cat([identity.item, content], dim=1)
-        )
-
     def loss(self, batch: Triplets) -> Tensor:
-        """BPR; L2 of the rows that the batch touches and of the content matrices."""
+        """BPR; L2 of the rows in the batch and of the content matrices."""
         matrices = [*self.E.parameters(), *self.beta_content.parameters()]
         rows = Embeddings(torch.cat([self.p, self.theta], dim=1), torch.cat([self.q, self.beta], dim=1))
         return bpr_loss(self(), batch) + self.reg * (l2_of_batch(rows, batch) + l2_of_parameters(matrices))
-
-    def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
-        """`id` and every modality -> (B, K)."""
-        return inner_products(self._parts(), users, items)
