@@ -81,11 +81,11 @@ def test_a_batch_in_which_no_item_has_a_modality_has_a_finite_loss(five_nodes):
     assert model.get_parameter("content.visual.project.weight").grad.ne(0).any()
 
 
-def test_without_content_weight_there_is_nothing_to_project(five_nodes):
+def test_without_content_weight_no_projection_is_learned(five_nodes):
     names = set(parameters_of(models.build("bm3", five_nodes, dim=DIM, content_weight=0.0)))
     assert names == {"e_user", "e_item", "predictor.weight", "predictor.bias"}
 
 
 def test_dropout_out_of_range_is_refused(five_nodes):
-    with pytest.raises(ValueError, match=r"dropout of bm3: expected 0 or more and less than 1, got 1\.5"):
+    with pytest.raises(ValueError, match=r"option 'dropout' of bm3: expected less than 1, got 1\.5"):
         models.build("bm3", five_nodes, dropout=1.5)
