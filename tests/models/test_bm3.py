@@ -9,7 +9,7 @@ from medley import models
 from medley.types import Triplets
 
 
-def travelled(w: dict, num_layers: int = 2) -> tuple[np.ndarray, np.ndarray]:
+def propagated(w: dict, num_layers: int = 2) -> tuple[np.ndarray, np.ndarray]:
     """h_u and h_i"""
     user, item = lightgcn(w["e_user"], w["e_item"], num_layers)
     return user, item + w["e_item"]
@@ -27,7 +27,7 @@ def distance(x: np.ndarray, y: np.ndarray) -> float:
 def test_scores_are_those_of_a_slow_loop(five_nodes, num_layers):
     model = drawn("bm3", five_nodes, num_layers=num_layers)
     w = parameters_of(model)
-    h_u, h_i = travelled(w, num_layers)
+    h_u, h_i = propagated(w, num_layers)
     expected = [[predicted(w, h_u[u]) @ predicted(w, h_i[i]) for i in range(3)] for u in range(2)]
     assert np.allclose(scores_of(model), expected, atol=1e-4)
 
@@ -36,7 +36,7 @@ def test_scores_are_those_of_a_slow_loop(five_nodes, num_layers):
 def test_the_loss_is_that_of_a_slow_loop(five_nodes, content_weight, reg):
     model = drawn("bm3", five_nodes, dropout=0.0, content_weight=content_weight, reg=reg)
     w = parameters_of(model)
-    h_u, h_i = travelled(w)
+    h_u, h_i = propagated(w)
     rec, norms, content = [], [], {m: [] for m in five_nodes.features}
     for u, i, _ in torch.stack(BATCH).T.tolist():
         rec.append(distance(predicted(w, h_u[u]), h_i[i]) + distance(predicted(w, h_i[i]), h_u[u]))

@@ -1,4 +1,4 @@
-"""DualGNN's equations once more, as slow loops; its variants, missing modalities and what it tells about a user."""
+"""DualGNN: its equations as slow loops, its variants, missing modalities, insights about a user."""
 
 import numpy as np
 import pytest

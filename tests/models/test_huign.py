@@ -127,8 +127,8 @@ def test_gradients_are_the_slopes_of_the_loss(shared: Inputs, levels: tuple[int,
         assert losses[0] - losses[1] == pytest.approx(2e-6 * parameter.grad.abs().sum().item(), rel=1e-4), name
 
 
-def test_items_are_joined_when_enough_users_touched_both(shared: Inputs):
-    """At a threshold nobody reaches, every item is known by its own features."""
+def test_items_are_joined_when_enough_users_have_seen_both(shared: Inputs):
+    """At a threshold that no pair reaches, every item keeps its own features."""
     model = build(shared, threshold=2, levels=(3,))
     w = parameters_of(model)
     visual = shared.features["visual"].values.astype(float)

@@ -65,11 +65,11 @@ def slow(inputs, w, num_layers, num_item_layers, k, fusion, edge_weight, normali
     for i in range(3):
         present = {m: h[m][i] if features.present[i] else None for m, features in inputs.features.items()}
         H[i], alpha[i] = fused(w, "item_side", fusion, present)
-    for u, touched in TOUCHED.items():
+    for u, seen in TOUCHED.items():
         p = {}
         for m, features in inputs.features.items():
             W1, W2 = (w.get(f"user_side.W.{m}.{n}.weight") for n in (0, 2))
-            of_user = [W1 @ features.values[j] for j in touched if features.present[j]] if W1 is not None else []
+            of_user = [W1 @ features.values[j] for j in seen if features.present[j]] if W1 is not None else []
             p[m] = (
                 leaky_relu(W2 @ leaky_relu(np.mean(of_user, axis=0))) + w["e_user"][u] if of_user else None
             )  # eq. 10, 11

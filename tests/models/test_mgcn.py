@@ -62,8 +62,8 @@ def slow(inputs: Inputs, model: models.Recommender, num_layers=2, num_item_layer
     for side, count in (("user", 2), ("item", 3)):
         mul[side], alphas[side] = np.zeros((count, DIM)), []
         for row in range(count):
-            touched = TOUCHED[row] if side == "user" else [row]
-            has = [m for m, features in inputs.features.items() if any(features.present[i] for i in touched)]
+            seen = TOUCHED[row] if side == "user" else [row]
+            has = [m for m, features in inputs.features.items() if any(features.present[i] for i in seen)]
             x = {m: view[m][side][row] for m in has}
             if len(inputs.features) == 1:
                 mul[side][row] = sum(x.values(), np.zeros(DIM))

@@ -41,7 +41,7 @@ def test_scales_are_what_they_say_in_parts_of_any_size(scale: FeatureScale, dtyp
     monkeypatch.setattr(module, "PART_BYTES", part_bytes)
     random = np.random.default_rng(0)
     values, present = random.normal(3, 2, (30, 7)).astype(dtype), random.random(30) < 0.8
-    values[:, 2], values[np.flatnonzero(present)[0]] = 5, 0  # a column that tells nothing, an item without a direction
+    values[:, 2], values[np.flatnonzero(present)[0]] = 5, 0  # a constant column, an item without a direction
     before = values.copy()
     assert np.allclose(scaled(values, present, scale), expected(values.astype("f8"), present, scale), atol=1e-5)
     assert np.array_equal(values, before)
