@@ -118,7 +118,7 @@ def _count_common_columns(matrix: sp.csr_array, threshold: int, k: int | None, m
 
 @numba.njit(inline="always")
 def _tally_row(row, start, index, start_t, index_t, threshold, count, reached, kept):  # pragma: no cover - compiled
-    """Counts row `row` of C in `count`. Returns the lengths of two lists: nodes `reached`, and nodes `kept` of these."""
+    """Counts one row of C in `count`. Returns the lengths of two lists: nodes `reached`, and nodes `kept` of these."""
     num_reached = num_kept = 0
     for edge in range(start[row], start[row + 1]):
         column = index[edge]
