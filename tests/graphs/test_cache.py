@@ -1,4 +1,4 @@
-"""What is kept on disk: never for other data, never damaged, never in the way."""
+"""Cached graphs: never loaded for other data, never damaged, never in the way."""
 
 import numpy as np
 import pytest
@@ -35,14 +35,14 @@ def assert_same(one, other):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
-def test_the_second_call_loads_what_the_first_one_built(kept, built):
+def test_the_second_call_loads_the_graph_of_the_first(kept, built):
     first = graphs.item_knn(some_features(), 3)
     second = graphs.item_knn(some_features(), 3)
     assert len(built) == 1
     assert_same(first, second)
 
 
-def test_new_features_never_meet_an_old_graph(kept, built):
+def test_new_features_never_load_an_old_graph(kept, built):
     features = some_features()
     graphs.item_knn(features, 3)
     features.values[17, 2] += 1e-3
@@ -75,9 +75,29 @@ def test_other_interactions_thresholds_and_sides_are_other_graphs(kept):
 
 def test_other_code_builds_anew(kept, built, monkeypatch):
     graphs.item_knn(some_features(), 3)
-    monkeypatch.setattr(cache, "_code", lambda: "changed")
+    monkeypatch.setattr(cache, "_hash_of_code", lambda: "changed")
     graphs.item_knn(some_features(), 3)
     assert len(built) == 2
+
+
+def test_the_code_that_counts_is_that_of_graphs_and_of_the_loops_they_run(tmp_path, monkeypatch):
+    for room in ("engine", "graphs", "nn"):
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "a.py").write_text("1")
+    monkeypatch.setattr(cache, "__file__", str(tmp_path / "graphs" / "cache.py"))
+
+    def hashed() -> str:
+        cache._hash_of_code.cache_clear()
+        return cache._hash_of_code()
+
+    before = hashed()
+    (tmp_path / "nn" / "a.py").write_text("2")
+    assert hashed() == before
+    for room in ("engine", "graphs"):
+        (tmp_path / room / "a.py").write_text("2")
+        assert hashed() != before
+        (tmp_path / room / "a.py").write_text("1")
+    cache._hash_of_code.cache_clear()
 
 
 @pytest.mark.parametrize("damage", ["cut short", "a flipped bit", "emptied", "no graph at all"])
@@ -98,19 +118,19 @@ def test_a_damaged_file_is_built_and_written_again(kept, built, damage):
 
 def test_a_folder_that_cannot_be_written_costs_a_warning_and_nothing_else(kept, monkeypatch):
     kept.write_text("a file where the folder should be")
-    with pytest.warns(UserWarning, match="cannot be kept"):
+    with pytest.warns(UserWarning, match="cannot be cached"):
         graph = graphs.item_knn(some_features(), 3)
     assert graph.nnz == 90
 
 
-def test_what_is_quick_to_build_is_not_kept(tmp_path, monkeypatch):
+def test_graphs_that_are_built_quickly_are_not_written(tmp_path, monkeypatch):
     monkeypatch.setenv("MEDLEY_CACHE", str(tmp_path))
     monkeypatch.setattr(cache, "MIN_SECONDS", 1e9)
     graphs.item_knn(some_features(), 3)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_kept_when_the_cache_is_off_or_the_call_says_so(kept, monkeypatch):
+def test_nothing_is_written_when_the_cache_is_off(kept, monkeypatch):
     graphs.item_knn(some_features(), 3, cache=False)
     assert not kept.exists()
     monkeypatch.setenv("MEDLEY_CACHE", "off")

@@ -54,7 +54,7 @@ def test_five_common_users_join_two_items_and_four_do_not():
 
 def test_many_rows_of_unequal_work_agree_with_scipy():
     rng = np.random.default_rng(0)
-    dense = rng.random((700, 400)) < rng.random(400) ** 6  # a few items that nearly all users touched
+    dense = rng.random((700, 400)) < rng.random(400) ** 6  # a few items that nearly all users have seen
     train = interactions(dense)
     np.testing.assert_array_equal(
         item_cointeraction(train, threshold=3, cache=False).toarray(), counts_by_definition(dense.T, 3, None)

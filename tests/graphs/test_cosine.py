@@ -8,9 +8,9 @@ from medley.types import Interactions
 
 def at_random(seed: int) -> Interactions:
     rng = np.random.default_rng(seed)
-    touched = rng.random((12, 9)) < 0.3
-    touched[4], touched[:, 7] = False, False
-    user, item = np.nonzero(touched)
+    seen = rng.random((12, 9)) < 0.3
+    seen[4], seen[:, 7] = False, False
+    user, item = np.nonzero(seen)
     return Interactions(user.astype("i4"), item.astype("i4"), 12, 9)
 
 

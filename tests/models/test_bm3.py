@@ -9,7 +9,7 @@ from medley import models
 from medley.types import Triplets
 
 
-def travelled(w: dict, num_layers: int = 2) -> tuple[np.ndarray, np.ndarray]:
+def propagated(w: dict, num_layers: int = 2) -> tuple[np.ndarray, np.ndarray]:
     """h_u and h_i"""
     user, item = lightgcn(w["e_user"], w["e_item"], num_layers)
     return user, item + w["e_item"]
@@ -27,7 +27,7 @@ def distance(x: np.ndarray, y: np.ndarray) -> float:
 def test_scores_are_those_of_a_slow_loop(five_nodes, num_layers):
     model = drawn("bm3", five_nodes, num_layers=num_layers)
     w = parameters_of(model)
-    h_u, h_i = travelled(w, num_layers)
+    h_u, h_i = propagated(w, num_layers)
     expected = [[predicted(w, h_u[u]) @ predicted(w, h_i[i]) for i in range(3)] for u in range(2)]
     assert np.allclose(scores_of(model), expected, atol=1e-4)
 
@@ -36,7 +36,7 @@ def test_scores_are_those_of_a_slow_loop(five_nodes, num_layers):
 def test_the_loss_is_that_of_a_slow_loop(five_nodes, content_weight, reg):
     model = drawn("bm3", five_nodes, dropout=0.0, content_weight=content_weight, reg=reg)
     w = parameters_of(model)
-    h_u, h_i = travelled(w)
+    h_u, h_i = propagated(w)
     rec, norms, content = [], [], {m: [] for m in five_nodes.features}
     for u, i, _ in torch.stack(BATCH).T.tolist():
         rec.append(distance(predicted(w, h_u[u]), h_i[i]) + distance(predicted(w, h_i[i]), h_u[u]))
@@ -81,11 +81,11 @@ def test_a_batch_in_which_no_item_has_a_modality_has_a_finite_loss(five_nodes):
     assert model.get_parameter("content.visual.project.weight").grad.ne(0).any()
 
 
-def test_without_content_weight_there_is_nothing_to_project(five_nodes):
+def test_without_content_weight_no_projection_is_learned(five_nodes):
     names = set(parameters_of(models.build("bm3", five_nodes, dim=DIM, content_weight=0.0)))
     assert names == {"e_user", "e_item", "predictor.weight", "predictor.bias"}
 
 
 def test_dropout_out_of_range_is_refused(five_nodes):
-    with pytest.raises(ValueError, match=r"dropout of bm3: expected 0 or more and less than 1, got 1\.5"):
+    with pytest.raises(ValueError, match=r"option 'dropout' of bm3: expected less than 1, got 1\.5"):
         models.build("bm3", five_nodes, dropout=1.5)

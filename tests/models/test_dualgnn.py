@@ -1,4 +1,4 @@
-"""DualGNN's equations once more, as slow loops; its variants, missing modalities and what it tells about a user."""
+"""DualGNN: its equations as slow loops, its variants, missing modalities, insights about a user."""
 
 import numpy as np
 import pytest
@@ -171,7 +171,7 @@ def test_a_missing_modality_has_no_part_in_an_items_score_and_no_edge(inputs):
     assert parts["acoustic"][0, 0] != 0 and parts["visual"][0, 1] != 0
     assert parts["acoustic"][0, 1:].tolist() == [0, 0]
     assert parts["visual"][0, 2] == 0
-    num_edges = {m: graph.rows.index.numel() for m, graph in model.graph.items()}
+    num_edges = {m: graph.by_row.index.numel() for m, graph in model.graph.items()}
     assert num_edges == {"visual": 10, "acoustic": 7}  # item 2 has three users
 
 
@@ -188,21 +188,21 @@ def test_without_a_projection_every_dim_must_be_that_of_the_model(inputs):
 
 @pytest.mark.parametrize("option", ["num_layers", "num_user_layers"])
 def test_a_negative_number_of_layers_is_refused(inputs, option):
-    with pytest.raises(ValueError, match=rf"{option} of dualgnn: expected 0 or more, got -1"):
+    with pytest.raises(ValueError, match=f"option '{option}' of dualgnn: expected 0 or more, got -1"):
         models.build("dualgnn", inputs, **{option: -1})
 
 
-def test_it_tells_the_weights_of_a_user_and_whom_the_user_follows(inputs):
+def test_insights_are_the_weights_of_a_user_and_the_users_it_aggregates(inputs):
     model = build(inputs, k=2)
     with torch.no_grad():
         model.alpha[0] = torch.tensor([0.25, 1.5])
     weights, users = model.about_user(0)
     assert list(weights.weights.items()) == [("acoustic", 1.5), ("visual", 0.25)]
-    assert users.keys == "users" and list(users.weights) == [1, 3]
+    assert users.kind == "users" and list(users.weights) == [1, 3]
     assert list(model.about_user(2)[1].weights) == [3, 0]
     assert users.weights[1] == pytest.approx(0.5) and sum(model.about_user(2)[1].weights.values()) == pytest.approx(1)
 
 
-def test_a_user_without_company_follows_nobody_and_dual_a_u_has_nothing_to_tell(inputs):
+def test_a_user_without_neighbours_aggregates_nobody_and_dual_a_u_has_no_insights(inputs):
     assert build(inputs).about_user(4)[1].weights == {}
     assert build(inputs, construction="mean", num_user_layers=0).about_user(0) == []

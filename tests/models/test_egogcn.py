@@ -25,7 +25,7 @@ OPTIONS = [
 
 @pytest.fixture
 def crossed(five_nodes: Inputs) -> Inputs:
-    """The five nodes, but both users touched item 1 and user 0 item 2, which lacks the acoustic modality.
+    """The five nodes, but both users have seen item 1 and user 0 item 2, which lacks the acoustic modality.
 
     user 0: items 1, 2          user 1: items 0, 1          edges in the order of items are not in that of users
     """
@@ -80,7 +80,7 @@ class Loops:
                 x[kind, row] = self.unit(leaky_relu(projected))
         return x
 
-    def heard(self, center, other, m, x0):
+    def fused(self, center, other, m, x0):
         """i^_m,u (eq. 1-4)."""
         owned = [h for h in self.modalities if self.has(other, h)]
         if self.o["fusion"] == "hard":
@@ -104,7 +104,7 @@ class Loops:
             x, affinities[m] = {}, {}
             for node in x0[m]:
                 near = self.near(node, m)
-                hats = [self.heard(node, other, m, x0) for other in near]
+                hats = [self.fused(node, other, m, x0) for other in near]
                 s = softmax([hat @ x0[m][node] for hat in hats])  # eq. 5
                 affinities[m] |= {(node, other): s[k] for k, other in enumerate(near)}
                 total = sum((s[k] * hat for k, hat in enumerate(hats)), np.zeros(DIM))  # eq. 6
@@ -216,6 +216,33 @@ def test_with_one_modality_hard_and_soft_are_the_graph_merge_form(crossed: Input
     assert model.about_user(0) == []
 
 
+IDS = {"e_user", "e_item"}
+CONTENT = {f"W.{m}.{part}" for m in ("visual", "acoustic") for part in ("weight", "bias")}
+USERS_OF = {"u.visual", "u.acoustic"}
+GATES = {
+    f"{kind}_gates.{pair}.{part}"
+    for kind in ("user", "item")
+    for pair in ("visual.acoustic", "acoustic.visual")
+    for part in ("weight", "bias")
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"fusion": "hard"}, IDS | CONTENT | USERS_OF),
+        ({"fusion": "soft"}, IDS | CONTENT | USERS_OF | GATES),
+        ({"fusion": "merge"}, IDS | CONTENT | USERS_OF),
+        ({"fusion": "align"}, IDS | CONTENT | {"u.all"}),
+        ({"fusion": "none"}, IDS),
+        ({"fusion": "merge", "soft_pruning": True}, IDS | CONTENT | USERS_OF | {"c.user", "c.item"}),
+    ],
+    ids=str,
+)
+def test_names_in_saved_weights_stay_so_that_old_runs_load(crossed: Inputs, options: dict, names: set[str]):
+    assert set(models.build("egogcn", crossed, **options).state_dict()) == names
+
+
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_values_stored_for_missing_features_never_matter(crossed: Inputs, options: dict):
     found = scores_of(drawn("egogcn", with_99_where_missing(crossed), **options))
@@ -235,7 +262,7 @@ def test_an_item_without_a_modality_has_no_part_of_it(crossed: Inputs, options: 
 def test_users_and_items_without_edges_and_items_without_any_modality_have_finite_scores(options: dict):
     rng = np.random.default_rng(0)
     train = Interactions(np.array([0, 0, 1], "i4"), np.array([0, 1, 3], "i4"), num_users=3, num_items=5)
-    present = np.array([True, True, True, False, False])  # item 3 was touched and has no modality, item 4 nothing
+    present = np.array([True, True, True, False, False])  # item 3 was seen and has no modality, item 4 nothing
     features = {m: Features(rng.normal(size=(5, 4)).astype("f4"), present) for m in ("a", "b")}
     model = drawn("egogcn", Inputs(train, features), **options)
     assert np.isfinite(scores_of(model)).all()
@@ -244,11 +271,11 @@ def test_users_and_items_without_edges_and_items_without_any_modality_have_finit
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
-def test_self_loops_let_the_content_of_an_untouched_item_speak(checkerboard: Inputs):
-    untouched = checkerboard.train.num_items - 1
+def test_self_loops_give_an_item_without_users_a_part_of_content(checkerboard: Inputs):
+    unseen = checkerboard.train.num_items - 1
     for self_loops in (False, True):
         parts = parts_of(models.build("egogcn", checkerboard, dim=8, self_loops=self_loops))
-        assert (parts["visual"][:, untouched] != 0).all() == self_loops
+        assert (parts["visual"][:, unseen] != 0).all() == self_loops
 
 
 def test_soft_pruning_cuts_an_edge_that_no_modality_is_confident_of(crossed: Inputs):
@@ -257,11 +284,11 @@ def test_soft_pruning_cuts_an_edge_that_no_modality_is_confident_of(crossed: Inp
         model.get_parameter("c.item").fill_(-1.0)
     pruned = parts_of(model)["id"][:, 2]
     with torch.no_grad():
-        model.get_parameter("e_item")[:2] = 7.0  # users hear no item any more
+        model.get_parameter("e_item")[:2] = 7.0  # users aggregate no item any more
     assert np.array_equal(parts_of(model)["id"][:, 2], pruned)
 
 
-def test_hard_tells_which_neighbours_were_fused(crossed: Inputs):
+def test_insights_of_hard_are_the_fused_neighbours_with_their_affinities(crossed: Inputs):
     model = drawn("egogcn", crossed, fusion="hard", epsilon=0.4, seed=3)  # 3: one of two is fused
     loops = Loops(model, crossed)
     about = {insight.topic: insight for insight in model.about_user(0)}
@@ -270,12 +297,12 @@ def test_hard_tells_which_neighbours_were_fused(crossed: Inputs):
         s = softmax([x[other] @ x["user", 0] for other in near])
         expected = {other[1]: value for other, value in zip(near, s, strict=True) if value > 0.4}
         assert len(expected) == 1
-        found = about[f"{m}: items heard fused"]
-        assert found.keys == "items" and found.weights == pytest.approx(expected)
-    assert model.about_item(0)[0] == ("visual: users heard fused", {1: 1.0}, "users")  # its only neighbour
+        found = about[f"{m}: fused items"]
+        assert found.kind == "items" and found.weights == pytest.approx(expected)
+    assert model.about_item(0)[0] == ("visual: fused users", {1: 1.0}, "users")  # its only neighbour
 
 
-def test_soft_tells_how_open_the_gates_of_the_neighbours_are(crossed: Inputs):
+def test_insights_of_soft_are_the_gates_of_the_neighbours(crossed: Inputs):
     model = drawn("egogcn", crossed, fusion="soft")
     loops = Loops(model, crossed)
     about = {insight.topic: insight for insight in model.about_user(0)}
@@ -283,7 +310,7 @@ def test_soft_tells_how_open_the_gates_of_the_neighbours_are(crossed: Inputs):
     gates = about["visual: gates of items for acoustic"]
     W, b = (loops.w[f"item_gates.acoustic.visual.{part}"][0] for part in ("weight", "bias"))
     expected = sigmoid(W @ loops.layer0("acoustic")["item", 1] + b)
-    assert gates.weights == pytest.approx({1: expected}, rel=1e-4)  # item 2 has no acoustic to let through
+    assert gates.weights == pytest.approx({1: expected}, rel=1e-4)  # item 2 lacks the acoustic modality
     about = {insight.topic: insight for insight in model.about_item(1)}
     weights = about["acoustic: gates of users for visual"].weights
     assert set(weights) == {0, 1} and list(weights.values()) == sorted(weights.values(), reverse=True)
@@ -292,9 +319,9 @@ def test_soft_tells_how_open_the_gates_of_the_neighbours_are(crossed: Inputs):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_layers": 0}, "num_layers of egogcn: expected 1 or more, got 0"),
-        ({"num_id_layers": -1}, "num_id_layers of egogcn: expected 0 or more, got -1"),
-        ({"epsilon": 1.5}, "epsilon of egogcn: expected 0 to 1"),
+        ({"num_layers": 0}, "option 'num_layers' of egogcn: expected 1 or more, got 0"),
+        ({"num_id_layers": -1}, "option 'num_id_layers' of egogcn: expected 0 or more, got -1"),
+        ({"epsilon": 1.5}, "option 'epsilon' of egogcn: expected 1 or less, got 1.5"),
         ({"fusion": "none", "soft_pruning": True}, "soft_pruning of egogcn: .* got fusion = none"),
         ({"fusion": "align", "soft_pruning": True}, "soft_pruning of egogcn: .* got fusion = align"),
         ({"fusion": "gm"}, "'fusion' of egogcn"),

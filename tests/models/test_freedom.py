@@ -36,11 +36,11 @@ def test_vectors_are_those_of_a_slow_loop(five_nodes, num_layers, num_item_layer
     assert np.allclose(found_item, item, atol=1e-6)
 
 
-def test_in_training_ids_travel_on_the_edges_that_are_left_with_their_degrees(five_nodes):
+def test_in_training_ids_are_propagated_on_the_edges_that_stay_with_their_degrees(five_nodes):
     model = models.build("freedom", five_nodes, dim=DIM, dropout=0.4, k=2).train()
     torch.manual_seed(0)
     model.start_epoch()
-    graph = model.thinned.rows.arrays
+    graph = model.thinned.by_row.arrays
     row = np.repeat(np.arange(2), np.diff(graph.start.numpy()))
     edges = list(zip(row.tolist(), graph.index.tolist(), strict=True))
     assert len(edges) == 2 and set(edges) < set(EDGES)
@@ -85,26 +85,26 @@ def test_edges_of_busy_nodes_are_left_out_more_often_in_the_proportion_of_p(five
     torch.manual_seed(0)
     for _ in range(800):
         model.start_epoch()
-        kept += np.diff(model.thinned.rows.start.numpy())
+        kept += np.diff(model.thinned.by_row.start.numpy())
     assert kept.sum() == 800
     assert kept[9] / 800 == pytest.approx(1 / (1 + 9 / 3), abs=0.06)  # four standard deviations
     assert kept[:9].min() > 35  # 67 each are expected
 
 
-def test_every_epoch_draws_anew_and_ranking_sees_all_edges(checkerboard):
+def test_every_epoch_draws_anew_and_ranking_reads_all_edges(checkerboard):
     model = models.build("freedom", checkerboard, dim=DIM, dropout=0.5).eval()
     before = vectors_of(model)
     drawn = set()
     for _ in range(3):
         model.start_epoch()
-        drawn.add(tuple(model.thinned.rows.index.tolist()))
+        drawn.add(tuple(model.thinned.by_row.index.tolist()))
         num_edges = len(checkerboard.train)
-        assert len(model.thinned.rows.index) == num_edges - num_edges // 2
+        assert len(model.thinned.by_row.index) == num_edges - num_edges // 2
     assert len(drawn) == 3
     assert all(np.array_equal(now, then) for now, then in zip(vectors_of(model), before, strict=True))
 
 
-def test_without_dropout_training_sees_all_edges_too(checkerboard):
+def test_without_dropout_training_reads_all_edges_too(checkerboard):
     model = models.build("freedom", checkerboard, dim=DIM, dropout=0.0)
     model.start_epoch()
     assert all(np.array_equal(a, b) for a, b in zip(vectors_of(model.train()), vectors_of(model.eval()), strict=True))
@@ -121,10 +121,10 @@ def test_an_item_without_any_modality_keeps_its_own_vector_alone(five_nodes):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dropout": 1.0}, "dropout of freedom: expected 0 or more and less than 1, got 1.0"),
-        ({"num_item_layers": 0}, "num_item_layers of freedom: expected 1 or more, got 0"),
+        ({"dropout": 1.0}, "option 'dropout' of freedom: expected less than 1, got 1.0"),
+        ({"num_item_layers": 0}, "option 'num_item_layers' of freedom: expected 1 or more, got 0"),
         ({"modality_weights": {"visual": 1.0}}, "modality_weights: expected a positive number for each of visual, ac"),
-        ({"modality_weights": {"visual": 1.0, "acoustic": 0.0}}, "modality_weights: expected a positive number"),
+        ({"modality_weights": {"visual": 1.0, "acoustic": 0.0}}, "acoustic' of freedom: expected more than 0"),
     ],
 )
 def test_options_out_of_range_are_refused(five_nodes, options, message):

@@ -110,16 +110,16 @@ def test_an_edge_without_confidence_is_cut(five_nodes):
     assert model.about_user(0)[0].weights == pytest.approx({0: w_ui[0, 0], 1: 0})
 
 
-def test_what_edges_count_is_told_largest_first(five_nodes):
+def test_insights_are_the_weights_of_the_edges_largest_first(five_nodes):
     model = build(five_nodes, edge_weight="max")
     _, w_ui, w_iu = slow(five_nodes, parameters_of(model), edge_weight="max")
     for u, items in TOUCHED.items():
         (insight,) = model.about_user(u)
-        assert insight.keys == "items" and insight.weights == pytest.approx({i: w_ui[u, i] for i in items}, abs=1e-5)
+        assert insight.kind == "items" and insight.weights == pytest.approx({i: w_ui[u, i] for i in items}, abs=1e-5)
         assert list(insight.weights.values()) == sorted(insight.weights.values(), reverse=True)
     for i, users in TOUCHED_BY.items():
         (insight,) = model.about_item(i)
-        assert insight.keys == "users" and insight.weights == pytest.approx({u: w_iu[u, i] for u in users}, abs=1e-5)
+        assert insight.kind == "users" and insight.weights == pytest.approx({u: w_iu[u, i] for u in users}, abs=1e-5)
 
 
 def test_the_loss_is_mean_bpr_and_l2_of_the_rows_of_the_batch(five_nodes):
@@ -155,12 +155,12 @@ def test_one_modality_that_some_items_lack_leaves_finite_scores_and_gradients(fi
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
-def test_what_is_stored_for_a_missing_feature_never_matters(five_nodes):
+def test_values_stored_for_missing_features_never_matter(five_nodes):
     first, second = vectors_of(build(five_nodes)), vectors_of(build(with_99_where_missing(five_nodes)))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 @pytest.mark.parametrize("option", ["num_layers", "num_routings"])
 def test_counts_below_zero_are_refused(five_nodes, option):
-    with pytest.raises(ValueError, match=f"{option} of grcn"):
+    with pytest.raises(ValueError, match=f"option '{option}' of grcn: expected 0 or more, got -1"):
         models.build("grcn", five_nodes, **{option: -1})

@@ -127,8 +127,8 @@ def test_gradients_are_the_slopes_of_the_loss(shared: Inputs, levels: tuple[int,
         assert losses[0] - losses[1] == pytest.approx(2e-6 * parameter.grad.abs().sum().item(), rel=1e-4), name
 
 
-def test_items_are_joined_when_enough_users_touched_both(shared: Inputs):
-    """At a threshold nobody reaches, every item is known by its own features."""
+def test_items_are_joined_when_enough_users_have_seen_both(shared: Inputs):
+    """At a threshold that no pair reaches, every item keeps its own features."""
     model = build(shared, threshold=2, levels=(3,))
     w = parameters_of(model)
     visual = shared.features["visual"].values.astype(float)
@@ -167,32 +167,43 @@ def test_one_modality_has_the_scores_of_its_part_and_the_ids(shared: Inputs):
     assert np.allclose(scores_of(alone), (parts["id"] + parts["acoustic"]).numpy(), atol=1e-6)
 
 
-@pytest.mark.parametrize("levels", [(), (4, 1), (0,)])
-def test_levels_that_are_none_are_refused(shared: Inputs, levels: tuple[int, ...]):
-    with pytest.raises(ValueError, match="levels: expected one or more levels of 2 or more intents"):
+@pytest.mark.parametrize(
+    "levels", [(), (4, 1), (0,), 1, True, None, "", "8;4", "8,4.5", "8,four", [8, 4.0], {"8": 4}], ids=repr
+)
+def test_levels_other_than_numbers_of_intents_are_refused(shared: Inputs, levels: object):
+    with pytest.raises(
+        ValueError, match="option 'levels' of huign: expected numbers of intents, each 2 or more, such as 32,8,4, got "
+    ):
         build(shared, levels=levels)
 
 
-def test_options_are_the_same_after_they_were_written_as_json(shared: Inputs):
+def test_options_are_the_same_after_a_round_trip_through_json(shared: Inputs):
     assert build(shared, levels=[3, 2]).spec == build(shared, levels=(3, 2)).spec
 
 
-def test_an_item_tells_its_share_of_each_intent_largest_first(shared: Inputs):
+@pytest.mark.parametrize(
+    ("written", "levels"), [("3,2", (3, 2)), (" 3, 2", (3, 2)), ("3", (3,)), (3, (3,)), (["3", 2], (3, 2))], ids=repr
+)
+def test_levels_may_be_written_as_on_a_command_line(shared: Inputs, written: object, levels: tuple[int, ...]):
+    assert build(shared, levels=written).spec == build(shared, levels=levels).spec
+
+
+def test_insights_of_an_item_are_its_shares_of_the_intents_largest_first(shared: Inputs):
     model = build(shared)
     insights = {insight.topic: insight for insight in model.about_item(0)}
     assert set(insights) == {f"{m}: intents of level {at}" for m in shared.features for at in (1, 2)}
     for m, vectors in slow_items(parameters_of(model), shared, (3, 2)).items():
         for at, share in ((1, vectors[0][:3]), (2, vectors[0][3:])):
-            told = insights[f"{m}: intents of level {at}"].weights
-            assert list(told.values()) == sorted(told.values(), reverse=True)
-            assert told == pytest.approx({f"intent {k + 1}": share[k] for k in range(len(share))}, abs=1e-5)
+            found = insights[f"{m}: intents of level {at}"].weights
+            assert list(found.values()) == sorted(found.values(), reverse=True)
+            assert found == pytest.approx({f"intent {k + 1}": share[k] for k in range(len(share))}, abs=1e-5)
     assert [insight.topic for insight in model.about_item(2)] == [
         "visual: intents of level 1",
         "visual: intents of level 2",
     ]
 
 
-def test_a_user_tells_its_leaning_and_items_that_show_its_favourite_intent(shared: Inputs):
+def test_insights_of_a_user_are_its_weights_of_the_intents_and_items_of_the_heaviest(shared: Inputs):
     model = build(shared)
     w = parameters_of(model)
     fine, coarse, examples = model.about_user(1)
@@ -204,6 +215,6 @@ def test_a_user_tells_its_leaning_and_items_that_show_its_favourite_intent(share
     assert next(iter(fine.weights)) == f"intent {favourite + 1}"
     shares = np.sum(list(slow_items(w, shared, (3, 2)).values()), axis=0)[:, favourite]
     assert examples.topic == f"items of intent {favourite + 1} of level 1"
-    assert examples.keys == "items"
+    assert examples.kind == "items"
     assert list(examples.weights) == np.argsort(-shares).tolist()
     assert list(examples.weights.values()) == pytest.approx(sorted(shares, reverse=True), abs=1e-5)

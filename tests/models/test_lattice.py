@@ -66,23 +66,23 @@ def test_one_modality_has_nothing_to_weigh_and_who_has_none_keeps_the_vector_of_
     assert np.allclose(item[2], expected_item[2], atol=1e-6)
 
 
-def test_without_a_learned_graph_there_is_nothing_to_learn_for_it(five_nodes):
+def test_without_a_learned_graph_no_projection_is_learned(five_nodes):
     assert not any("likeness" in name for name in parameters_of(drawn("lattice", five_nodes, raw_share=1.0)))
 
 
-def test_while_training_the_neighbours_of_an_epoch_stay_and_how_near_they_are_is_up_to_date(checkerboard):
+def test_during_training_the_edges_of_an_epoch_stay_and_their_weights_are_up_to_date(checkerboard):
     model = models.build("lattice", checkerboard, dim=8, k=4, raw_share=0.0)
     model.start_epoch()
     with torch.no_grad():
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter)
-    before = {m: likeness.nearest.rows.index.clone() for m, likeness in model.likeness.items()}
+    before = {m: similarity.nearest.by_row.index.clone() for m, similarity in model.likeness.items()}
     stale = model.train()()
     fresh = model.eval()()
     assert not torch.allclose(stale.item, fresh.item)
-    assert all(torch.equal(before[m], likeness.nearest.rows.index) for m, likeness in model.likeness.items())
+    assert all(torch.equal(before[m], similarity.nearest.by_row.index) for m, similarity in model.likeness.items())
     model.train().start_epoch()
-    assert any(not torch.equal(before[m], likeness.nearest.rows.index) for m, likeness in model.likeness.items())
+    assert any(not torch.equal(before[m], similarity.nearest.by_row.index) for m, similarity in model.likeness.items())
     assert torch.equal(model().item, fresh.item)
 
 
@@ -129,7 +129,7 @@ def test_the_loss_is_mean_bpr_and_l2_of_the_final_vectors_of_the_batch(five_node
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_contributions_are_the_last_steps_on_the_graphs_of_the_modalities(five_nodes, options):
+def test_parts_are_the_last_steps_on_the_graphs_of_the_modalities(five_nodes, options):
     model = drawn("lattice", five_nodes, **options)
     user, item, expected, _ = slow(five_nodes, parameters_of(model), **options)
     with torch.no_grad():
@@ -139,7 +139,7 @@ def test_contributions_are_the_last_steps_on_the_graphs_of_the_modalities(five_n
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_items_tell_which_others_they_hear_largest_first(five_nodes, options):
+def test_insights_are_the_neighbours_in_the_item_graph_largest_first(five_nodes, options):
     model = drawn("lattice", five_nodes, **options)
     *_, A = slow(five_nodes, parameters_of(model), **options)
     for i in range(3):
@@ -149,7 +149,7 @@ def test_items_tell_which_others_they_hear_largest_first(five_nodes, options):
         assert list(insight.weights.values()) == sorted(insight.weights.values(), reverse=True)
 
 
-def test_what_is_stored_for_a_missing_feature_never_matters(five_nodes):
+def test_values_stored_for_missing_features_never_matter(five_nodes):
     changed = with_99_where_missing(five_nodes)
     first, second = vectors_of(drawn("lattice", five_nodes)), vectors_of(drawn("lattice", changed))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
@@ -158,9 +158,10 @@ def test_what_is_stored_for_a_missing_feature_never_matters(five_nodes):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_item_layers": 0}, "choose the model lightgcn"),
-        ({"raw_share": 1.5}, "raw_share of lattice"),
-        ({"k": 0}, "number of neighbours"),
+        ({"num_layers": -1}, "option 'num_layers' of lattice: expected 0 or more, got -1"),
+        ({"num_item_layers": 0}, "option 'num_item_layers' of lattice: expected 1 or more, got 0"),
+        ({"raw_share": 1.5}, "option 'raw_share' of lattice: expected 1 or less, got 1.5"),
+        ({"k": 0}, "option 'k' of lattice: expected 1 or more, got 0"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(five_nodes, options, message):

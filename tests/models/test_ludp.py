@@ -65,11 +65,11 @@ def slow(inputs, w, num_layers, num_item_layers, k, fusion, edge_weight, normali
     for i in range(3):
         present = {m: h[m][i] if features.present[i] else None for m, features in inputs.features.items()}
         H[i], alpha[i] = fused(w, "item_side", fusion, present)
-    for u, touched in TOUCHED.items():
+    for u, seen in TOUCHED.items():
         p = {}
         for m, features in inputs.features.items():
             W1, W2 = (w.get(f"user_side.W.{m}.{n}.weight") for n in (0, 2))
-            of_user = [W1 @ features.values[j] for j in touched if features.present[j]] if W1 is not None else []
+            of_user = [W1 @ features.values[j] for j in seen if features.present[j]] if W1 is not None else []
             p[m] = (
                 leaky_relu(W2 @ leaky_relu(np.mean(of_user, axis=0))) + w["e_user"][u] if of_user else None
             )  # eq. 10, 11
@@ -152,7 +152,7 @@ def test_who_has_no_modality_and_no_interaction_keeps_the_vector_of_the_interact
         assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
-def test_a_missing_modality_has_no_part_in_what_an_item_adds_to_the_score(five_nodes):
+def test_a_modality_that_an_item_lacks_adds_nothing_to_the_score(five_nodes):
     model = drawn("ludp", five_nodes, use_user_graph=False)
     with torch.no_grad():
         parts = model.contributions(torch.tensor([0]), torch.tensor([[0, 2]]))
@@ -161,7 +161,7 @@ def test_a_missing_modality_has_no_part_in_what_an_item_adds_to_the_score(five_n
 
 @pytest.mark.parametrize("fusion", ["attention", "sum", "concat"])
 @pytest.mark.parametrize("left_out", [None, "use_item_graph", "use_user_graph"])
-def test_contributions_sum_to_the_scores(five_nodes, fusion, left_out):
+def test_parts_sum_to_the_scores(five_nodes, fusion, left_out):
     model = drawn("ludp", five_nodes, fusion=fusion, **({left_out: False} if left_out else {}))
     users, items = torch.tensor([1, 0]), torch.tensor([[0, 2], [2, 1]])
     with torch.no_grad():
@@ -170,7 +170,7 @@ def test_contributions_sum_to_the_scores(five_nodes, fusion, left_out):
     assert np.allclose(sum(parts.values()), scores_of(model)[users[:, None], items], rtol=1e-4, atol=1e-4)
 
 
-def test_contributions_halve_between_two_modalities_what_they_bring_about_together(five_nodes):
+def test_parts_halve_the_products_of_two_modalities_between_the_two(five_nodes):
     model = drawn("ludp", five_nodes, fusion="sum", k=2)
     E_u, P, E_i, H, _, _ = slow(five_nodes, parameters_of(model), 2, 1, 2, "sum", "one")
     alone = {}
@@ -186,7 +186,7 @@ def test_contributions_halve_between_two_modalities_what_they_bring_about_togeth
     assert parts["visual"] == pytest.approx(visual, rel=1e-4)
 
 
-def test_attention_is_told_largest_first(five_nodes):
+def test_insights_are_the_weights_of_attention_largest_first(five_nodes):
     model = drawn("ludp", five_nodes, k=2)
     *_, beta, alpha = slow(five_nodes, parameters_of(model), 2, 1, 2, "attention", "one")
     for row, expected in beta.items():
@@ -199,7 +199,7 @@ def test_attention_is_told_largest_first(five_nodes):
     assert alpha[2] == {"visual": 1.0}
 
 
-def test_fusions_without_attention_and_graphs_that_are_left_out_have_nothing_to_tell(five_nodes):
+def test_fusions_without_attention_and_graphs_that_are_left_out_have_no_insights(five_nodes):
     for options in ({"fusion": "sum"}, {"fusion": "concat"}):
         model = models.build("ludp", five_nodes, dim=DIM, **options)
         assert model.about_user(0) == model.about_item(0) == []
@@ -211,8 +211,9 @@ def test_fusions_without_attention_and_graphs_that_are_left_out_have_nothing_to_
     ("options", "message"),
     [
         ({"use_item_graph": False, "use_user_graph": False}, "choose the model lightgcn"),
-        ({"num_item_layers": 0}, "use_item_graph=false"),
-        ({"k": 0}, "number of neighbours"),
+        ({"num_item_layers": 0}, "option 'num_item_layers' of ludp: expected 1 or more, got 0"),
+        ({"num_layers": -1}, "option 'num_layers' of ludp: expected 0 or more, got -1"),
+        ({"k": 0}, "option 'k' of ludp: expected 1 or more, got 0"),
         ({"fusion": "max"}, "'fusion' of ludp"),
     ],
 )

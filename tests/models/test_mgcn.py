@@ -62,8 +62,8 @@ def slow(inputs: Inputs, model: models.Recommender, num_layers=2, num_item_layer
     for side, count in (("user", 2), ("item", 3)):
         mul[side], alphas[side] = np.zeros((count, DIM)), []
         for row in range(count):
-            touched = TOUCHED[row] if side == "user" else [row]
-            has = [m for m, features in inputs.features.items() if any(features.present[i] for i in touched)]
+            seen = TOUCHED[row] if side == "user" else [row]
+            has = [m for m, features in inputs.features.items() if any(features.present[i] for i in seen)]
             x = {m: view[m][side][row] for m in has}
             if len(inputs.features) == 1:
                 mul[side][row] = sum(x.values(), np.zeros(DIM))
@@ -117,7 +117,7 @@ def test_values_stored_for_missing_features_never_matter(five_nodes):
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_who_has_no_modality_keeps_the_view_of_behaviour_alone(five_nodes):
+def test_without_any_modality_the_view_of_behaviour_alone_remains(five_nodes):
     present = np.array([True, True, False])
     inputs = five_nodes._replace(features={m: f._replace(present=present) for m, f in five_nodes.features.items()})
     model = drawn("mgcn", inputs)
@@ -128,7 +128,7 @@ def test_who_has_no_modality_keeps_the_view_of_behaviour_alone(five_nodes):
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
-def test_attention_over_the_modalities_is_told_largest_first(five_nodes):
+def test_insights_are_the_weights_of_attention_largest_first(five_nodes):
     model = drawn("mgcn", five_nodes, k=2)
     _, _, alphas = slow(five_nodes, model)
     with torch.no_grad():
@@ -139,7 +139,7 @@ def test_attention_over_the_modalities_is_told_largest_first(five_nodes):
         assert list(insight.weights.values()) == sorted(insight.weights.values(), reverse=True)
 
 
-def test_one_modality_is_not_weighed(five_nodes):
+def test_a_single_modality_has_no_weights(five_nodes):
     model = drawn("mgcn", choose(five_nodes, ["visual"]))
     assert model.about_user(0) == model.about_item(0) == []
     assert not any(name.startswith("fuse") for name, _ in model.named_parameters())
@@ -148,8 +148,8 @@ def test_one_modality_is_not_weighed(five_nodes):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": 0.0}, "temperature of mgcn: expected more than 0, got 0"),
-        ({"num_item_layers": 0}, "num_item_layers of mgcn: expected 1 or more, got 0"),
+        ({"temperature": 0.0}, "option 'temperature' of mgcn: expected more than 0, got 0"),
+        ({"num_item_layers": 0}, "option 'num_item_layers' of mgcn: expected 1 or more, got 0"),
     ],
 )
 def test_options_out_of_range_are_refused(five_nodes, options, message):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from medley.errors import InputError
 from medley.nn import edges, sparse
-from medley.nn.edges import Pattern, edge_dot, edge_product, edge_softmax, neighbour_max, neighbour_mean
+from medley.nn.edges import Pattern, edge_dot, edge_product, edge_softmax, neighbour_max
 
 graphs_and_forms = given(matrices(), st.booleans(), st.integers(0, 99))
 few = settings(max_examples=25, deadline=None)
@@ -19,7 +19,7 @@ few = settings(max_examples=25, deadline=None)
 
 @contextmanager
 def form(compiled: bool) -> Iterator[None]:
-    """The compiled loops, or what stands in for them on other devices, there with blocks so small that it has many."""
+    """Compiled loops, or the torch operators of other devices with blocks so small that there are many."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sparse, "is_compiled", lambda _: compiled)
         patch.setattr(edges, "BLOCK", 7)
@@ -45,7 +45,7 @@ def same(fast: torch.Tensor, slow: torch.Tensor, *leaves: torch.Tensor) -> None:
 
 
 def _gradients(result: torch.Tensor, toss: torch.Tensor, leaves: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """Zero, not none, where the graph has no edge that leads to a leaf."""
+    """Gradients by leaf; zero, not None, where no edge leads to a leaf."""
     nothing = sum(leaf.sum() * 0 for leaf in leaves)
     return torch.autograd.grad((result * toss).sum() + nothing, leaves)
 
@@ -87,13 +87,11 @@ def test_a_softmax_per_row_equals_that_of_each_row_alone(matrix, compiled, seed)
 
 @few
 @graphs_and_forms
-def test_mean_and_maximum_over_neighbours_equal_those_of_each_row_alone(matrix, compiled, seed):
+def test_the_maximum_over_neighbours_equals_that_of_each_row_alone(matrix, compiled, seed):
     x = draw(seed, matrix.shape[1], 5)
     neighbours = [[c for r, c in pairs(matrix) if r == row] for row in range(matrix.shape[0])]
     nothing = torch.zeros(5, dtype=torch.float64)
     with form(compiled):
-        slow = torch.stack([x[found].mean(0) if found else nothing for found in neighbours])
-        same(neighbour_mean(Pattern(matrix), x), slow, x)
         slow = torch.stack([x[found].max(0).values if found else nothing for found in neighbours])
         same(neighbour_max(Pattern(matrix), x), slow, x)
 
@@ -108,7 +106,6 @@ def test_gradients_are_those_of_finite_differences(compiled):
             (lambda w, x: edge_product(pattern.T, pattern.transposed(w), x), (weight, x)),
             (lambda x, y: edge_dot(pattern, x, y), (x, y)),
             (lambda w: edge_softmax(pattern, w), (weight,)),
-            (lambda y: neighbour_mean(pattern, y), (y,)),
             (lambda y: neighbour_max(pattern, y), (y,)),
             (lambda x: neighbour_max(pattern.T, x), (x,)),
         ):
@@ -123,7 +120,7 @@ def test_of_equal_neighbours_the_first_has_the_gradient_of_the_maximum(compiled)
     assert x.grad.tolist() == [[0.0, 1.0], [1.0, 0.0], [0.0, 0.0]]
 
 
-def test_numbers_go_to_the_order_of_the_transpose_and_come_back():
+def test_numbers_are_permuted_to_the_order_of_the_transpose_and_back():
     matrix = sp.csr_array(np.array([[0, 2, 3], [4, 0, 6]]))
     pattern, numbers = Pattern(matrix), torch.tensor([2.0, 3.0, 4.0, 6.0])
     assert pattern.transposed(numbers).tolist() == [4, 2, 3, 6]
@@ -131,9 +128,9 @@ def test_numbers_go_to_the_order_of_the_transpose_and_come_back():
     assert (pattern.shape, pattern.T.shape, len(pattern.T)) == ((2, 3), (3, 2), 4)
 
 
-def test_columns_that_are_not_sorted_are_and_an_edge_that_is_there_twice_is_refused():
+def test_unsorted_columns_are_sorted_and_duplicate_edges_are_refused():
     unsorted = sp.csr_array((np.ones(2), np.array([2, 0]), np.array([0, 2])), shape=(1, 3))
-    assert Pattern(unsorted).rows.index.tolist() == [0, 2]
+    assert Pattern(unsorted).by_row.index.tolist() == [0, 2]
     twice = sp.csr_array((np.ones(2), np.array([1, 1]), np.array([0, 2])), shape=(1, 3))
     with pytest.raises(InputError, match="expected each at most once, got duplicates"):
         Pattern(twice)

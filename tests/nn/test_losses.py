@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from medley.nn import losses, propagation
-from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters
+from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters, squared_rows
 from medley.nn.propagation import distinct_rows, take
 from medley.types import Embeddings, Triplets
 
@@ -26,10 +26,23 @@ def test_bpr_of_a_hopeless_difference_is_finite():
     assert loss.isfinite() and loss > 1e8
 
 
-def test_l2_of_a_batch_counts_a_row_as_often_as_it_is_touched():
-    touched = [TABLES.user[u] for u in (0, 3, 0)] + [TABLES.item[i] for i in (1, 4, 2, 0, 1, 1)]
-    expected = sum(float(row @ row) for row in touched) / (2 * 3)
+def test_l2_of_a_batch_counts_a_row_as_often_as_it_comes():
+    rows = [TABLES.user[u] for u in (0, 3, 0)] + [TABLES.item[i] for i in (1, 4, 2, 0, 1, 1)]
+    expected = sum(float(row @ row) for row in rows) / (2 * 3)
     assert float(l2_of_batch(TABLES, BATCH)) == pytest.approx(expected)
+
+
+def test_squared_rows_are_the_bits_of_a_loop_that_counts_a_row_as_often_as_it_comes():
+    table = torch.tensor([[1.0, 2.0], [3.0, 0.5], [7.0, 7.0]], requires_grad=True)  # sums without rounding
+    rows = torch.tensor([1, 0, 1])
+    total, gradient = 0.0, torch.zeros(3, 2)
+    for row in rows.tolist():
+        for column in range(2):
+            total += table[row, column].item() ** 2
+            gradient[row, column] += 2 * table[row, column].item()
+    found = squared_rows(table, rows)
+    assert found.item() == total
+    assert torch.equal(torch.autograd.grad(found, table)[0], gradient)
 
 
 def test_l2_of_parameters_and_its_gradient():
@@ -60,7 +73,7 @@ def test_losses_of_a_batch_and_their_gradients_are_the_same_compiled_and_by_torc
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-def test_distinct_rows_and_places_among_them_say_the_same_as_the_batch(monkeypatch, compiled):
+def test_distinct_rows_and_positions_among_them_are_the_same_batch(monkeypatch, compiled):
     monkeypatch.setattr(propagation, "is_compiled", lambda _: compiled)
     rows, places = distinct_rows(BATCH)
     assert rows.user.tolist() == [0, 3] and rows.item.tolist() == [0, 1, 2, 4]

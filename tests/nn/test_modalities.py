@@ -41,7 +41,7 @@ def test_scales_are_what_they_say_in_parts_of_any_size(scale: FeatureScale, dtyp
     monkeypatch.setattr(module, "PART_BYTES", part_bytes)
     random = np.random.default_rng(0)
     values, present = random.normal(3, 2, (30, 7)).astype(dtype), random.random(30) < 0.8
-    values[:, 2], values[np.flatnonzero(present)[0]] = 5, 0  # a column that tells nothing, an item without a direction
+    values[:, 2], values[np.flatnonzero(present)[0]] = 5, 0  # a constant column, an item without a direction
     before = values.copy()
     assert np.allclose(scaled(values, present, scale), expected(values.astype("f8"), present, scale), atol=1e-5)
     assert np.array_equal(values, before)
@@ -60,7 +60,7 @@ def test_features_are_scaled_within_the_copy_that_a_model_keeps(scale: FeatureSc
     assert peak < 1.1 * values.size * 4
 
 
-def test_it_is_a_linear_layer_on_the_concatenated_features(five_nodes: Inputs):
+def test_content_is_a_linear_layer_on_the_concatenated_features(five_nodes: Inputs):
     content = Content(item_features(five_nodes, "none"), 3, bias=True)
     torch.nn.init.normal_(content.b)
     matrix = np.concatenate([content.W[m].weight.detach().numpy() for m in ("visual", "acoustic")], axis=1)
@@ -86,7 +86,7 @@ def test_a_sum_is_that_of_a_loop_and_reaches_every_part():
     assert all(torch.equal(part.grad, 2 * total) for part in parts)
 
 
-def test_the_sum_of_one_is_that_one():
+def test_the_sum_of_a_single_tensor_is_the_tensor():
     (alone,) = [torch.ones(1, 2)]
     assert sum_of([alone]) is alone
 

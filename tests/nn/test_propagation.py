@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from medley.errors import InputError
 from medley.models import build
 from medley.nn import sparse
-from medley.nn.propagation import Rows, propagate, propagate_combined, propagate_rows, take_rows
+from medley.nn.propagation import Rows, lightgcn, propagate, propagate_combined, propagate_rows, take_rows
 from medley.nn.sparse import SparseMatrix
 from medley.training.sampling import TripletSampler, batches
 from medley.types import Embeddings
@@ -53,20 +53,43 @@ def test_chosen_rows_and_their_gradient_equal_those_of_all(matrix, num_layers, s
 
 
 @pytest.mark.parametrize("rows", [None, Rows(torch.tensor([1]), torch.tensor([3, 0]))])
-def test_the_gradient_is_that_of_finite_differences_when_the_way_back_is_another_matrix(rows):
-    there, back = (sp.random_array(size, density=0.6, rng=np.random.default_rng(1)) for size in ((3, 4), (4, 3)))
-    there, back = SparseMatrix(sp.csr_array(there)), SparseMatrix(sp.csr_array(back))
+def test_the_gradient_is_that_of_finite_differences_when_items_from_users_is_another_matrix(rows):
+    graph, back = (sp.random_array(size, density=0.6, rng=np.random.default_rng(1)) for size in ((3, 4), (4, 3)))
+    graph, back = SparseMatrix(sp.csr_array(graph)), SparseMatrix(sp.csr_array(back))
     user, item = (torch.randn(size, 2, dtype=torch.float64, requires_grad=True) for size in (3, 4))
 
     def combined(user, item):
-        e, e0 = propagate_rows(there, Embeddings(user, item), [0.5, 1.0, 2.0], rows, back=back)
+        e, e0 = propagate_rows(graph, Embeddings(user, item), [0.5, 1.0, 2.0], rows, back=back)
         return *e, *e0
 
     assert torch.autograd.gradcheck(combined, (user, item))
     if rows is None:
-        one = Embeddings(there @ item, back @ user)
-        two = Embeddings(there @ one.item, back @ one.user)
+        one = Embeddings(graph @ item, back @ user)
+        two = Embeddings(graph @ one.item, back @ one.user)
         torch.testing.assert_close(combined(user, item)[1], 0.5 * item + one.item + 2 * two.item)
+
+
+@pytest.mark.parametrize("combine", ["mean", "sum"])
+@pytest.mark.parametrize("rows", [None, Rows(torch.tensor([2, 0]), torch.tensor([3]))])
+def test_lightgcn_is_the_mean_or_the_sum_of_the_layers_and_layer_0(rows, combine):
+    matrix = sp.csr_array(sp.random_array((3, 4), density=0.6, rng=np.random.default_rng(2)))
+    graph, layer = SparseMatrix(matrix), layer_zero(matrix)
+    for num_layers in (0, 1, 3):
+        layers = [list(side) for side in layer]
+        totals = [list(side) for side in layer]
+        dense = torch.from_numpy(matrix.toarray())
+        for _ in range(num_layers):
+            users, items = layers
+            layers = [
+                [sum((dense[u, i] * items[i] for i in range(4)), torch.zeros(5)) for u in range(3)],
+                [sum((dense[u, i] * users[u] for u in range(3)), torch.zeros(5)) for i in range(4)],
+            ]
+            totals = [[x + y for x, y in zip(*pair, strict=True)] for pair in zip(totals, layers, strict=True)]
+        scale = num_layers + 1 if combine == "mean" else 1
+        expected = Embeddings(*(torch.stack(side) / scale for side in totals))
+        found, found_0 = lightgcn(graph, layer, num_layers, rows, combine=combine)
+        for one, other in zip([*found, *found_0], [*take_rows(expected, rows), *take_rows(layer, rows)], strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
 
 
 def test_a_vector_that_needs_no_gradient_may_stand_on_one_side():
@@ -91,8 +114,8 @@ def test_an_epoch_of_lightgcn_is_the_same_with_and_without_the_shortcut(checkerb
     for shortcut in (True, False):
         model = build("lightgcn", checkerboard, seed=3, dim=8)
         if not shortcut:
-            whole = model._travelled
-            model._travelled = lambda rows, whole=whole: tuple(take_rows(x, rows) for x in whole())
+            whole = model._propagated
+            model._propagated = lambda rows, whole=whole: tuple(take_rows(x, rows) for x in whole())
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
         losses = []
         for batch in batches(TripletSampler(checkerboard.train, torch.Generator().manual_seed(1)).epoch(), 8):

@@ -43,7 +43,7 @@ def test_scale_addend_and_chosen_rows_enter_the_same_pass(matrix, compiled, chos
     base = torch.randn(matrix.shape[0] if rows is None else 3, 20, generator=rng)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sparse, "is_compiled", lambda _: compiled)
-        got = multiply(SparseMatrix(matrix).rows.arrays, x, scale=0.5, plus=Addend(2.0, base), rows=rows)
+        got = multiply(SparseMatrix(matrix).by_row.arrays, x, scale=0.5, plus=Addend(2.0, base), rows=rows)
     expected = 0.5 * by_hand(matrix, x)
     expected = (expected if rows is None else expected[rows]) + 2.0 * base
     torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-5)
@@ -56,8 +56,8 @@ def test_leaving_out_the_columns_whose_vectors_are_zero_changes_no_bit(matrix, s
     kept = torch.rand(matrix.shape[1], generator=rng) < share
     x = torch.randn(matrix.shape[1], 16, generator=rng) * kept[:, None]
     graph = SparseMatrix(matrix)
-    arrays = graph.rows.arrays
-    selected = from_columns(arrays, graph.columns.arrays, kept.nonzero()[:, 0])
+    arrays = graph.by_row.arrays
+    selected = from_columns(arrays, graph.by_column.arrays, kept.nonzero()[:, 0])
     assert torch.equal(multiply(selected, x), multiply(arrays, x))
     count = int(kept[arrays.index.long()].sum())
     assert len(selected.index) == (count if count <= sparse.WORTH_SELECTING * len(arrays.index) else len(arrays.index))
@@ -87,14 +87,14 @@ def test_duplicate_entries_are_summed_and_the_given_matrix_is_left_alone():
     assert matrix.nnz == 3
 
 
-def test_a_row_tells_its_columns_and_values():
+def test_the_entries_of_a_row_are_its_columns_and_values():
     graph = SparseMatrix(sp.csr_array(np.array([[0.0, 2.0, 0.5], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])))
-    rows = [[x.tolist() for x in graph.rows.arrays.row(row)] for row in range(3)]
+    rows = [[x.tolist() for x in graph.by_row.arrays.entries(row)] for row in range(3)]
     assert rows == [[[1, 2], [2.0, 0.5]], [[], []], [[0], [1.0]]]
-    assert [x.tolist() for x in graph.columns.arrays.row(1)] == [[0], [2.0]]
+    assert [x.tolist() for x in graph.by_column.arrays.entries(1)] == [[0], [2.0]]
 
 
-def test_vectors_that_are_not_contiguous_or_of_half_precision_are_taken():
+def test_vectors_that_are_not_contiguous_or_of_half_precision_are_accepted():
     graph = SparseMatrix(sp.csr_array(np.array([[1.0, 2.0], [0.0, 3.0]])))
     x = torch.arange(6.0).reshape(3, 2).T  # (2, 3), column after column
     expected = torch.tensor([[2.0, 8.0, 14.0], [3.0, 9.0, 15.0]])

@@ -1,11 +1,11 @@
-"""Interactions or features -> graphs. Built from the train split only, because that is all that `Inputs` holds.
+"""Interactions or features -> graphs. Graphs read the train split alone: `Inputs` holds no other.
 
 bipartite      users and items joined by interactions
-cosine         items joined by the likeness of their users
-knn            items joined by the likeness of their features; knn_faiss is its approximate counterpart
+cosine         items joined by the similarity of their users
+knn            items joined by the similarity of their features; knn_faiss is its approximate counterpart
 cooccurrence   items joined by common users, users joined by common items
 normalise      from edge weights to propagation weights
-cache          what took long to build is kept on disk
+cache          expensive graphs on disk
 """
 
 from medley.graphs.bipartite import Bipartite, mean_over_neighbours, symmetric, with_modality

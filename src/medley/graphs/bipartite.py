@@ -14,7 +14,7 @@ from medley.types import Features, Interactions
 class Bipartite(nn.Module):
     """Users and items joined by interactions, with the weights of one normalisation.
 
-    users_from_items (U, I) carries item vectors to users; items_from_users (I, U) the other way.
+    users_from_items (U, I) propagates item vectors to users; items_from_users (I, U) propagates user vectors to items.
     """
 
     def __init__(self, users_from_items: sp.csr_array, items_from_users: sp.csr_array):
@@ -34,11 +34,11 @@ def symmetric(train: Interactions) -> SparseMatrix:
 
 
 def mean_over_neighbours(train: Interactions, *, of: Features | None = None) -> Bipartite:
-    """Every node averages its neighbours: D_u^-1 R and D_i^-1 R^T.
+    """Means over neighbours: D_u^-1 R and D_i^-1 R^T.
 
     Args:
         train: the interactions.
-        of: keep only edges of items that have this modality, so that no average contains a missing feature.
+        of: keep only edges of items that have this modality, so that no mean contains a missing feature.
     """
     kept = train if of is None else with_modality(train, of)
     matrix = kept.csr()
@@ -48,6 +48,6 @@ def mean_over_neighbours(train: Interactions, *, of: Features | None = None) -> 
 
 
 def with_modality(train: Interactions, features: Features) -> Interactions:
-    """The interactions with items that have a modality: the edges of its graph."""
+    """The interactions with items that have a modality: the edges of the modality's graph."""
     kept = features.present[train.item]
     return replace(train, user=train.user[kept], item=train.item[kept])

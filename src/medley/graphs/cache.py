@@ -1,9 +1,9 @@
-"""What took long to build is kept on disk, under a name made of all that it depends on.
+"""Caches expensive graphs on disk, keyed by a hash of everything they depend on.
 
-The name is a hash of the arrays, the parameters and the source code that builds, so new features never meet an old
-graph. The folder is MEDLEY_CACHE if it is set, `$XDG_CACHE_HOME/medley` or `~/.cache/medley` if not;
-MEDLEY_CACHE=off keeps nothing. What is quicker to build than to keep is not kept. It is always safe to delete the
-folder.
+The key covers the arrays, the parameters and the source code of graphs/ and engine/, so new features or new code never
+load an old graph. The folder is MEDLEY_CACHE if it is set, `$XDG_CACHE_HOME/medley` or `~/.cache/medley` if not;
+MEDLEY_CACHE=off writes and reads nothing. Graphs that are built quickly are not written. It is always safe to delete
+the folder.
 """
 
 import functools
@@ -23,12 +23,12 @@ from safetensors.numpy import save
 from medley.files import write_atomic
 from medley.version import __version__
 
-MIN_SECONDS = 1.0  # of building, for a graph to be kept
-HASH_BYTES = 2**24  # read at a time
+MIN_SECONDS = 1.0  # a graph that is built faster is not written
+HASH_BYTES = 2**24  # hashed at a time
 
 
 def folder() -> Path | None:
-    """Where graphs are kept; None if nothing is to be kept."""
+    """The folder of the cache; None if it is off."""
     chosen = os.environ.get("MEDLEY_CACHE")
     if chosen == "off":
         return None
@@ -40,65 +40,67 @@ def folder() -> Path | None:
 def load_or_build(
     build: Callable[[], sp.csr_array], *, arrays: Iterable[np.ndarray], parameters: Mapping[str, object]
 ) -> sp.csr_array:
-    """The graph that `build` returns, from disk if it was built before.
+    """Returns the graph of `build`, from disk if it was built before.
 
     Args:
-        build: makes the graph.
-        arrays: all data that the graph depends on.
-        parameters: all else that it depends on, JSON-able.
+        build: builds the graph.
+        arrays: all arrays that the graph depends on.
+        parameters: all other values that the graph depends on, JSON-able.
     """
     root = folder()
     if root is None:
         return build()
-    path = root / "graphs" / f"{_key(build, arrays, parameters)}.safetensors"
-    kept = _load(path)
-    if kept is not None:
-        return kept
+    path = root / "graphs" / f"{_key_of(build, arrays, parameters)}.safetensors"
+    cached = _load_graph(path)
+    if cached is not None:
+        return cached
     began = time.perf_counter()
     graph = build()
     if time.perf_counter() - began >= MIN_SECONDS:
-        _keep(graph, path, parameters)
+        _save_graph(graph, path, parameters)
     return graph
 
 
-def _key(build: Callable[[], sp.csr_array], arrays: Iterable[np.ndarray], parameters: Mapping[str, object]) -> str:
-    described = [__version__, _code(), f"{build.__module__}.{build.__qualname__}", dict(parameters)]
-    return _digest(arrays, json.dumps(described, sort_keys=True))
+def _key_of(build: Callable[[], sp.csr_array], arrays: Iterable[np.ndarray], parameters: Mapping[str, object]) -> str:
+    described = [__version__, _hash_of_code(), f"{build.__module__}.{build.__qualname__}", dict(parameters)]
+    return _hash_of(arrays, json.dumps(described, sort_keys=True))
 
 
 @functools.cache
-def _code() -> str:
-    """Hash of the source of this room: whatever changes in it, all graphs are built anew."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
+def _hash_of_code() -> str:
+    """Hash of the source that builds graphs: any change in it builds all graphs anew."""
+    package = Path(__file__).parents[1]
+    files = [file for room in ("engine", "graphs") for file in sorted((package / room).glob("*.py"))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def _digest(arrays: Iterable[np.ndarray], described: str = "") -> str:
+def _hash_of(arrays: Iterable[np.ndarray], described: str = "") -> str:
     digest = hashlib.sha256(described.encode())
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
-        step = max(1, HASH_BYTES // max(1, array[:1].nbytes))  # rows: a memory map is never read as a whole
+        step = max(1, HASH_BYTES // max(1, array[:1].nbytes))  # rows at a time: a memory map is never read as a whole
         for first in range(0, len(array), step):
             digest.update(np.ascontiguousarray(array[first : first + step]).data)
     return digest.hexdigest()
 
 
-def _keep(graph: sp.csr_array, path: Path, parameters: Mapping[str, object]) -> None:
+def _save_graph(graph: sp.csr_array, path: Path, parameters: Mapping[str, object]) -> None:
     arrays = {name: getattr(graph, name) for name in ("indptr", "indices", "data")}
     provenance = {
         "shape": json.dumps(graph.shape),
-        "digest": _digest(arrays.values()),
+        "digest": _hash_of(arrays.values()),
         "parameters": json.dumps(dict(parameters), sort_keys=True),
         "medley": __version__,
     }
     try:
         write_atomic(path, save(arrays, metadata=provenance))
     except OSError as error:
-        warnings.warn(f"the graph was built but cannot be kept: {error}. Set MEDLEY_CACHE to a folder", stacklevel=2)
+        remedy = "set MEDLEY_CACHE to a folder that can be written"
+        warnings.warn(f"the graph was built but cannot be cached: {error}. Remedy: {remedy}", stacklevel=2)
 
 
-def _load(path: Path) -> sp.csr_array | None:
-    """None if the file is absent or not what was written; it is then built and written again."""
+def _load_graph(path: Path) -> sp.csr_array | None:
+    """The graph in a file; None if the file is absent or damaged, and is to be written again."""
     if not path.exists():
         return None
     try:
@@ -107,6 +109,6 @@ def _load(path: Path) -> sp.csr_array | None:
             data, indices, indptr = (file.get_tensor(name) for name in ("data", "indices", "indptr"))
     except (SafetensorError, OSError):
         return None
-    if provenance is None or provenance.get("digest") != _digest((indptr, indices, data)):
+    if provenance is None or provenance.get("digest") != _hash_of((indptr, indices, data)):
         return None
     return sp.csr_array((data, indices, indptr), shape=tuple(json.loads(provenance["shape"])))

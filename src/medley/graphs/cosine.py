@@ -1,8 +1,8 @@
-"""Items joined by the likeness of their users: the k nearest by cosine, lowered where it rests on few users.
+"""Items joined by the similarity of their users: the k nearest by cosine, shrunk where few users support it.
 
-    s_ij = n_ij / (sqrt(n_i n_j) + shrinkage)        n_ij = sum over the users u of both of 1 / n_u^damping
+    s_ij = n_ij / (sqrt(n_i n_j) + shrinkage)        n_ij = sum over the common users u of 1 / n_u^damping
 
-n_u is the number of items of u, and n_i = n_ii. Row i keeps its k largest, equal ones by lower row. As with
+n_u is the number of items of u, and n_i = n_ii. Row i keeps its k largest entries, equal ones by lower row. As with
 `cooccurrence`, one row at a time is counted and the matrix of all pairs is never formed.
 
 Shapes: I items, e edges of the graph.
@@ -18,7 +18,7 @@ from medley.types import Interactions
 
 
 def item_cosine(train: Interactions, k: int, *, shrinkage: float = 0.0, damping: float = 0.0) -> sp.csr_array:
-    """(I, I) float32: similarity of each item and the k others nearest to it, fewer where fewer share a user with it.
+    """(I, I) float32: similarity of each item and its k nearest others, fewer where fewer items share a user with it.
 
     The graph is directed: j may be near to i without i being among the nearest of j.
 
@@ -26,7 +26,7 @@ def item_cosine(train: Interactions, k: int, *, shrinkage: float = 0.0, damping:
         train: the interactions.
         k: most neighbours of an item, 1 or more.
         shrinkage: added to the denominator, 0 or more; one user in common is little evidence.
-        damping: how much less a user with many items counts; 0: all alike, 1: each user shares out a weight of 1.
+        damping: how much less a user with many items counts; 0: all the same, 1: its items share a weight of 1.
 
     Raises:
         InputError: an option is out of its range.
@@ -54,18 +54,18 @@ def item_cosine(train: Interactions, k: int, *, shrinkage: float = 0.0, damping:
 @numba.njit(cache=True)
 def _nearest(start, user, start_u, item, weight, n, shrinkage, index, value):  # pragma: no cover - compiled
     num_items = len(n)
-    common, touched = np.zeros(num_items), np.empty(num_items, dtype=np.int32)
+    common, reached = np.zeros(num_items), np.empty(num_items, dtype=np.int32)
     for row in range(num_items):
         found = 0
         for edge in range(start[row], start[row + 1]):
             for back in range(start_u[user[edge]], start_u[user[edge] + 1]):
                 other = item[back]
                 if common[other] == 0:
-                    touched[found] = other
+                    reached[found] = other
                     found += 1
                 common[other] += weight[user[edge]]
         for place in range(found):
-            other = touched[place]
+            other = reached[place]
             if other != row:
                 score = np.float32(common[other] / (np.sqrt(n[row] * n[other]) + shrinkage))
                 offer(value[row], index[row], score, other)

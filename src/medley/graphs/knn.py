@@ -1,11 +1,11 @@
-"""Items joined by the likeness of their features: the k nearest by cosine, exactly.
+"""Items joined by the similarity of their features: the k nearest by cosine, exactly.
 
-    s_ij = x_i . x_j / (|x_i| |x_j|)        row i keeps its k largest, equal ones by lower row
+    s_ij = x_i . x_j / (|x_i| |x_j|)        row i keeps its k largest entries, equal ones by lower row
 
-All n^2 / 2 pairs are looked at, block by block, but hardly any is computed in full. A bfloat16 product of two blocks
-gives each similarity up to an error whose bound is known; only pairs that may belong to the k best found so far are
-computed from the float32 features, with float64 sums. Those decide alone, so the graph does not depend on block
-sizes, threads or the precision of the screen. A pair of blocks serves both of its sides.
+All n^2 / 2 pairs are screened, block by block, but few are computed in full. A bfloat16 product of two blocks gives
+each similarity up to an error with a known bound; only pairs that may belong to the k best found so far are computed
+from the float32 features, with float64 sums. The full similarities alone decide, so the graph does not depend on block
+sizes, threads or the precision of the screen. A pair of blocks is screened once for the rows of both.
 
 Shapes: I items, n items that have a direction (the modality is present and the vector is not zero), d raw dimension.
 """
@@ -26,9 +26,9 @@ from medley.errors import InputError
 from medley.graphs.cache import load_or_build
 from medley.types import Features
 
-COLUMNS = 2048  # of a block: enough for a fast product, few enough for its result to stay in cache
-MAX_ROWS = 16_384  # of a block: more gain nothing
-STRIPE = 64  # columns that are looked at together
+COLUMNS = 2048  # per block: enough for a fast product, few enough for its result to stay in cache
+MAX_ROWS = 16_384  # per block: more rows gain nothing
+STRIPE = 64  # columns that are screened together
 
 
 def item_knn(
@@ -36,8 +36,8 @@ def item_knn(
 ) -> sp.csr_array:
     """(I, I) float32: cosine similarity of each item and its k nearest, fewer only where fewer items have features.
 
-    Items that lack the modality have no edges, nor have items whose vector is zero: it has no direction. The graph is
-    directed: j may be near to i without i being among the nearest of j.
+    Items that lack the modality have no edges, and neither have items whose vector is zero: it has no direction. The
+    graph is directed: j may be near to i without i being among the nearest of j.
 
     Lei et al., TOMM 2023 (LUDP), eq. 3-4; Zhang et al., MM 2021 (LATTICE); Zhou & Shen, MM 2023 (FREEDOM).
 
@@ -45,19 +45,21 @@ def item_knn(
         features: raw features of one modality.
         k: neighbours of each item.
         include_self: the item itself, with similarity 1, is the first of its k, as in the three papers.
-        memory_mb: the blocks may take this much besides the features and the graph, in MiB.
+        memory_mb: most memory of the blocks, besides the features and the graph, in MiB.
         cache: keep the graph on disk, see `medley.graphs.cache`.
 
     Raises:
         InputError: k is not positive, `memory_mb` too small, or a present item has features that are not finite.
     """
-    check(features, k)
+    check_neighbours(features, k)
 
     def build() -> sp.csr_array:
         vectors = UnitVectors.of(features)
         num_others = min(k - include_self, len(vectors.item) - 1)
-        score, position = _nearest(vectors, num_others, memory_mb) if num_others > 0 else empty(len(vectors.item))
-        return joined(score, position, vectors, include_self=include_self)
+        score, position = (
+            _nearest(vectors, num_others, memory_mb) if num_others > 0 else no_neighbours(len(vectors.item))
+        )
+        return graph_of_neighbours(score, position, vectors, include_self=include_self)
 
     if not cache:
         return build()
@@ -67,7 +69,7 @@ def item_knn(
 
 @dataclass(frozen=True, slots=True)
 class UnitVectors:
-    """The items that have a direction, by position 0..n-1; vectors are made when they are asked for."""
+    """The items that have a direction, by position 0..n-1; indexing computes their vectors."""
 
     values: np.ndarray  # (I, d) raw
     item: np.ndarray  # (n,) row of each position, ascending
@@ -93,8 +95,12 @@ class UnitVectors:
         return np.divide(block, self.norm[positions][:, None], out=block, casting="same_kind")
 
 
-def check(features: Features, k: int) -> None:
-    """Raises InputError where no graph can be built from these."""
+def check_neighbours(features: Features, k: int) -> None:
+    """Refuses arguments without a graph of k neighbours.
+
+    Raises:
+        InputError: k is not positive, or rows of the features are missing.
+    """
     if k < 1:
         raise InputError("number of neighbours", expected="1 or more", got=k)
     if len(features.values) != len(features.present):
@@ -102,13 +108,22 @@ def check(features: Features, k: int) -> None:
         raise InputError("rows of features", expected=expected, got=f"{len(features.values):,}")
 
 
-def empty(num_items: int) -> tuple[np.ndarray, np.ndarray]:
-    """No neighbours for anyone: scores and positions, (n, 0)."""
+def no_neighbours(num_items: int) -> tuple[np.ndarray, np.ndarray]:
+    """Empty lists of neighbours: scores and positions, (n, 0)."""
     return np.empty((num_items, 0), dtype=np.float32), np.empty((num_items, 0), dtype=np.int32)
 
 
-def joined(score: np.ndarray, position: np.ndarray, vectors: UnitVectors, *, include_self: bool) -> sp.csr_array:
-    """(I, I) graph of n lists of neighbours, given by position; -1 stands for none."""
+def graph_of_neighbours(
+    score: np.ndarray, position: np.ndarray, vectors: UnitVectors, *, include_self: bool
+) -> sp.csr_array:
+    """Turns lists of neighbours into a graph (I, I).
+
+    Args:
+        score: (n, k), similarities.
+        position: (n, k), positions in `vectors`; -1: no neighbour.
+        vectors: the items that have a direction.
+        include_self: adds every item to its own neighbours, with similarity 1.
+    """
     n, num_items = len(vectors.item), len(vectors.values)
     if include_self:
         score = np.column_stack([np.ones(n, dtype=np.float32), score])
@@ -130,13 +145,13 @@ def _norm(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _read(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """(rows, d) float32, a copy; rows that lie side by side are read at once."""
-    side_by_side = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
-    return np.array(values[rows[0] : rows[-1] + 1] if side_by_side else values[rows], dtype=np.float32)
+    """(rows, d) float32, a copy; adjacent rows are read at once."""
+    adjacent = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
+    return np.array(values[rows[0] : rows[-1] + 1] if adjacent else values[rows], dtype=np.float32)
 
 
 def _nearest(vectors: UnitVectors, k: int, memory_mb: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and positions of the k others nearest to each, best first: (n, k) float32, (n, k) int32."""
+    """Scores and positions of the k nearest others of each position, best first: (n, k) float32, (n, k) int32."""
     n, dim = len(vectors.item), vectors.values.shape[1]
     num_rows, num_columns = _block_shape(n, dim, memory_mb)
     score = np.full((n, k), -np.inf, dtype=np.float32)
@@ -148,22 +163,24 @@ def _nearest(vectors: UnitVectors, k: int, memory_mb: int) -> tuple[np.ndarray, 
             columns = _Block.of(vectors, begin, num_columns)
             screen, error = rows.screen(columns)
             sides = (screen, error, rows.exact, columns.exact, first, begin)
-            _offer(_columns_to_rows, len(screen), *sides, score[first:last], position[first:last])
-            if begin >= last:  # else these columns are rows of this block too, and meet all of it as such
+            _offer_pairs(_columns_to_rows, len(screen), *sides, score[first:last], position[first:last])
+            if (
+                begin >= last
+            ):  # else these columns are among the rows of this block, where each pair is screened already
                 end = begin + len(columns.exact)
                 stripes = -(-screen.shape[1] // STRIPE)
-                _offer(_rows_to_columns, stripes, *sides, score[begin:end], position[begin:end])
+                _offer_pairs(_rows_to_columns, stripes, *sides, score[begin:end], position[begin:end])
     return score, position
 
 
-def _offer(loop: Callable[..., None], size: int, screen: np.ndarray, *arguments: object) -> None:
+def _offer_pairs(loop: Callable[..., None], size: int, screen: np.ndarray, *arguments: object) -> None:
     threads.run(loop, threads.pieces_of(size), screen.size, screen, *arguments)
 
 
 def _block_shape(n: int, dim: int, memory_mb: int) -> tuple[int, int]:
     """Rows, a multiple of the columns, and columns of a block.
 
-    A row or column takes 10 bytes per dimension (raw, float32 and bfloat16 at the worst moment), their product 6.
+    A row or a column takes at most 10 bytes per dimension (raw, float32 and bfloat16), an entry of their product 6.
     """
     budget = memory_mb * 2**20
     columns = min(COLUMNS, n)
@@ -185,16 +202,16 @@ class _Block(NamedTuple):
     def of(cls, vectors: UnitVectors, first: int, size: int) -> "_Block":
         exact = vectors[first : first + size]
         rounded = torch.from_numpy(exact).bfloat16()
-        bits = rounded.view(torch.int16).numpy().astype(np.int32)  # of a float32 are those of the bfloat16, shifted
+        bits = rounded.view(torch.int16).numpy().astype(np.int32)  # a float32 has the bits of its bfloat16, shifted
         bits <<= 16
         off = bits.view(np.float32)
         off -= exact
         return cls(exact, rounded, float(np.sqrt(np.einsum("ij,ij->i", off, off).max())))
 
     def screen(self, columns: "_Block") -> tuple[np.ndarray, float]:
-        """Similarities as bfloat16, seen as (rows, columns) int16, and how far they may be off.
+        """Similarities as the bits of bfloat16, (rows, columns) int16, and the bound of their error.
 
-        The bound: the rounding of both sides (Cauchy-Schwarz), of the sum's float32 steps, and of its result (2^-8).
+        The bound covers the rounding of both sides (Cauchy-Schwarz), of the float32 sum and of its result (2^-8).
         """
         a, b = self.error, columns.error
         error = a + b + a * b + self.exact.shape[1] * 2.0**-23 + 2.0**-8
@@ -212,8 +229,8 @@ _HAS_FAST_BFLOAT16: bool = torch.cpu._is_avx512_bf16_supported()
 def _bar(worst, error):  # pragma: no cover - compiled
     """The least bits of the bfloat16 screen of a pair whose similarity may be `worst` or more.
 
-    As int16, positive bfloat16 numbers are in order and negative ones below them; a bar that is not positive lets all
-    pass.
+    As int16, positive bfloat16 numbers are in order and negative ones are below; a bar that is not positive admits all
+    pairs.
     """
     bits = np.float32(worst - error).view(np.int32) >> 16  # rounds down
     return np.int16(bits) if bits > 0 else np.int16(-32768)
@@ -227,8 +244,8 @@ def _similarity(x, y):  # pragma: no cover - compiled
     return np.float32(total)
 
 
-# Nearly all stripes hold nothing of use. The loops that find this out are written so that they compile to a handful
-# of vector instructions: a maximum, or an `or` of bytes.
+# Nearly all stripes hold no pair to compute. The loops that find this out compile to a few vector instructions: a
+# maximum, or an `or` of bytes.
 
 
 @compiled

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 
 def normalise_symmetric(matrix: sp.csr_array) -> sp.csr_array:
-    """D^-1/2 A D^-1/2 of a square matrix; nodes whose degree is not positive carry nothing.
+    """D^-1/2 A D^-1/2 of a square matrix; the weights of nodes whose degree is not positive are 0.
 
     A need not be symmetric: both sides are scaled by row sums, as LATTICE and FREEDOM do with their kNN graphs.
     """
@@ -34,7 +34,7 @@ def softmax_rows(matrix: sp.csr_array) -> sp.csr_array:
 
 
 def binarise(matrix: sp.csr_array) -> sp.csr_array:
-    """Every edge weighs 1."""
+    """Sets the weight of every edge to 1."""
     return _with_data(matrix, np.ones(matrix.nnz))
 
 

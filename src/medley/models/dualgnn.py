@@ -6,7 +6,7 @@ Per modality m, on the interaction graph G_m:
     u_m(l+1) = sum_{i in N_u} i_m(l) / sqrt(|N_u| |N_i|)      i_m(l+1) likewise from users                 (eq. 1)
     u_m = sum_l u_m(l)      i_m = sum_l i_m(l)      l = 0..L                                               (eq. 2)
 
-Every user weighs the modalities, alpha_um = 1 at first, and takes from the users with whom it shares most items:
+Every user weighs the modalities, alpha_um = 1 at first, and aggregates the users with whom it shares most items:
 
     u_mul = W_m (||_m alpha_um u_m) + b_m      construction = "concat"                                     (eq. 3)
     u_mul = sum_m alpha_um u_m                 construction = "sum"                                        (eq. 4)
@@ -21,19 +21,20 @@ Variants: Dual-U is num_user_layers = 0; Dual-A is construction = "mean", withou
 Dual/v is a data set with that modality alone (Fig. 3), Fig. 9 one whose items lack modalities.
 
 Shapes: U users, I items, M modalities, d = dim, d_m raw dimension of modality m, L = num_layers,
-L' = num_user_layers, K = k, B triplets, n recommended items.
+L' = num_user_layers, K = k, B triplets.
 The paper leaves open: how raw features become i_m(0) of size d (`projection`); the scale of u_m(0) and i_m(0)
 (`unit_input`: all of length one, as in the authors' code); where lambda ||theta||_2 applies (here half the squared norm
 of the rows of users in the batch, per triplet, and of whole matrices); an item that lacks m (here, as in Fig. 9: no
 edges in G_m, no i_m in eq. 8, and neighbours count it in no |N| of G_m); a user who shares no item with anybody (here:
-nothing is added in eq. 6-7). What alpha means: it scales a u_m whose size is learned too, so by itself it does not tell
-whom a modality attracts; how far each sets the user's items apart does (`medley.serving.explain`).
+nothing is added in eq. 6-7). How to read alpha: it scales a u_m whose size is learned too, so alpha alone does not show
+which users a modality attracts; the margins of the modalities do (`medley.serving.explain`).
 Differs from the authors' code: alpha starts at 1 (there at a softmax of random numbers); ln, not log2, in the loss;
 any L and L' (there 2 and 1 whatever the options say); a user with fewer than K neighbours has fewer (there some are
 repeated at random, which changes their weights); edges of missing items are dropped (there the shortened lists of edges
 are made but not read). C is never formed: its top K per row are counted directly.
 """
 
+from collections.abc import Sequence
 from functools import reduce
 from typing import Literal
 
@@ -43,11 +44,11 @@ from torch import Tensor, nn
 
 from medley import graphs
 from medley.errors import InputError
-from medley.models.base import Insight, Recommender, at_least
+from medley.models.base import Count, Insight, Layers, Recommender, Weight
 from medley.nn.init import affine, linear, xavier
-from medley.nn.losses import bpr_loss, l2_of_parameters
+from medley.nn.losses import bpr_loss, l2_of_parameters, squared_rows
 from medley.nn.modalities import FeatureScale, by_name, item_features, sum_of
-from medley.nn.propagation import propagate_combined
+from medley.nn.propagation import lightgcn
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Inputs, Triplets
 
@@ -59,26 +60,25 @@ Projection = Literal["linear", "mlp", "none"]
 class DualGNN(Recommender):
     """Light graph convolution per modality, each user's own weights of the modalities, and a graph of similar users.
 
-    Choose it where users care for different modalities and items are many, new or short-lived: they have no ID.
+    Choose it where users care for different modalities and items are many, new or short-lived: items have no ID.
     """
 
     def __init__(
         self,
         inputs: Inputs,
         *,
-        dim: int = 64,
-        num_layers: int = 2,  # Sec. V-D
+        dim: Count = 64,
+        num_layers: Layers = 2,  # Sec. V-D
         construction: Construction = "sum",  # Fig. 4: best on both data sets
         aggregation: Aggregation = "softmax",  # Fig. 5: best on both
-        num_user_layers: int = 1,  # Sec. V-D
-        k: int = 40,  # Sec. V-D: 40 on MovieLens, 50 on TikTok
+        num_user_layers: Layers = 1,  # Sec. V-D
+        k: Count = 40,  # Sec. V-D: 40 on MovieLens, 50 on TikTok
         projection: Projection = "linear",
         unit_input: bool = False,
-        reg: float = 1e-2,
+        reg: Weight = 1e-2,
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
-        at_least(0, "dualgnn", num_layers=num_layers, num_user_layers=num_user_layers)
         self.construction, self.num_user_layers, self.reg = construction, num_user_layers, reg
         self.num_layers, self.unit_input = num_layers, unit_input
         features = item_features(inputs, feature_scale)
@@ -99,18 +99,18 @@ class DualGNN(Recommender):
             weights = {"mean": graphs.normalise_rows(graphs.binarise(C)), "softmax": graphs.softmax_rows(C)}
             self.neighbours = SparseMatrix(weights[aggregation])  # (U, U), eq. 6 or 7
 
-    def _parts(self) -> dict[str, Embeddings]:
-        """Modality -> user (U, d) and item (I, d) vectors (eq. 1-2)."""
-        parts, layer_weights = {}, [1.0] * (self.num_layers + 1)
+    def _convolved(self) -> dict[str, Embeddings]:
+        """Modality -> u_m (U, d) and i_m (I, d) (eq. 1, 2)."""
+        convolved = {}
         for m, f in self.f.items():
             user, item = self.u[m], self.project[m](f.values) * f.present
             if self.unit_input:
                 user, item = F.normalize(user), F.normalize(item)
-            parts[m] = propagate_combined(self.graph[m], Embeddings(user, item), layer_weights)  # eq. 1, 2
-        return parts
+            convolved[m], _ = lightgcn(self.graph[m], Embeddings(user, item), self.num_layers, combine="sum")
+        return convolved
 
-    def _fused(self, users: list[Tensor]) -> Tensor:
-        """u_m of every modality, (U, d) each -> u*, (U, d)"""
+    def _fused(self, users: Sequence[Tensor]) -> Tensor:
+        """u_m of every modality, (U, d) each -> u* (U, d)."""
         if self.alpha is None:
             user = sum_of(users) / len(users)  # Table IV
         else:
@@ -128,30 +128,30 @@ class DualGNN(Recommender):
 
     def forward(self) -> Embeddings:
         """User (U, d) and item (I, d) vectors (eq. 8)."""
-        users, items = zip(*self._parts().values(), strict=True)  # M x (U, d), M x (I, d)
-        return Embeddings(self._fused(list(users)), sum_of(items))
+        users, items = zip(*self._convolved().values(), strict=True)  # M x (U, d), M x (I, d)
+        return Embeddings(self._fused(users), sum_of(items))
+
+    def parts(self) -> dict[str, Embeddings]:
+        """Modality -> u* and i_m."""
+        convolved = self._convolved()
+        user = self._fused([x.user for x in convolved.values()])
+        return {m: Embeddings(user, x.item) for m, x in convolved.items()}
 
     def loss(self, batch: Triplets) -> Tensor:
         """BPR; L2 of the rows of users in the batch and of whole matrices (eq. 11)."""
         tables = [*self.u.values(), *([] if self.alpha is None else [self.alpha])]
         matrices = [*self.project.parameters(), *([] if self.W_m is None else self.W_m.parameters())]
-        rows = sum_of(table.index_select(0, batch.user).square().sum() for table in tables)
+        rows = sum_of(squared_rows(table, batch.user) for table in tables)
         l2 = rows / (2 * len(batch.user)) + (l2_of_parameters(matrices) if matrices else 0)
         return bpr_loss(self(), batch) + self.reg * l2
 
-    def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
-        """Modality -> (B, K), u* . i_m"""
-        parts = self._parts()
-        user = self._fused([part.user for part in parts.values()])[users][:, None]  # (B, 1, d)
-        return {m: (user * part.item[items]).sum(dim=2) for m, part in parts.items()}
-
     def about_user(self, user: int) -> list[Insight]:
-        """The user's alpha, and the users whose vectors it takes."""
+        """The user's alpha, and the users whose vectors it aggregates."""
         insights = []
         if self.alpha is not None:
             insights.append(Insight.ranked("weights of the modalities", self.f, self.alpha[user]))
         if self.neighbours is not None:
-            users, weights = self.neighbours.rows.arrays.row(user)
+            users, weights = self.neighbours.by_row.arrays.entries(user)
             insights.append(Insight.ranked("users with the same items", users, weights, kind="users"))
         return insights
 

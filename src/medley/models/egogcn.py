@@ -2,7 +2,7 @@
 Modulation", MM 2022, https://doi.org/10.1145/3503161.3548399.
 
 Every modality m has its interaction graph G_m, with u_m(0) trained and i_m(0) = LeakyReLU(W_m f_im + b_m). In layer 1 a
-node hears its neighbours fused with their other modalities. For a user (an item hears users in the same way):
+node aggregates its neighbours fused with their other modalities. For a user (an item aggregates users in the same way):
 
     s_iu = softmax_{i in N_u}(i_m(0) . u_m(0))                                                             (eq. 1)
     i^_m,u = mean_m' i_m'(0) where s_iu > epsilon, else i_m(0)                     fusion = "hard"         (eq. 2)
@@ -12,7 +12,7 @@ node hears its neighbours fused with their other modalities. For a user (an item
     u_m(1) = sum_{i in N_u} s^_iu i^_m,u                                                                   (eq. 6)
     u_m(k+1) = u_m(k) + sum_{i in N_u} softmax_{i in N_u}(i_m(k) . u_m(k)) i_m(k),  k = 1..K-1             (eq. 7, 8)
 
-Beside it IDs travel as in LightGCN, their layers are summed, and the parts of the score add up:
+Beside it IDs are propagated as in LightGCN, their layers are summed, and the parts of the score add up:
 
     e_u(l+1) = sum_{i in N_u} e_i(l) / sqrt(|N_u| |N_i|),  e_u = sum_l e_u(l),  l = 0..L                   (eq. 10, 11)
     s_ui = e_u . e_i + sum_m u_m(K) . i_m(K)                                                           (eq. 9, 12, 13)
@@ -25,13 +25,13 @@ and modality, those of one item joined; eq. 7-8 from layer 0 on, and u_m is the 
 soft_pruning replaces the weights of eq. 10 by relu(max_m c_im s^_iu) with a learned confidence c, as GRCN does.
 With one modality the mean of eq. 2 and the sum of eq. 4 are i_m itself: hard and soft are then "merge".
 
-Shapes: U users, I items, M modalities, d = dim, K = num_layers, L = num_id_layers, n edges of a graph, B triplets, k
-recommended items; N nodes of one kind (users or items), R nodes that hear C others.
+Shapes: U users, I items, M modalities, d = dim, K = num_layers, L = num_id_layers, n edges of a graph, B triplets;
+N nodes of one kind (users or items), R nodes that aggregate C others.
 The paper leaves open: the projection of f_im (here GRCN's, which the authors' code has too); the scale of u_m and i_m
 (`unit_layers`: length one at layer 0 and after every layer, as in the authors' code; without it they swamp the IDs);
-what theta is in lambda ||theta|| (here the rows of layer 0 that the batch touches); c (here of the node that sends, 1
-at first); an item that lacks m (here: no edges in G_m, no part in the mean of eq. 2 and the sum of eq. 4, which are
-divided by the number of modalities it has, none in eq. 12).
+what theta is in lambda ||theta|| (here the rows of layer 0 in the batch); c (here of the source node, 1 at first); an
+item that lacks m (here: no edges in G_m, no part in the mean of eq. 2 and the sum of eq. 4, which are divided by the
+number of modalities it has, none in eq. 12).
 Differs from the paper: `self_loops` adds u_m(0) to eq. 6, which the paper tried. Differs from the authors' code: IDs
 keep their length (there it is one, which the paper does not say and which loses a fifth of the recall); gates are
 numbers with own weights for users and items (there vectors of size d, shared); any L, each layer fed from the one
@@ -39,7 +39,7 @@ before (there three, the third fed from the first); any number of modalities, of
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -49,23 +49,22 @@ from torch import Tensor, nn
 
 from medley import graphs
 from medley.errors import InputError
-from medley.models.base import Insight, Recommender, at_least
+from medley.models.base import Count, Insight, Layers, Recommender, Share, Weight
 from medley.nn.edges import Pattern, edge_dot, edge_product, edge_softmax
 from medley.nn.init import affine, xavier
-from medley.nn.losses import bpr_loss, l2_of_batch
-from medley.nn.modalities import FeatureScale, by_name, item_features, sum_of
-from medley.nn.parts import inner_products
-from medley.nn.propagation import Rows, distinct_rows, propagate_rows, take_rows
+from medley.nn.losses import bpr_loss, l2_of_batch, squared_rows
+from medley.nn.modalities import FeatureScale, ItemFeatures, by_name, item_features, sum_of
+from medley.nn.propagation import Rows, distinct_rows, lightgcn, take_rows
 from medley.types import Embeddings, Inputs, Triplets
 
 Fusion = Literal["hard", "soft", "merge", "align", "none"]
-PerModality = dict[str, Tensor]
+PerModality = Mapping[str, Tensor]
 Gates = Mapping[str, Mapping[str, nn.Linear]]  # h -> m -> w^hm and b^hm, m != h
 Affinities = dict[str, tuple[Tensor, Tensor]]  # m -> s^_iu and s^_ui (eq. 5) on the edges of G_m and G_m.T, (n,) each
 
 
 class EgoGCN(Recommender):
-    """Routing on a graph per modality, whose nodes first hear their neighbours fused with the other modalities.
+    """Routing on a graph per modality, whose first layer aggregates neighbours fused with their other modalities.
 
     Choose it to add content to the IDs of LightGCN: the best of all on TikTok, at ten times the cost of IDs alone.
     """
@@ -74,23 +73,18 @@ class EgoGCN(Recommender):
         self,
         inputs: Inputs,
         *,
-        dim: int = 64,
-        num_layers: int = 2,  # Table 2: 2 on TikTok, 4 on MovieLens
-        num_id_layers: int = 2,  # Table 2: 2 on TikTok, 3 on MovieLens
+        dim: Count = 64,
+        num_layers: Count = 2,  # Table 2: 2 on TikTok, 4 on MovieLens
+        num_id_layers: Layers = 2,  # Table 2: 2 on TikTok, 3 on MovieLens
         fusion: Fusion = "soft",  # Table 3: best on TikTok; hard on MovieLens
-        epsilon: float = 0.6,  # Table 2: 0.6 on TikTok, 0.4 on MovieLens
+        epsilon: Share = 0.6,  # Table 2: 0.6 on TikTok, 0.4 on MovieLens
         soft_pruning: bool = False,
         self_loops: bool = False,
         unit_layers: bool = True,
-        reg: float = 1e-2,
+        reg: Weight = 1e-2,
         feature_scale: FeatureScale = "standard",
     ):
         super().__init__(inputs)
-        at_least(1, "egogcn", num_layers=num_layers)
-        at_least(0, "egogcn", num_id_layers=num_id_layers)
-        if not 0 <= epsilon <= 1:
-            expected = "0 to 1, as the affinities that it is compared with"
-            raise InputError("epsilon of egogcn", expected=expected, got=epsilon)
         if soft_pruning and fusion in ("align", "none"):
             raise InputError(
                 "soft_pruning of egogcn",
@@ -98,8 +92,7 @@ class EgoGCN(Recommender):
                 got=f"fusion = {fusion}",
                 remedy="choose another fusion, or soft_pruning = false",
             )
-        self.num_layers, self.num_id_layers, self.reg = num_layers, num_id_layers, reg
-        self.fusion, self.epsilon, self.self_loops, self.unit_layers = fusion, epsilon, self_loops, unit_layers
+        self.num_id_layers, self.unit_layers, self.reg = num_id_layers, unit_layers, reg
         self.e_user = xavier(self.num_users, dim)  # (U, d)
         self.e_item = xavier(self.num_items, dim)  # (I, d)
         self.graph = graphs.symmetric(inputs.train)  # (U, I)
@@ -107,78 +100,117 @@ class EgoGCN(Recommender):
         self.f = by_name(f)
         self.W = nn.ModuleDict({m: affine(f_m.dim, dim) for m, f_m in self.f.items()})
         self.u = nn.ParameterDict({m: xavier(self.num_users, dim) for m in (["all"] if fusion == "align" else f)})
-        self.aligned = Pattern(_aligned(inputs)) if fusion == "align" else None  # (U + M I, U + M I)
-        self.G = by_name({} if fusion == "align" else _graphs(inputs, f))  # (U, I) each
         gated = fusion == "soft" and len(f) > 1
         self.user_gates = _gates(f, dim) if gated else None
         self.item_gates = _gates(f, dim) if gated else None
-        self.pruned = Pattern(inputs.train.csr()) if soft_pruning else None  # (U, I)
         sizes = {"user": self.num_users, "item": self.num_items} if soft_pruning else {}
         self.c = nn.ParameterDict({kind: torch.ones(size, len(f)) for kind, size in sizes.items()})  # (U, M), (I, M)
+        # The modules below hold graphs and no parameters: old weights lie under the names above.
+        self.aligned = _AlignedGraph(inputs, num_layers, unit_layers) if fusion == "align" else None
+        self.content = _Content(inputs, f, num_layers, fusion, epsilon, self_loops, unit_layers)
+        self.pruned_ids = _PrunedIds(inputs, f, self.content.G, num_id_layers) if soft_pruning else None
 
     def forward(self, rows: Rows | None = None) -> Embeddings:
         """User (U, (1 + M) d) and item (I, (1 + M) d) vectors (eq. 12); with `rows` these alone."""
-        users, items = zip(*self._parts(rows).values(), strict=True)
+        users, items = zip(*self.parts(rows).values(), strict=True)
         return Embeddings(torch.cat(users, dim=1), torch.cat(items, dim=1))
 
+    def parts(self, rows: Rows | None = None) -> dict[str, Embeddings]:
+        """`id` -> e_u and e_i; modality -> u_m(K) and i_m(K) (eq. 9-13); with `rows` these alone."""
+        users, items = self._layer_0()
+        if self.aligned is not None:
+            content, affinities = self.aligned(users["all"], items), {}
+        else:
+            content, affinities = self.content(users, items, self.user_gates, self.item_gates)
+        e = Embeddings(self.e_user, self.e_item)
+        if self.pruned_ids is not None:
+            ids = take_rows(self.pruned_ids(e, self.c, affinities), rows)
+        else:
+            ids, _ = lightgcn(self.graph, e, self.num_id_layers, rows, combine="sum")  # eq. 10, 11
+        return {"id": ids} | {m: take_rows(x, rows) for m, x in content.items()}
+
     def loss(self, batch: Triplets) -> Tensor:
-        """BPR and L2 of the layer-0 rows that the batch touches (eq. 14)."""
+        """BPR and L2 of the layer-0 rows of the batch (eq. 14)."""
         l2 = l2_of_batch(Embeddings(self.e_user, self.e_item), batch)
         for u in self.u.values():
-            l2 = l2 + u.index_select(0, batch.user).square().sum() / (2 * len(batch.user))
+            l2 = l2 + squared_rows(u, batch.user) / (2 * len(batch.user))
         rows, places = distinct_rows(batch)
         return bpr_loss(self(rows), places) + self.reg * l2
 
-    def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
-        """`id` and every modality, u_m . i_m -> (B, k)."""
-        return inner_products(self._parts(), users, items)
-
     @torch.no_grad()
     def about_user(self, user: int) -> list[Insight]:
-        """Of the items it touched: those heard fused, with their affinity (hard), or their gates (soft)."""
-        return self._about(user, "items")
+        """For each item that the user has seen: its affinity if it is fused (hard), or its gates (soft)."""
+        users, items = self._layer_0()
+        present = {m: f.present[:, 0] for m, f in self.f.items()}
+        near = _Neighbours("items", self.content.G, users, items, self.item_gates, present)
+        return self.content.about(user, near)
 
     @torch.no_grad()
     def about_item(self, item: int) -> list[Insight]:
-        """Of the users who touched it: those heard fused, with their affinity (hard), or their gates (soft)."""
-        return self._about(item, "users")
-
-    def _parts(self, rows: Rows | None = None) -> dict[str, Embeddings]:
-        """Part of the score -> the vectors whose inner product it is (eq. 9-13), of all or of some."""
+        """For each user who has seen the item: its affinity if it is fused (hard), or its gates (soft)."""
         users, items = self._layer_0()
-        if self.aligned is not None:
-            content, affinities = self._align(self.aligned, users["all"], items), {}
-        else:
-            content, affinities = self._content(users, items)
-        ids = self._ids(rows) if self.pruned is None else take_rows(self._pruned_ids(self.pruned, affinities), rows)
-        return {"id": ids} | {m: take_rows(part, rows) for m, part in content.items()}
+        present = {m: f.present.new_ones(self.num_users) for m, f in self.f.items()}
+        graphs_of_items = {m: G.T for m, G in self.content.G.items()}
+        near = _Neighbours("users", graphs_of_items, items, users, self.user_gates, present)
+        return self.content.about(item, near)
 
     def _layer_0(self) -> tuple[PerModality, PerModality]:
         """m -> u_m(0) (U, d), and i_m(0) (I, d): 0 where the item lacks m, which no edge and no sum reads."""
         items = {m: F.leaky_relu(self.W[m](f.values).mul_(f.present), inplace=True) for m, f in self.f.items()}
-        return {m: self._scaled(u) for m, u in self.u.items()}, {m: self._scaled(i) for m, i in items.items()}
+        users = {m: _scaled(u, self.unit_layers) for m, u in self.u.items()}
+        return users, {m: _scaled(i, self.unit_layers) for m, i in items.items()}
 
-    def _scaled(self, x: Tensor) -> Tensor:
-        """Rows of length one, where that is wanted."""
-        return F.normalize(x) if self.unit_layers else x
 
-    def _content(self, users: PerModality, items: PerModality) -> tuple[dict[str, Embeddings], Affinities]:
+class _Neighbours(NamedTuple):
+    """All that layer 1 reads to explain what N nodes aggregate from C neighbours of the other kind."""
+
+    kind: Literal["items", "users"]  # of the neighbours
+    G: Mapping[str, Pattern]  # m -> (N, C)
+    x: PerModality  # m -> (N, d)
+    y: PerModality  # m -> (C, d)
+    gates: Gates | None  # of the neighbours
+    present: Mapping[str, Tensor]  # m -> (C,) bool, whether each neighbour has m
+
+
+class _Content(nn.Module):
+    """Layers 1..K of every modality (eq. 1-8), from layer 0."""
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        f: Mapping[str, ItemFeatures],
+        num_layers: int,
+        fusion: Fusion,
+        epsilon: float,
+        self_loops: bool,
+        unit_layers: bool,
+    ):
+        super().__init__()
+        self.num_layers, self.fusion, self.epsilon = num_layers, fusion, epsilon
+        self.self_loops, self.unit_layers = self_loops, unit_layers
+        self.f = by_name(f)
+        self.G = by_name({} if fusion == "align" else _graphs(inputs, f))  # (U, I) each
+
+    def forward(
+        self, users: PerModality, items: PerModality, user_gates: Gates | None, item_gates: Gates | None
+    ) -> tuple[dict[str, Embeddings], Affinities]:
         """m -> u_m(K) (U, d), i_m(K) (I, d); and the affinities of layer 1."""
         content, affinities = {}, {}
         num_owned = sum_of(f.present.float() for f in self.f.values()).clamp(min=1) if items else 0  # (I, 1)
-        users_fused = self._fused(users, self.user_gates, len(users))
-        items_fused = self._fused(items, self.item_gates, num_owned)
+        users_fused = self._fused(users, user_gates, len(users))
+        items_fused = self._fused(items, item_gates, num_owned)
         for m, G in self.G.items():
-            user, s_user = self._hear(G, users[m], items[m], items_fused[m])
-            item, s_item = self._hear(G.T, items[m], users[m], users_fused[m])
+            user, s_user = self._aggregate(G, users[m], items[m], items_fused[m])
+            item, s_item = self._aggregate(G.T, items[m], users[m], users_fused[m])
             if self.self_loops:
                 user, item = user + users[m], item + items[m]
-            content[m] = self._route(G, Embeddings(self._scaled(user), self._scaled(item)))
+            layer_1 = Embeddings(_scaled(user, self.unit_layers), _scaled(item, self.unit_layers))
+            content[m] = self._route(G, layer_1)
             affinities[m] = s_user, s_item
         return content, affinities
 
     def _fused(self, x: PerModality, gates: Gates | None, num_owned: Tensor | int) -> PerModality:
-        """m -> what a node may be heard as instead of x_m(0), (N, d); num_owned: modalities that it has, (N, 1)."""
+        """m -> x_m(0) fused with the other modalities, (N, d); num_owned: how many modalities a node has, (N, 1)."""
         if self.fusion == "merge" or len(x) < 2:
             return x
         if gates is None:
@@ -186,8 +218,8 @@ class EgoGCN(Recommender):
         g = {h: {m: torch.sigmoid(w(x[h])) for m, w in gates[h].items()} for h in x}  # eq. 3, (N, 1) each
         return {m: sum_of([x[m], *(g[h][m] * x[h] for h in x if h != m)]) / num_owned for m in x}  # eq. 4
 
-    def _hear(self, G: Pattern, x: Tensor, y: Tensor, fused: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum of the neighbours of x (R, d): y (C, d), or `fused` (C, d) where it matters much; and the affinities."""
+    def _aggregate(self, G: Pattern, x: Tensor, y: Tensor, fused: Tensor) -> tuple[Tensor, Tensor]:
+        """Layer 1 of x (R, d) from its neighbours y (C, d), or `fused` (C, d); and the affinities (n,)."""
         if self.fusion != "hard":
             return _attend(G, x, fused)
         score = edge_dot(G, x, y)
@@ -202,57 +234,80 @@ class EgoGCN(Recommender):
             s_user, s_item = edge_softmax(G, score), edge_softmax(G.T, G.transposed(score))
             user = x.user + edge_product(G, s_user, x.item)  # eq. 7
             item = x.item + edge_product(G.T, s_item, x.user)  # eq. 8
-            x = Embeddings(self._scaled(user), self._scaled(item))
+            x = Embeddings(_scaled(user, self.unit_layers), _scaled(item, self.unit_layers))
         return x
 
-    def _align(self, G: Pattern, users: Tensor, items: PerModality) -> dict[str, Embeddings]:
-        """Layer K from layer 0 on the graph of users and of a node per item and modality."""
-        x = torch.cat([users, *items.values()])  # (U + M I, d)
-        for _ in range(self.num_layers):
-            x = self._scaled(x + _attend(G, x, x)[0])  # eq. 7, 8
-        user, *rest = x.split([self.num_users, *[self.num_items] * len(items)])
-        return {m: Embeddings(user, item) for m, item in zip(items, rest, strict=True)}
-
-    def _ids(self, rows: Rows | None) -> Embeddings:
-        """e_u and e_i, (n, d)."""
-        e = Embeddings(self.e_user, self.e_item)
-        return propagate_rows(self.graph, e, [1.0] * (self.num_id_layers + 1), rows)[0]  # eq. 10, 11
-
-    def _pruned_ids(self, G: Pattern, affinities: Affinities) -> Embeddings:
-        """The same with the weights max(0, max_m c_m s^_m), c being of the node that sends."""
-        sender_user, sender_item = G.rows.row(), G.rows.index  # (n,)
-        nothing = self.e_user.new_zeros(len(G))
-        w_user, w_item = nothing, nothing
-        for k, (m, (s_user, s_item)) in enumerate(affinities.items()):
-            has = self.f[m].present[sender_item, 0]  # (n,), which edges are in G_m
-            w_user = w_user.maximum(nothing.masked_scatter(has, s_user) * self.c["item"][sender_item, k])
-            s_item = self.G[m].T.transposed(s_item)  # in the order of G_m
-            w_item = w_item.maximum(nothing.masked_scatter(has, s_item) * self.c["user"][sender_user, k])
-        w_item = G.transposed(w_item)
-        e = total = Embeddings(self.e_user, self.e_item)
-        for _ in range(self.num_id_layers):
-            e = Embeddings(edge_product(G, w_user, e.item), edge_product(G.T, w_item, e.user))  # eq. 10
-            total = Embeddings(total.user + e.user, total.item + e.item)  # eq. 11
-        return total
-
-    def _about(self, row: int, kind: Literal["items", "users"]) -> list[Insight]:
-        """What layer 1 does with the neighbours, which are of this kind, of one user or item."""
-        users, items = self._layer_0()
-        x, y, gates = (users, items, self.item_gates) if kind == "items" else (items, users, self.user_gates)
+    def about(self, row: int, neighbours: _Neighbours) -> list[Insight]:
+        """How layer 1 fuses the neighbours of one node."""
+        kind, graph, x, y, gates, present = neighbours
         insights = []
-        for m, G in self.G.items() if len(self.f) > 1 else ():
-            side = G.rows if kind == "items" else G.columns
-            near = side.index[side.start[row] : side.start[row + 1]].long()  # rows of y
+        for m, G in graph.items() if len(self.f) > 1 else ():
+            near = G.by_row.arrays.entries(row)[0].long()
             if self.fusion == "hard":
                 s = torch.softmax(y[m][near] @ x[m][row], dim=0)  # eq. 1
                 fused = s > self.epsilon
-                insights.append(Insight.ranked(f"{m}: {kind} heard fused", near[fused], s[fused], kind=kind))
+                insights.append(Insight.ranked(f"{m}: fused {kind}", near[fused], s[fused], kind=kind))
             for h, w in (gates or {}).items():
                 if h != m:
-                    have = near[self.f[h].present[near, 0]] if kind == "items" else near
+                    have = near[present[h][near]]
                     g = torch.sigmoid(w[m](y[h][have]))[:, 0]  # eq. 3
                     insights.append(Insight.ranked(f"{m}: gates of {kind} for {h}", have, g, kind=kind))
         return [insight for insight in insights if insight.weights]
+
+
+class _AlignedGraph(nn.Module):
+    """One graph of users and of a node per item and modality, those of one item joined (Table 4, EgoGCN-NA)."""
+
+    def __init__(self, inputs: Inputs, num_layers: int, unit_layers: bool):
+        super().__init__()
+        self.num_layers, self.unit_layers = num_layers, unit_layers
+        R = inputs.train.csr()
+        present = [sp.diags_array(features.present.astype(np.float32)) for features in inputs.features.values()]
+        blocks = [[None, *(R @ p for p in present)]]
+        blocks += [[(R @ p).T, *(None if p is q else p @ q for q in present)] for p in present]
+        adjacency = sp.csr_array(sp.block_array(blocks))
+        adjacency.eliminate_zeros()
+        self.G = Pattern(adjacency)  # (U + M I, U + M I)
+
+    def forward(self, users: Tensor, items: PerModality) -> dict[str, Embeddings]:
+        """Layer K from layer 0: u (U, d) and m -> i_m (I, d)."""
+        x = torch.cat([users, *items.values()])  # (U + M I, d)
+        for _ in range(self.num_layers):
+            x = _scaled(x + _attend(self.G, x, x)[0], self.unit_layers)  # eq. 7, 8
+        user, *rest = x.split([len(users), *(len(item) for item in items.values())])
+        return {m: Embeddings(user, item) for m, item in zip(items, rest, strict=True)}
+
+
+class _PrunedIds(nn.Module):
+    """IDs propagated with the weights max(0, max_m c_m s^_m) of GRCN, c of the source node (Table 4, soft pruning)."""
+
+    def __init__(self, inputs: Inputs, f: Mapping[str, ItemFeatures], G_m: Mapping[str, Pattern], num_layers: int):
+        super().__init__()
+        self.num_layers = num_layers
+        self.f, self.G_m = by_name(f), G_m  # G_m: (U, I) each
+        self.G = Pattern(inputs.train.csr())  # (U, I)
+
+    def forward(self, e: Embeddings, c: Mapping[str, Tensor], affinities: Affinities) -> Embeddings:
+        """e_u (U, d) and e_i (I, d) from e(0), the confidences c of users (U, M) and items (I, M), and eq. 5."""
+        source_user, source_item = self.G.by_row.row_of_entry(), self.G.by_row.index  # (n,)
+        nothing = e.user.new_zeros(len(self.G))
+        w_user, w_item = nothing, nothing
+        for k, (m, (s_user, s_item)) in enumerate(affinities.items()):
+            has = self.f[m].present[source_item, 0]  # (n,), which edges are in G_m
+            w_user = w_user.maximum(nothing.masked_scatter(has, s_user) * c["item"][source_item, k])
+            s_item = self.G_m[m].T.transposed(s_item)  # in the order of G_m
+            w_item = w_item.maximum(nothing.masked_scatter(has, s_item) * c["user"][source_user, k])
+        w_item = self.G.transposed(w_item)
+        total = e
+        for _ in range(self.num_layers):
+            e = Embeddings(edge_product(self.G, w_user, e.item), edge_product(self.G.T, w_item, e.user))  # eq. 10
+            total = Embeddings(total.user + e.user, total.item + e.item)  # eq. 11
+        return total
+
+
+def _scaled(x: Tensor, to_unit: bool) -> Tensor:
+    """Rows of length one, if `to_unit`."""
+    return F.normalize(x) if to_unit else x
 
 
 def _attend(G: Pattern, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -262,24 +317,13 @@ def _attend(G: Pattern, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _gates(modalities: Iterable[str], dim: int) -> Gates:
-    """Of users or of items."""
+    """w^hm and b^hm of users or of items."""
     gates = {h: nn.ModuleDict({m: affine(dim, 1) for m in modalities if m != h}) for h in modalities}
     return nn.ModuleDict(gates)  # pyrefly: ignore[bad-return]
 
 
 def _graphs(inputs: Inputs, f: Iterable[str]) -> dict[str, Pattern]:
-    """m -> G_m (U, I); the modalities that no item lacks share one."""
+    """m -> G_m (U, I); the modalities that no item lacks share one pattern."""
     complete = Pattern(inputs.train.csr())
-    part = {m: graphs.with_modality(inputs.train, inputs.features[m]) for m in f}
-    return {m: complete if len(edges) == len(inputs.train) else Pattern(edges.csr()) for m, edges in part.items()}
-
-
-def _aligned(inputs: Inputs) -> sp.csr_array:
-    """Users beside items in every modality, those of one item joined (Table 4, EgoGCN-NA), (U + M I, U + M I)."""
-    R = inputs.train.csr()
-    present = [sp.diags_array(features.present.astype(np.float32)) for features in inputs.features.values()]
-    blocks = [[None, *(R @ p for p in present)]]
-    blocks += [[(R @ p).T, *(None if p is q else p @ q for q in present)] for p in present]
-    adjacency = sp.csr_array(sp.block_array(blocks))
-    adjacency.eliminate_zeros()
-    return adjacency
+    edges = {m: graphs.with_modality(inputs.train, inputs.features[m]) for m in f}
+    return {m: complete if len(e) == len(inputs.train) else Pattern(e.csr()) for m, e in edges.items()}

@@ -11,15 +11,14 @@ drawn without replacement, with probability proportional to
 
     p_ui = 1 / sqrt(|N_u| |N_i|)
 
-so edges of busy users and popular items go first. R^ = D_u^-1/2 R D_i^-1/2 has the degrees of what is left. When the
-model is not training nothing is left out. On R^ travel the IDs of LightGCN:
+so edges of busy users and popular items go first. R^ = D_u^-1/2 R D_i^-1/2 has the degrees of the edges that stay.
+Outside of training no edge is left out. R^ propagates the IDs as in LightGCN:
 
     u = mean_l u(l)      i = mean_l i(l) + h_i      l = 0..L      s_ui = u . i
 
     loss = BPR(u . i) + content_weight sum_m BPR(u . W_m f_im)
 
-An item's h is a sum over modalities, that of the last of the L' steps, so these are parts of the score; the other is
-`id`.
+The last of the L' steps of an item's h is a sum over modalities, so each modality is a part of the score, beside `id`.
 
 Shapes: U users, I items, d = dim, d_m raw dimension of modality m, n edges, L = num_layers, L' = num_item_layers,
 K = k, B triplets.
@@ -32,28 +31,32 @@ anew); W_m has no bias, which cancels in BPR.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from medley import graphs
 from medley.errors import InputError
 from medley.graphs.normalise import inverse, scaled
-from medley.models.base import Recommender, at_least
+from medley.models.base import Count, Layers, Positive, Recommender, Weight
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss
 from medley.nn.modalities import FeatureScale, ItemFeatures, by_name, item_features, sum_of
-from medley.nn.propagation import Rows, distinct_rows, propagate_rows, take
+from medley.nn.propagation import Rows, distinct_rows, lightgcn, take
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Features, Inputs, Triplets
 
+Dropout = Annotated[float, Field(ge=0, lt=1)]  # a share; 1 would leave nothing
+
 
 class FREEDOM(Recommender):
-    """LightGCN on interactions thinned anew each epoch, with items smoothed over a frozen graph of alike ones.
+    """LightGCN on interactions thinned anew each epoch, with items smoothed over a frozen similarity graph.
 
-    Choose it when features say which items are alike and the log is noisy: cheap for what it gains.
+    Choose it when features show which items are similar and the log is noisy: a cheap gain.
     """
 
     p: Tensor  # (n,)
@@ -62,21 +65,16 @@ class FREEDOM(Recommender):
         self,
         inputs: Inputs,
         *,
-        dim: int = 64,
-        num_layers: int = 2,
-        num_item_layers: int = 1,
-        k: int = 10,
-        modality_weights: dict[str, float] | None = None,
-        dropout: float = 0.8,  # the authors' settings: 0.8, 0.9
-        content_weight: float = 1e-3,  # the authors' settings: 0 to 1e-3
+        dim: Count = 64,
+        num_layers: Layers = 2,
+        num_item_layers: Count = 1,
+        k: Count = 10,
+        modality_weights: dict[str, Positive] | None = None,
+        dropout: Dropout = 0.8,  # the authors' settings: 0.8, 0.9
+        content_weight: Weight = 1e-3,  # the authors' settings: 0 to 1e-3
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
-        at_least(0, "freedom", num_layers=num_layers)
-        if not 0 <= dropout < 1:
-            raise InputError("dropout of freedom", expected="0 or more and less than 1", got=dropout)
-        remedy = "choose the model lightgcn to do without the item graph"
-        at_least(1, "freedom", num_item_layers=num_item_layers, remedy=remedy)
         self.num_layers, self.num_item_layers = num_layers, num_item_layers
         self.dropout, self.content_weight = dropout, content_weight
         self.e_user = xavier(self.num_users, dim)  # (U, d)
@@ -90,21 +88,21 @@ class FREEDOM(Recommender):
         self.graph = self.thinned = graphs.symmetric(train)  # (U, I)
 
     def start_epoch(self) -> None:
-        """Draws the interactions of the epoch."""
+        """Draws the edges that stay in the graph for one epoch."""
         num_left_out = int(self.dropout * len(self.p))
         if num_left_out == 0:
             return
-        # Those with the least Exp(1) / p are drawn without replacement in proportion to p (Efraimidis & Spirakis 2006).
-        # torch.multinomial does the same, but for no more than 2^24 edges.
+        # The edges with the least Exp(1) / p are a draw without replacement in proportion to p (Efraimidis & Spirakis
+        # 2006). torch.multinomial draws likewise, but from at most 2^24 edges.
         order = torch.empty_like(self.p).exponential_() / self.p
         kept = order.topk(len(order) - num_left_out, largest=False).indices.cpu().numpy()
         train = self.train_edges
         thinned = graphs.symmetric(replace(train, user=train.user[kept], item=train.item[kept]))
-        self.thinned = thinned.to(self.p.device)  # made on the CPU, wherever the model is
+        self.thinned = thinned.to(self.p.device)  # built on the CPU, whatever the device of the model
 
     def forward(self, rows: Rows | None = None) -> Embeddings:
         """User (U, d) and item (I, d) vectors; with `rows` these alone."""
-        user, item = self._travelled(self.thinned if self.training else self.graph, rows)
+        user, item = self._ids(rows)
         h = sum_of(self._smoothed().values())
         return Embeddings(user, item + (h if rows is None else take(h, rows.item)))
 
@@ -116,19 +114,18 @@ class FREEDOM(Recommender):
         content = [bpr(user, batch) for bpr in self.content_bpr.values()]
         return bpr_loss(vectors, places) + self.content_weight * sum(content)
 
-    def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
-        """`id` and every modality -> (B, K)."""
-        user, item = self._travelled(self.graph)
-        user = user[users][:, None]  # (B, 1, d)
-        return {name: (user * part[items]).sum(dim=2) for name, part in {"id": item, **self._smoothed()}.items()}
+    def parts(self) -> dict[str, Embeddings]:
+        """`id` -> u and i without h; modality -> u and its term of h."""
+        user, item = self._ids()
+        return {name: Embeddings(user, x) for name, x in {"id": item, **self._smoothed()}.items()}
 
-    def _travelled(self, graph: SparseMatrix, rows: Rows | None = None) -> Embeddings:
-        """Means of the layers on the interaction graph."""
-        e, L = Embeddings(self.e_user, self.e_item), self.num_layers
-        return propagate_rows(graph, e, [1 / (L + 1)] * (L + 1), rows)[0]
+    def _ids(self, rows: Rows | None = None) -> Embeddings:
+        """Mean of the layers on the interaction graph, which is thinned during training."""
+        graph = self.thinned if self.training else self.graph
+        return lightgcn(graph, Embeddings(self.e_user, self.e_item), self.num_layers, rows)[0]
 
     def _smoothed(self) -> dict[str, Tensor]:
-        """m -> its part of h (I, d)."""
+        """Modality -> its term of h (I, d)."""
         h = self.e_item
         for _ in range(self.num_item_layers - 1):
             h = torch.stack([S @ h for S in self.S.values()]).sum(dim=0)
@@ -138,7 +135,7 @@ class FREEDOM(Recommender):
 class _ContentBPR(nn.Module):
     """BPR of the inner product of users and the projected features of one modality."""
 
-    def __init__(self, features: ItemFeatures, dim: int):
+    def __init__(self, features: ItemFeatures, dim: Count):
         super().__init__()
         self.f, self.W = features, linear(features.dim, dim)
 
@@ -152,9 +149,9 @@ class _ContentBPR(nn.Module):
 def _item_graphs(
     features: Mapping[str, Features], k: int, weights: Mapping[str, float] | None
 ) -> dict[str, SparseMatrix]:
-    """m -> alpha_m D_m^-1/2 S_m D_m^-1/2 (I, I); alpha sums to 1 over the modalities that an item has."""
+    """Modality -> alpha_m D_m^-1/2 S_m D_m^-1/2 (I, I); alpha sums to 1 over the modalities that an item has."""
     alpha = dict.fromkeys(features, 1.0) if weights is None else weights
-    if set(alpha) != set(features) or not all(weight > 0 for weight in alpha.values()):
+    if set(alpha) != set(features):
         raise InputError("modality_weights", expected=f"a positive number for each of {', '.join(features)}", got=alpha)
     knn = {m: graphs.binarise(graphs.item_knn(raw, k)) for m, raw in features.items()}
     share = {m: alpha[m] * (np.diff(graph.indptr) > 0) for m, graph in knn.items()}  # (I,) each

@@ -6,7 +6,7 @@ Per modality m, on the graph A of items that enough users have in common (eq. 2)
     Z(l) = D^-1/2 A(l) D^-1/2 X(l)                  within a level                                         (eq. 4)
     X(l+1) = K(l+1) supernodes, trained: the intents of the level above                                    (eq. 5)
     Gamma(l+1) = softmax over the supernodes k of z_i(l) . x_k(l+1)                                        (eq. 6, 7)
-    A(l) = Gamma(l)^T A(l-1) Gamma(l)               what joins the supernodes                              (eq. 8)
+    A(l) = Gamma(l)^T A(l-1) Gamma(l)               edges of the supernodes                              (eq. 8)
     L1(l) = -1/K sum_k gamma_ik ln gamma_ik         small where a node belongs to one intent               (eq. 9)
     L2(l) = 1/K || X(l) X(l)^T - I ||               small where intents are independent                    (eq. 10)
 
@@ -23,8 +23,8 @@ Shapes: U users, I items, d = dim, d_m raw dimension of modality m, L levels of 
 The paper leaves open: an item that shares its users with no other (eq. 4 gives z_i = 0; here it joins itself, so z_i
 is, as eq. 1 allows, its own features, and its intents have an edge in eq. 8), the node i of eq. 9 (here the mean over
 nodes), the norm of eq. 10 (here Frobenius), where lambda_3 applies (here half the squared norm of the rows of IDs and
-users in a batch, per triplet), what an item that lacks m does (here: its edges are not in A, it is no part of eq. 8, 9
-and 14).
+users in a batch, per triplet), how an item that lacks m is treated (here: its edges are not in A, and eq. 8, 9 and 14
+leave it out).
 Differs from the paper: u* is one vector, not a sum of one per modality that occurs nowhere else (eq. 14).
 Differs from the authors' code: eq. 4 as written (there a mean over neighbours with a weight matrix and LeakyReLU,
 twice); one 1/K in eq. 10 (there 1/K^2) and in eq. 9 (there none); A is sparse, and Z(0), which no parameter changes, is
@@ -32,28 +32,43 @@ computed once.
 """
 
 from itertools import pairwise
-from typing import NamedTuple
+from operator import index
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
-from pydantic import NonNegativeInt
+from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
 from medley import graphs
-from medley.errors import InputError
-from medley.models.base import Insight, Recommender
+from medley.models.base import Count, Insight, Recommender, Weight
 from medley.nn.init import xavier
 from medley.nn.losses import rows_of_batch
 from medley.nn.modalities import FeatureScale, ItemFeatures, item_features, sum_of
-from medley.nn.parts import inner_products
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Inputs, Triplets
 
 SMALLEST_DEGREE = 1e-12  # of a supernode: its degree is 0 where no item has an edge
 NUM_COLUMNS = 64  # of the raw features that are propagated at a time: they may be gigabytes
-NUM_EXAMPLES = 5  # items that show people what an intent is
+NUM_EXAMPLES = 5  # items that illustrate an intent
+
+
+def _parse_levels(value: Any) -> tuple[int, ...]:
+    """Reads [32, 8, 4], the text "32,8,4" of a command line, or a single level."""
+    sizes = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    try:
+        levels = tuple(int(size) if isinstance(size, str) else index(size) for size in sizes)
+    except (TypeError, ValueError):
+        levels = ()
+    if not levels or min(levels) < 2:
+        raise ValueError("numbers of intents, each 2 or more, such as 32,8,4")
+    return levels
+
+
+IdDim = Annotated[int, Field(ge=0)]  # 0 leaves the IDs out
+Levels = Annotated[tuple[int, ...], BeforeValidator(_parse_levels)]
 
 
 class Level(NamedTuple):
@@ -67,35 +82,34 @@ class Level(NamedTuple):
 class HUIGN(Recommender):
     """Items as distributions over a hierarchy of intents that is learned from items with common users.
 
-    Choose it to read what items have in common for users, where content decides; without, it is no better than mf.
+    Choose it to read what items have in common for users, where content decides; elsewhere it is not better than mf.
     """
 
     def __init__(
         self,
         inputs: Inputs,
         *,
-        dim: NonNegativeInt = 64,  # Sec. 4.1.4; 0: without IDs
-        levels: tuple[int, ...] = (32, 8, 4),  # Table 3
-        threshold: int = 5,  # Sec. 4.1.1
-        reg: float = 1e-1,  # README of the authors' code: TikTok, Kwai
-        entropy_reg: float = 1e-4,
-        independence_reg: float = 1e-4,
+        dim: IdDim = 64,  # Sec. 4.1.4
+        levels: Levels = (32, 8, 4),  # Table 3
+        threshold: Count = 5,  # Sec. 4.1.1
+        reg: Weight = 1e-1,  # README of the authors' code: TikTok, Kwai
+        entropy_reg: Weight = 1e-4,
+        independence_reg: Weight = 1e-4,
         feature_scale: FeatureScale = "standard",
     ):
         super().__init__(inputs)
-        if not levels or min(levels) < 2:
-            raise InputError("levels", expected="one or more levels of 2 or more intents", got=list(levels))
         self.levels = tuple(levels)
         self.reg, self.entropy_reg, self.independence_reg = reg, entropy_reg, independence_reg
         self.id_user = xavier(self.num_users, dim)  # (U, d)
         self.id_item = xavier(self.num_items, dim)  # (I, d)
         self.u = xavier(self.num_users, sum(self.levels))  # (U, K), eq. 13, u* of eq. 14
-        joined = graphs.binarise(graphs.item_cointeraction(inputs.train, threshold=threshold))  # eq. 2
-        joined += sp.diags_array((np.diff(joined.indptr) == 0).astype(np.float32))  # who is alone joins itself
-        A = SparseMatrix(sp.csr_array(joined))  # (I, I)
+        adjacency = graphs.binarise(graphs.item_cointeraction(inputs.train, threshold=threshold))  # eq. 2
+        isolated = np.diff(adjacency.indptr) == 0
+        adjacency += sp.diags_array(isolated.astype(np.float32))  # these items join themselves
+        A = SparseMatrix(sp.csr_array(adjacency))  # (I, I)
         self.hierarchies = nn.ModuleDict()
         for m, features in item_features(inputs, feature_scale).items():
-            _distil(features.values, joined, inputs.features[m].present)
+            _propagate_features(features.values, adjacency, inputs.features[m].present)
             self.hierarchies[m] = _Hierarchy(A, features, self.levels)
 
     def forward(self) -> Embeddings:
@@ -104,7 +118,7 @@ class HUIGN(Recommender):
         return Embeddings(torch.cat([self.id_user, self.u], dim=1), torch.cat([self.id_item, v], dim=1))
 
     def loss(self, batch: Triplets) -> Tensor:
-        """BPR, the two losses of the intents, and L2 of the rows that the batch touches (eq. 18)."""
+        """BPR, the two losses of the intents, and L2 of the rows of the batch (eq. 18)."""
         hierarchies = self._hierarchies()
         ids = rows_of_batch(Embeddings(self.id_user, self.id_item), batch)  # users, positives, negatives, (B, d) each
         intents = rows_of_batch(Embeddings(self.u, all_modalities(hierarchies)), batch)  # (B, K) each
@@ -114,32 +128,32 @@ class HUIGN(Recommender):
             loss = loss + self.entropy_reg * entropy(level) + self.independence_reg * dependence(level.X)
         return loss + self.reg * sum_of(x.square().sum() for x in (*ids, intents[0])) / (2 * len(margin))
 
-    def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
-        """`id` and every modality, u* . v_im, -> (B, K)."""
-        parts = {"id": Embeddings(self.id_user, self.id_item)}
-        parts |= {m: Embeddings(self.u, over_intents(hierarchy)) for m, hierarchy in self._hierarchies().items()}
-        return inner_products(parts, users, items)
+    def parts(self) -> dict[str, Embeddings]:
+        """`id` -> the IDs u^_u and v^_i; modality -> u* and v_im."""
+        intents = {m: Embeddings(self.u, over_intents(hierarchy)) for m, hierarchy in self._hierarchies().items()}
+        return {"id": Embeddings(self.id_user, self.id_item), **intents}
 
     @torch.no_grad()
     def about_item(self, item: int) -> list[Insight]:
-        """Its distribution over the intents of each modality and level that it has."""
+        """The item's distribution over the intents of each level, for each modality that the item has."""
         shares = {m: over_intents(hierarchy)[item] for m, hierarchy in self._hierarchies().items()}
-        return [insight for m, share in shares.items() if share.any() for insight in self._told(f"{m}: intents", share)]
+        owned = {m: share for m, share in shares.items() if share.any()}
+        return [insight for m, share in owned.items() for insight in self._by_level(f"{m}: intents", share)]
 
     @torch.no_grad()
     def about_user(self, user: int) -> list[Insight]:
-        """How it leans to the intents of each level (0 on average), and items that show its favourite of level 1."""
+        """The user's weights of the intents, by level (0 on average), and items of the heaviest intent of level 1."""
         weights = self.u[user].split(self.levels)
-        leaning = torch.cat([w - w.mean() for w in weights])  # shares sum to 1: adding a constant changes no rank
+        centred = torch.cat([w - w.mean() for w in weights])  # shares sum to 1: adding a constant changes no rank
         favourite = int(weights[0].argmax())
         best = all_modalities(self._hierarchies())[:, favourite].topk(min(NUM_EXAMPLES, self.num_items))
         examples = Insight.ranked(
             f"items of intent {favourite + 1} of level 1", best.indices, best.values, kind="items"
         )
-        return [*self._told("leaning to intents", leaning), examples]
+        return [*self._by_level("weights of intents", centred), examples]
 
-    def _told(self, what: str, weights: Tensor) -> list[Insight]:
-        """(K,) -> one insight per level."""
+    def _by_level(self, what: str, weights: Tensor) -> list[Insight]:
+        """Splits weights (K,) into one insight per level."""
         levels = enumerate(weights.split(self.levels), start=1)
         return [Insight.numbered(f"{what} of level {at}", "intent", share) for at, share in levels]
 
@@ -161,7 +175,7 @@ def all_modalities(hierarchies: dict[str, list[Level]]) -> Tensor:
 
 
 def entropy(level: Level) -> Tensor:
-    """L1, mean over the nodes below (eq. 9)."""
+    """L1, mean over the nodes of the level below (eq. 9)."""
     num_nodes = level.gamma.detach().sum()  # rows sum to 1
     return -(level.gamma * level.log_gamma).sum() / (level.gamma.shape[1] * num_nodes)
 
@@ -197,19 +211,19 @@ def _assign(Z: Tensor, X: Tensor) -> Level:
 
 
 def _coarsened(A: SparseMatrix | Tensor, gamma: Tensor) -> Tensor:
-    """Gamma^T A Gamma (eq. 8). A fixed A, being symmetric, is multiplied once: d Gamma = (A Gamma) (G + G^T)."""
+    """Gamma^T A Gamma (eq. 8). A fixed A is symmetric and multiplied once: d Gamma = (A Gamma) (G + G^T)."""
     if isinstance(A, Tensor):
         return gamma.T @ A @ gamma
     half = gamma.T @ (A @ gamma.detach())
     return half + half.T - half.detach()
 
 
-def _distil(X: Tensor, A: sp.csr_array, present: np.ndarray) -> None:
-    """X(0) -> Z(0) in place (eq. 4), no parameter enters; an item without neighbours that have m keeps its X."""
+def _propagate_features(X: Tensor, A: sp.csr_array, present: np.ndarray) -> None:
+    """Turns X(0) into Z(0) in place (eq. 4), without parameters; an item without neighbours in m keeps its X."""
     row, column = A.nonzero()
     edge = present[row] & present[column]
     A = sp.csr_array((A.data[edge], (row[edge], column[edge])), shape=A.shape)
-    joined = torch.from_numpy(np.diff(A.indptr) > 0)[:, None]
+    has_neighbours = torch.from_numpy(np.diff(A.indptr) > 0)[:, None]
     propagation = SparseMatrix(graphs.normalise_symmetric(A))
     for columns in X.split(NUM_COLUMNS, dim=1):
-        columns.copy_((propagation @ columns).where(joined, columns))
+        columns.copy_((propagation @ columns).where(has_neighbours, columns))

@@ -8,7 +8,7 @@ Per modality m, items are joined to the k nearest by raw features (S~) and by le
     f~_i = W_m f_i + b_m;  A~ from f~ as S~ from f                                                         (eq. 4)
     A_m = lambda S~ + (1 - lambda) A~,  A = sum_m alpha_m A_m,  alpha = softmax of learned weights         (eq. 5, 6)
 
-ID vectors of items travel on A and are added, with length one, to what collaborative filtering says of the item:
+ID vectors of items are propagated on A and added, with length one, to the item vectors of LightGCN:
 
     h(l+1) = A h(l),  h(0) = e_i,  l = 0..L-1                                                              (eq. 7)
     x_i = LightGCN(e)_i + h_i(L) / |h_i(L)|,  s_ui = LightGCN(e)_u . x_i                                   (eq. 8, 9)
@@ -17,13 +17,13 @@ The last step on A is a sum over modalities, so the score is one too:
 
     part_id = x_u . LightGCN(e)_i        part_m = x_u . (alpha_m A_m h(L-1))_i / |h_i(L)|
 
-lambda is `raw_share` (1: no learned graph), L `num_item_layers`; num_layers = 0 is the paper's variant on MF. Who is
-near to whom by learned features is looked up once per epoch, how near they are is computed in every batch, so that W, b
-and alpha always learn; when the model does not train, both follow from the parameters. No I x I matrix is ever held.
+lambda is `raw_share` (1: no learned graph), L `num_item_layers`; num_layers = 0 is the paper's variant on MF. During
+training the edges of A~ are found once per epoch, and their weights are computed in every batch, so W, b and alpha
+always learn; outside of training both follow from the parameters. No I x I matrix is ever held.
 
-Shapes: U users, I items, M modalities, d = dim, d_m raw dimension of modality m, n edges, B triplets, K items.
+Shapes: U users, I items, M modalities, d = dim, d_m raw dimension of modality m, n edges, B triplets.
 The paper leaves open: the L2 term (here, as in the authors' code, of the final vectors of the batch), an item that
-lacks m (here: no edges in the graphs of m; who has no modality keeps the vector of LightGCN).
+lacks m (here: no edges in the graphs of m; an item without any modality keeps the vector of LightGCN).
 Differs from the authors' code: A~ is normalised per modality (there after the mix), negative similarities are 0 (there
 kept); gradients reach W, b and alpha in every batch (there in the first of an epoch); raw features are not trained; no
 schedule of the learning rate; no NGCF below.
@@ -36,103 +36,92 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley import graphs
-from medley.errors import InputError
-from medley.models.base import Insight, Recommender, at_least
+from medley.models.base import Count, Insight, Layers, Recommender, Share, Weight
 from medley.nn.edges import Pattern, edge_dot, edge_product
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.nn.modalities import FeatureScale, ItemFeatures, by_name, item_features, sum_of
-from medley.nn.propagation import Rows, distinct_rows, propagate_rows, take
+from medley.nn.propagation import Rows, distinct_rows, lightgcn, take
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Features, Inputs, Triplets
 
-EPSILON = 1e-12  # instead of 0, below a fraction
+EPSILON = 1e-12  # the least denominator
 
 
 class LATTICE(Recommender):
-    """LightGCN plus items smoothed over a graph of likeness that is learned with it.
+    """LightGCN plus items smoothed over a similarity graph that is learned with the model.
 
-    Choose it when a graph of alike items should be learned with the model.
+    Choose it when the graph of similar items should be learned with the model.
     """
 
     def __init__(
         self,
         inputs: Inputs,
         *,
-        dim: int = 64,
-        num_layers: int = 2,
-        num_item_layers: int = 1,
-        k: int = 10,
-        raw_share: float = 0.9,
-        reg: float = 1e-2,
+        dim: Count = 64,
+        num_layers: Layers = 2,
+        num_item_layers: Count = 1,
+        k: Count = 10,
+        raw_share: Share = 0.9,
+        reg: Weight = 1e-2,
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
-        at_least(0, "lattice", num_layers=num_layers)
-        remedy = "without the item graph it is LightGCN: choose the model lightgcn"
-        at_least(1, "lattice", num_item_layers=num_item_layers, remedy=remedy)
-        if not 0 <= raw_share <= 1:
-            raise InputError("raw_share of lattice", expected="0 to 1, a share of the item graph", got=raw_share)
         self.num_layers, self.num_item_layers, self.reg = num_layers, num_item_layers, reg
         self.graph = graphs.symmetric(inputs.train)  # (U, I)
         self.e_user = xavier(self.num_users, dim)  # (U, d)
         self.e_item = xavier(self.num_items, dim)  # (I, d)
         features = item_features(inputs, feature_scale)
-        self.likeness = by_name({m: _Likeness(inputs.features[m], f, dim, k, raw_share) for m, f in features.items()})
-        several = len(features) > 1  # over one modality there is nothing to weigh
+        learned = {m: _Similarity(inputs.features[m], f, dim, k, raw_share) for m, f in features.items()}
+        self.likeness = by_name(learned)  # old runs saved W under this name
+        several = len(features) > 1  # a single modality needs no weight
         self.alpha = nn.Parameter(torch.zeros(len(features))) if several else None  # before the softmax
 
     @torch.no_grad()
     def start_epoch(self) -> None:
-        """Looks up who is near to whom by the learned features."""
-        for likeness in self.likeness.values():
-            likeness.look_up()
+        """Finds the edges of A~."""
+        for similarity in self.likeness.values():
+            similarity.find_nearest()
 
     def forward(self, rows: Rows | None = None) -> Embeddings:
         """User (U, d) and item (I, d) vectors; with `rows` these alone."""
-        user, parts = self._parts(rows)
-        return Embeddings(user, sum_of(parts.values()))  # eq. 8
+        parts = self.parts(rows)
+        return Embeddings(parts["id"].user, sum_of(part.item for part in parts.values()))  # eq. 8
 
     def loss(self, batch: Triplets) -> Tensor:
-        """BPR (eq. 10) and L2 of the vectors that the batch touches."""
+        """BPR (eq. 10) and L2 of the final vectors of the batch."""
         rows, places = distinct_rows(batch)
         embeddings = self(rows)
         return bpr_loss(embeddings, places) + self.reg * l2_of_batch(embeddings, places)
 
-    def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
-        """`id` and every modality -> (B, K)."""
-        user, parts = self._parts()
-        return {name: (user[users][:, None] * part[items]).sum(dim=2) for name, part in parts.items()}
-
     @torch.no_grad()
     def about_item(self, item: int) -> list[Insight]:
-        """The other items it is joined to, by their weight in A."""
-        weight = sum_of(alpha * A_m.row(item) for _, alpha, A_m in self._graphs())  # (I,)
+        """The neighbours of the item in A, with their weights."""
+        weight = sum_of(alpha * A_m.dense_row(item) for alpha, A_m in self._graphs().values())  # (I,)
         weight[item] = 0
-        alike = (weight > 0).nonzero()[:, 0]
-        return [Insight.ranked("items alike", alike, weight[alike], kind="items")]
+        near = (weight > 0).nonzero()[:, 0]
+        return [Insight.ranked("similar items", near, weight[near], kind="items")]
 
-    def _graphs(self) -> list[tuple[str, Tensor, "_Graph"]]:
-        """m, alpha_m and A_m of every modality."""
+    def _graphs(self) -> dict[str, tuple[Tensor, "_Graph"]]:
+        """Modality -> alpha_m and A_m."""
         alpha = self.e_item.new_ones(1) if self.alpha is None else self.alpha.softmax(dim=0)
-        return [(m, a, likeness()) for a, (m, likeness) in zip(alpha, self.likeness.items(), strict=True)]
+        return {m: (alpha_m, A()) for alpha_m, (m, A) in zip(alpha, self.likeness.items(), strict=True)}
 
-    def _parts(self, rows: Rows | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """User vectors (n, d), and the parts (n, d) whose sum are the item vectors, of all or of some."""
-        e, K = Embeddings(self.e_user, self.e_item), self.num_layers
-        x, _ = propagate_rows(self.graph, e, [1 / (K + 1)] * (K + 1), rows)
+    def parts(self, rows: Rows | None = None) -> dict[str, Embeddings]:
+        """`id` -> x_u and LightGCN(e)_i; modality -> x_u and its term of the last step; with `rows` these alone."""
+        x, _ = lightgcn(self.graph, Embeddings(self.e_user, self.e_item), self.num_layers, rows)
         h, A, steps = self.e_item, self._graphs(), {}
         for _ in range(self.num_item_layers):
-            steps = {m: alpha * (A_m @ h) for m, alpha, A_m in A}  # eq. 6
+            steps = {m: alpha * (A_m @ h) for m, (alpha, A_m) in A.items()}  # eq. 6
             h = sum_of(steps.values())  # eq. 7
         if rows is not None:
             h, steps = take(h, rows.item), {m: take(step, rows.item) for m, step in steps.items()}
         length = h.norm(dim=1, keepdim=True).clamp(min=EPSILON)
-        return x.user, {"id": x.item} | {m: step / length for m, step in steps.items()}
+        return {"id": x} | {m: Embeddings(x.user, step / length) for m, step in steps.items()}
 
 
-class _Likeness(nn.Module):
-    """Who is like whom in one modality."""
+class _Similarity(nn.Module):
+    """The raw and the learned similarity graph of one modality."""
 
     def __init__(self, raw: Features, f: ItemFeatures, dim: int, k: int, raw_share: float):
         super().__init__()
@@ -143,8 +132,8 @@ class _Likeness(nn.Module):
         self.W = nn.Linear(f.dim, dim) if raw_share < 1 else None
         self.nearest: Pattern | None = None
 
-    def look_up(self) -> None:
-        """Finds the nearest of every item by learned features."""
+    def find_nearest(self) -> None:
+        """Keeps the edges of A~ for the batches to come."""
         x = self._learned()
         self.nearest = None if x is None else self._nearest(x)
 
@@ -160,11 +149,11 @@ class _Likeness(nn.Module):
         return _Graph(self.raw, nearest, edge_dot(nearest, y, y).relu(), self.raw_share)  # eq. 3
 
     def _learned(self) -> Tensor | None:
-        """f~, of length one, (I, d)"""
+        """f~ (I, d), rows of length one; None without a learned graph."""
         return None if self.W is None else F.normalize(self.W(self.f.values))  # eq. 4
 
     def _nearest(self, x: Tensor) -> Pattern:
-        """The top k of every row (eq. 2). Search runs on the CPU, wherever the model is."""
+        """The top k of every row (eq. 2). The search runs on the CPU, whatever the device of the model."""
         features = Features(x.detach().cpu().numpy(), self.f.present[:, 0].cpu().numpy())
         return Pattern(graphs.item_knn(features, self.k, cache=False)).to(x.device)
 
@@ -174,7 +163,7 @@ class _Graph(NamedTuple):
 
     raw: SparseMatrix
     nearest: Pattern | None  # edges of A~
-    weight: Tensor | None  # (n,) of them
+    weight: Tensor | None  # (n,), their weights
     raw_share: float
 
     def __matmul__(self, h: Tensor) -> Tensor:
@@ -184,13 +173,13 @@ class _Graph(NamedTuple):
         learned = edge_product(self.nearest, self.weight, h)
         return self.raw_share * (self.raw @ h) + (1 - self.raw_share) * learned  # eq. 5
 
-    def row(self, item: int) -> Tensor:
-        """(I,), the weights of the items that one item hears."""
-        weights = torch.zeros(self.raw.shape[1], device=self.raw.rows.value.device)
-        parts = [(self.raw_share, self.raw.rows.arrays)]
+    def dense_row(self, item: int) -> Tensor:
+        """(I,), the row of one item."""
+        weights = torch.zeros(self.raw.shape[1], device=self.raw.by_row.value.device)
+        both = [(self.raw_share, self.raw.by_row.arrays)]
         if self.nearest is not None and self.weight is not None:
-            parts.append((1 - self.raw_share, self.nearest.rows.weighted(self.weight)))
-        for share, graph in parts:
-            near, weight = graph.row(item)
+            both.append((1 - self.raw_share, self.nearest.by_row.weighted(self.weight)))
+        for share, graph in both:
+            near, weight = graph.entries(item)
             weights.index_add_(0, near.long(), share * weight)
         return weights

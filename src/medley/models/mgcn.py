@@ -5,13 +5,13 @@ Users and items: LightGCN, R^ = D_u^-1/2 R D_i^-1/2:
 
     E = mean_l e(l), l = 0..L                                                          the view of behaviour
 
-Per modality m an item's ID, gated by its features, travels on the graph S_m of each item's k nearest by cosine (itself
-among them, weighted by the cosine; S^_m = D^-1/2 S_m D^-1/2), and from there to users:
+Per modality m an item's ID, gated by its features, is propagated on the graph S_m of each item's k nearest by cosine
+(itself among them, weighted by the cosine; S^_m = D^-1/2 S_m D^-1/2), and then to users:
 
     x_m = e_i * sigmoid(W_2m (W_1m f_m + b_1m) + b_2m)                                 behaviour-guided purifier
     E_im = S^_m^L' x_m      E_um = sum_{i in N_u} E_im / sqrt(|N_u| |N_i|)             the view of the modality
 
-Users and items alike fuse what the M modalities share with what each alone has, as far as behaviour asks for it:
+Users and items alike fuse what the M modalities share with what each has alone, gated by the view of behaviour:
 
     alpha = softmax_m(q . tanh(W_4 E_m + b_4))      E_s = sum_m alpha_m E_m            shared
     P_m = sigmoid(W_3m E + b_3m)                                                       preference
@@ -26,13 +26,13 @@ so with H_m for these terms the score has the parts
 
     part_id = E_u . E_i        part_m = H_um . (E_i + H_i / 2) + (E_u + H_u / 2) . H_im
 
-which sum to it: what two modalities bring about together is halved between them (their Shapley values).
+which sum to it: products of two modalities are halved between the two (these are their Shapley values).
 
 Shapes: U users, I items, d = dim, d_m raw dimension of modality m, M modalities, L = num_layers, L' = num_item_layers,
 K = k, n rows of users or items, B triplets.
 The paper leaves open: an item that lacks m (here: no edges in S_m, no E_m; alpha, 1/M and the sums run over the
-modalities it has, for a user over those of the items touched. Who has none keeps E alone). With one modality E_mul is
-E_m, and there is neither attention nor preference.
+modalities it has, for a user over those of the items seen; without any modality E alone remains). With one modality
+E_mul is E_m, and there is neither attention nor preference.
 Differs from the paper: below InfoNCE's fraction are the pairs of x_u with every y_v, of the batch, as in the authors'
 code (the paper prints those of x_v with y_v, of all users); L2 is of e* in the batch, likewise.
 Differs from the authors' code: E_mul is the paper's (there, with two modalities, E_s and both terms of the sum weigh
@@ -49,18 +49,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley import graphs
-from medley.errors import InputError
-from medley.models.base import Insight, Recommender, at_least
+from medley.models.base import Count, Insight, Layers, Positive, Recommender, Weight
 from medley.nn.init import affine, linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.nn.modalities import FeatureScale, ItemFeatures, item_features, masked_softmax
-from medley.nn.propagation import Rows, distinct_rows, propagate_rows, take
+from medley.nn.propagation import Rows, distinct_rows, lightgcn, take
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Inputs, Triplets
 
 
 class MGCN(Recommender):
-    """LightGCN plus item IDs gated by content and smoothed over likeness graphs, fused as behaviour asks for it.
+    """LightGCN plus item IDs gated by content and smoothed over similarity graphs, in a fusion gated by behaviour.
 
     Choose it when raw features are noisy and should be filtered by what users did.
     """
@@ -72,21 +71,16 @@ class MGCN(Recommender):
         self,
         inputs: Inputs,
         *,
-        dim: int = 64,
-        num_layers: int = 2,
-        num_item_layers: int = 1,
-        k: int = 10,
-        contrast_weight: float = 1e-2,  # the authors' setting; MMRec tries 1e-3, 1e-2, 1e-1
-        temperature: float = 0.2,
-        reg: float = 1e-4,
+        dim: Count = 64,
+        num_layers: Layers = 2,
+        num_item_layers: Count = 1,
+        k: Count = 10,
+        contrast_weight: Weight = 1e-2,  # the authors' setting; MMRec tries 1e-3, 1e-2, 1e-1
+        temperature: Positive = 0.2,
+        reg: Weight = 1e-4,
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
-        at_least(0, "mgcn", num_layers=num_layers)
-        remedy = "choose the model lightgcn to do without the item graphs"
-        at_least(1, "mgcn", num_item_layers=num_item_layers, remedy=remedy)
-        if temperature <= 0:
-            raise InputError("temperature of mgcn", expected="more than 0", got=temperature)
         self.num_layers, self.reg = num_layers, reg
         self.contrast_weight, self.temperature = contrast_weight, temperature
         self.graph = graphs.symmetric(inputs.train)  # (U, I)
@@ -107,7 +101,7 @@ class MGCN(Recommender):
         return Embeddings(user.E + user.mul, item.E + item.mul)
 
     def loss(self, batch: Triplets) -> Tensor:
-        """BPR, contrast of the two views, and L2 of the final rows that the batch touches."""
+        """BPR, contrast of the two views, and L2 of the final vectors of the batch."""
         rows, places = distinct_rows(batch)
         user, item = self._sides(rows)
         vectors, positives = Embeddings(user.E + user.mul, item.E + item.mul), places.pos.unique()
@@ -115,49 +109,49 @@ class MGCN(Recommender):
         contrast = contrast + _info_nce(take(item.mul, positives), take(item.E, positives), self.temperature)
         return bpr_loss(vectors, places) + self.contrast_weight * contrast + self.reg * l2_of_batch(vectors, places)
 
-    def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
-        """`id` and every modality -> (B, K)."""
+    def parts(self) -> dict[str, Embeddings]:
+        """`id` -> E_u and E_i; modality -> H_um || E_u + H_u / 2 and E_i + H_i / 2 || H_im."""
         user, item = self._sides()
-        E_u, half_u = user.E[users][:, None], (user.E + user.mul / 2)[users][:, None]  # (B, 1, d)
-        E_i, half_i = item.E[items], (item.E + item.mul / 2)[items]  # (B, K, d)
-        parts = {m: user.H[m][users][:, None] * half_i + half_u * item.H[m][items] for m in self.views}
-        return {name: part.sum(dim=2) for name, part in {"id": E_u * E_i, **parts}.items()}
+        half_u, half_i = user.E + user.mul / 2, item.E + item.mul / 2
+        parts = {"id": Embeddings(user.E, item.E)}
+        for m in self.views:
+            parts[m] = Embeddings(torch.cat([user.H[m], half_u], dim=1), torch.cat([half_i, item.H[m]], dim=1))
+        return parts
 
     def about_user(self, user: int) -> list[Insight]:
-        """How attention weighs what the modalities share (alpha)."""
+        """Weights of attention in E_s (alpha)."""
         return self._about(self._sides(self._rows(user, 0))[0])
 
     def about_item(self, item: int) -> list[Insight]:
-        """How attention weighs what the modalities share (alpha)."""
+        """Weights of attention in E_s (alpha)."""
         return self._about(self._sides(self._rows(0, item))[1])
 
     def _rows(self, user: int, item: int) -> Rows:
         return Rows(*torch.tensor([[user], [item]], device=self.e_user.device))
 
-    def _about(self, side: "_Side") -> list[Insight]:
-        return [Insight.ranked("weights of the modalities", self.views, side.alpha[0])] if self.fuse.has_choice else []
+    def _about(self, fused: "_Fused") -> list[Insight]:
+        return [Insight.ranked("weights of the modalities", self.views, fused.alpha[0])] if self.fuse.has_choice else []
 
-    def _sides(self, rows: Rows | None = None) -> tuple["_Side", "_Side"]:
-        """Users and items, all or those of `rows`."""
-        e, L = Embeddings(self.e_user, self.e_item), self.num_layers
-        E, _ = propagate_rows(self.graph, e, [1 / (L + 1)] * (L + 1), rows)
+    def _sides(self, rows: Rows | None = None) -> tuple["_Fused", "_Fused"]:
+        """Users and items; with `rows` these alone."""
+        E, _ = lightgcn(self.graph, Embeddings(self.e_user, self.e_item), self.num_layers, rows)
         items = {m: view(self.e_item) for m, view in self.views.items()}  # (I, d) each
         users = {m: self.graph @ E_m for m, E_m in items.items()}  # (U, d) each
         at_user, at_item = (None, None) if rows is None else rows
         return self.fuse(E.user, users, self.user_has, at_user), self.fuse(E.item, items, self.item_has, at_item)
 
 
-class _Side(NamedTuple):
+class _Fused(NamedTuple):
     """n users or items."""
 
     E: Tensor  # (n, d)
-    H: dict[str, Tensor]  # m -> (n, d)
+    H: dict[str, Tensor]  # modality -> (n, d)
     mul: Tensor  # (n, d), E_mul: the sum of H
     alpha: Tensor  # (n, M)
 
 
 class _View(nn.Module):
-    """One modality: item IDs, purified, on the graph of alike items."""
+    """Item IDs, purified and propagated on the similarity graph of one modality."""
 
     def __init__(self, features: ItemFeatures, dim: int, knn: sp.csr_array, num_layers: int):
         super().__init__()
@@ -174,7 +168,7 @@ class _View(nn.Module):
 
 
 class _Fuser(nn.Module):
-    """What modalities share, and what each alone has, as far as behaviour asks for it."""
+    """Behaviour-aware fuser: what modalities share, and what each has alone."""
 
     def __init__(self, modalities: list[str], dim: int):
         super().__init__()
@@ -183,24 +177,31 @@ class _Fuser(nn.Module):
             self.W3 = nn.ModuleDict({m: affine(dim, dim) for m in modalities})
             self.W4, self.q = affine(dim, dim), linear(dim, 1)
 
-    def forward(self, E: Tensor, views: dict[str, Tensor], has: Tensor, rows: Tensor | None) -> _Side:
-        """E (n, d), m -> E_m (N, d), and who has what (N, M) bool -> the n of `rows`, or all."""
+    def forward(self, E: Tensor, views: dict[str, Tensor], has: Tensor, rows: Tensor | None) -> _Fused:
+        """Fuses the views of users or of items.
+
+        Args:
+            E: (n, d), the view of behaviour.
+            views: modality -> E_m (N, d).
+            has: (N, M) bool, which modalities each row has.
+            rows: (n,), the rows that E holds; None: all N.
+        """
         if rows is not None:
             has = has[rows]
             views = {m: take(E_m, rows) for m, E_m in views.items()}
         if not self.has_choice:
             (E_m,) = views.values()
-            return _Side(E, views, E_m, has.to(E.dtype))
+            return _Fused(E, views, E_m, has.to(E.dtype))
         score = torch.cat([self.q(torch.tanh(self.W4(E_m))) for E_m in views.values()], dim=1)  # (n, M)
         alpha = masked_softmax(score, has)
         M = has.sum(dim=1, keepdim=True).clamp(min=1)
         P = {m: torch.sigmoid(W3(E)) * has[:, [c]] / M for c, (m, W3) in enumerate(self.W3.items())}  # P_m / M
         rest = 1 - sum(P.values())  # 1 - mean of P, (n, d)
         H = {m: E_m * (alpha[:, [c]] * rest + P[m]) for c, (m, E_m) in enumerate(views.items())}
-        return _Side(E, H, torch.stack(list(H.values())).sum(dim=0), alpha)
+        return _Fused(E, H, torch.stack(list(H.values())).sum(dim=0), alpha)
 
 
 def _info_nce(x: Tensor, y: Tensor, temperature: float) -> Tensor:
-    """Each row of x (n, d) is to be more alike to its row of y (n, d) than to the others."""
-    alike = F.normalize(x) @ F.normalize(y).T / temperature  # (n, n)
-    return F.cross_entropy(alike, torch.arange(len(x), device=x.device))
+    """Small where each row of x (n, d) is more similar to its own row of y (n, d) than to the other rows."""
+    similarity = F.normalize(x) @ F.normalize(y).T / temperature  # (n, n)
+    return F.cross_entropy(similarity, torch.arange(len(x), device=x.device))

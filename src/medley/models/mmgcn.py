@@ -12,9 +12,9 @@ Per modality m, on the interaction graph G_m, for l = 1..L, users and items alik
 u_m^(0) is a trained vector of size d_m for a user and the raw feature for an item. Last, u* = sum_m u_m^(L) (eq. 9),
 s_ui = u* . i*, so an item's modality m has the part u* . i_m of the score.
 
-Shapes: U users, I items, d = dim, d_m raw dimension of modality m, L = num_layers, B triplets, K items.
+Shapes: U users, I items, d = dim, d_m raw dimension of modality m, L = num_layers, B triplets.
 The paper leaves open: the sizes d'_m (here d in every layer), where lambda ||Theta||^2 applies (here to all
-parameters), what an item that lacks m does (here: its edges are not in G_m, its i_m is left out of eq. 9).
+parameters), how an item that lacks m is treated (here: its edges are not in G_m, its i_m is left out of eq. 9).
 Differs from the authors' code: user vectors and IDs are trained (there they never reached the optimiser); modalities
 are summed as in eq. 9 (there averaged); any number of layers (there three whatever the option says).
 """
@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley import graphs
-from medley.models.base import Recommender, at_least
+from medley.models.base import Count, Recommender, Weight
 from medley.nn.edges import Pattern, neighbour_max
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_parameters
@@ -41,23 +41,22 @@ Combination = Literal["element-wise", "concat"]
 class MMGCN(Recommender):
     """One graph convolution network per modality, joined by shared ID vectors and a sum.
 
-    Choose it as the yardstick of its field, on dense data: where items have few users, its means trust them too much.
+    Choose it as the baseline of its field, on dense data: where items have few users, its means trust these too much.
     """
 
     def __init__(
         self,
         inputs: Inputs,
         *,
-        dim: int = 64,
-        num_layers: int = 2,  # Table 4: two is best on all three data sets
+        dim: Count = 64,
+        num_layers: Count = 2,  # Table 4: two is best on all three data sets
         aggregation: Aggregation = "mean",
         combination: Combination = "element-wise",  # Table 3: best on all three
         use_id: bool = True,
-        reg: float = 1e-2,
+        reg: Weight = 1e-2,
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
-        at_least(1, "mmgcn", num_layers=num_layers)
         self.reg = reg
         self.id_user = xavier(self.num_users, dim) if use_id else None  # (U, d)
         self.id_item = xavier(self.num_items, dim) if use_id else None  # (I, d)
@@ -67,29 +66,29 @@ class MMGCN(Recommender):
             neighbours = _Mean(edges) if aggregation == "mean" else _Max(edges)
             self.branches[m] = _Branch(neighbours, features, self.num_users, dim, num_layers, combination)
 
-    def _parts(self, rows: Rows | None = None) -> dict[str, Embeddings]:
-        """Modality -> user (U, d) and item (I, d) vectors of the last layer; with `rows` these rows only."""
+    def _last_layers(self, rows: Rows | None = None) -> dict[str, Embeddings]:
+        """Modality -> u_m^(L) (U, d) and i_m^(L) (I, d); with `rows` these alone."""
         return {m: branch(self.id_user, self.id_item, rows) for m, branch in self.branches.items()}
 
     def forward(self, rows: Rows | None = None) -> Embeddings:
-        """User (U, d) and item (I, d) vectors (eq. 9); with `rows` these rows only."""
-        parts = self._parts(rows).values()
-        return Embeddings(sum_of([part.user for part in parts]), sum_of([part.item for part in parts]))
+        """User (U, d) and item (I, d) vectors (eq. 9); with `rows` these alone."""
+        users, items = zip(*self._last_layers(rows).values(), strict=True)
+        return Embeddings(sum_of(users), sum_of(items))
+
+    def parts(self) -> dict[str, Embeddings]:
+        """Modality -> u* and i_m."""
+        last = self._last_layers()
+        user = sum_of(x.user for x in last.values())  # eq. 9
+        return {m: Embeddings(user, x.item) for m, x in last.items()}
 
     def loss(self, batch: Triplets) -> Tensor:
         """BPR and L2 of all parameters (eq. 11)."""
         rows, places = distinct_rows(batch)
         return bpr_loss(self(rows), places) + self.reg * l2_of_parameters(self.parameters())
 
-    def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
-        """Modality -> (B, K), u* . i_m"""
-        parts = self._parts()
-        user = sum_of([part.user for part in parts.values()])[users][:, None]  # (B, 1, d)
-        return {m: (user * part.item[items]).sum(dim=2) for m, part in parts.items()}
-
 
 class _Mean(nn.Module):
-    """Users average their items, items their users (eq. 2, inside)."""
+    """Mean over neighbours (eq. 2, inside): users average their items, items their users."""
 
     def __init__(self, edges: Interactions):
         super().__init__()
@@ -100,7 +99,7 @@ class _Mean(nn.Module):
 
 
 class _Max(nn.Module):
-    """Users take the largest of their items in every dimension, items of their users (eq. 3, inside)."""
+    """Maximum over neighbours in every dimension (eq. 3, inside)."""
 
     def __init__(self, edges: Interactions):
         super().__init__()
@@ -138,7 +137,7 @@ class _Branch(nn.Module):
         last = len(self.W1) - 1
         for layer, (W1, W2, W3) in enumerate(zip(self.W1, self.W2, self.W3, strict=True)):
             h_user, h_item = self.neighbours(W1(user), W1(item))  # (U, d), (I, d)
-            if layer == last and rows is not None:  # nobody reads the other rows
+            if layer == last and rows is not None:  # the other rows are not needed
                 h_user, user = take(h_user, rows.user), take(user, rows.user)
                 h_item, item, present = (take(x, rows.item) for x in (h_item, item, present))
                 if id_user is not None and id_item is not None:
@@ -155,5 +154,5 @@ class _Branch(nn.Module):
 
 
 def act(x: Tensor) -> Tensor:
-    """LeakyReLU, in place: every x here is a fresh product that nobody else reads."""
+    """LeakyReLU in place: every x here is a new product without another reader."""
     return F.leaky_relu(x, inplace=True)

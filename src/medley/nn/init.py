@@ -1,4 +1,4 @@
-"""Parameters that are drawn at random. They come from torch's default generator, which `models.build` seeds."""
+"""Random initial parameters, drawn from torch's default generator, which `models.build` seeds."""
 
 import torch
 from torch import nn
@@ -8,7 +8,9 @@ from medley.engine.memory import empty
 
 def xavier(num_rows: int, dim: int) -> nn.Parameter:
     """A (num_rows, dim) table, Xavier uniform: bound sqrt(6 / (num_rows + dim)). Glorot & Bengio, AISTATS 2010."""
-    table = empty(num_rows, dim, dtype=torch.get_default_dtype())  # large pages: rows of a large one are found sooner
+    table = empty(
+        num_rows, dim, dtype=torch.get_default_dtype()
+    )  # large pages: row look-ups in a large table are faster
     return nn.Parameter(nn.init.xavier_uniform_(table))
 
 

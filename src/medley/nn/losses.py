@@ -1,7 +1,7 @@
 """Training objectives.
 
-On the CPU compiled loops read the rows of a batch where they lie and add gradients to them in place: gathered copies of
-users, positives and negatives, and the gradients of each, would take more time than the arithmetic.
+On the CPU compiled loops read the rows of a batch inside the tables of users and items and add gradients in place:
+gathered copies of users, positives and negatives, and the gradients of each, would take more time than the arithmetic.
 
 Shapes: U users, I items, d = dim, B triplets.
 """
@@ -41,7 +41,7 @@ def margins(embeddings: Embeddings, batch: Triplets) -> Tensor:
 
 
 def l2_of_batch(embeddings: Embeddings, batch: Triplets) -> Tensor:
-    """Half the squared norm of the rows that the batch touches, per triplet.
+    """Half the squared norm of the rows in the batch, per triplet.
 
     The form of LightGCN's and NGCF's published code: (|e_u|^2 + |e_i|^2 + |e_j|^2) / 2, mean over the batch.
     """
@@ -51,6 +51,11 @@ def l2_of_batch(embeddings: Embeddings, batch: Triplets) -> Tensor:
     else:
         total = l2_of_parameters(rows_of_batch(embeddings, batch))
     return total / (2 * len(batch.user))
+
+
+def squared_rows(table: Tensor, rows: Tensor) -> Tensor:
+    """Sum of the squares of table[rows], (N, d) and (B,) -> a number; a row counts as often as it comes."""
+    return table.index_select(0, rows).square().sum()
 
 
 def _are_compiled(embeddings: Embeddings) -> bool:
@@ -79,7 +84,7 @@ class _Margins(torch.autograd.Function):
 
 
 class _SquaredRows(torch.autograd.Function):
-    """|x[rows]|^2, a row counted as often as it comes."""
+    """`squared_rows` with compiled loops, whose sum has another order."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
@@ -117,7 +122,7 @@ def _margins(begin, end, users, items, user, pos, neg, out):  # pragma: no cover
 def _margins_gradient(
     begin, end, num_parts, users, items, user, pos, neg, grad, of_users, of_items
 ):  # pragma: no cover
-    """Part by part of the users and of the items: a row may come many times, and belongs to one thread."""
+    """Adds gradients to the rows of each part of the tables: a row may come many times, and belongs to one thread."""
     for part in range(begin, end):
         first, last = part * len(users) // num_parts, (part + 1) * len(users) // num_parts
         for k in range(len(user)):
@@ -166,8 +171,8 @@ def rows_of_batch(embeddings: Embeddings, batch: Triplets) -> tuple[Tensor, Tens
 
 
 class _RowsOfBatch(torch.autograd.Function):
-    """Gathers. The gradient is one table of users and one of items, added up in place in memory that is used again;
-    torch makes a table for each of the three and then their sum."""
+    """Gathers rows. Gradients are added up in place in one table of users and one of items, in memory that is reused;
+    torch would make a table for each of the three and then sum them."""
 
     @staticmethod
     def forward(
@@ -188,13 +193,13 @@ class _RowsOfBatch(torch.autograd.Function):
 
 
 def l2_of_parameters(parameters: Iterable[Tensor]) -> Tensor:
-    """||Theta||^2 over whole parameters, as the papers write it; 0 of none."""
+    """||Theta||^2 over whole parameters, as the papers write it; 0 without parameters."""
     tensors = tuple(parameters)
     return _SquaredNorm.apply(*tensors) if tensors else torch.zeros(())
 
 
 class _SquaredNorm(torch.autograd.Function):
-    """Sum of the squares of all tensors; neither it nor its gradient 2x makes a copy of x on the way."""
+    """Sum of the squares of all tensors; neither the sum nor its gradient 2x makes a temporary copy of x."""
 
     @staticmethod
     def forward(ctx: Any, *tensors: Tensor) -> Tensor:

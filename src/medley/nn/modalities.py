@@ -1,4 +1,7 @@
-"""Modalities of items inside a model: fixed features, one linear layer over all of them, and ways to fuse vectors."""
+"""Modalities of items inside a model: fixed features, a linear projection of all modalities, and ways to fuse vectors.
+
+Shapes: I items, d_m raw dimension of modality m, M modalities, n rows.
+"""
 
 from collections.abc import Iterable, Mapping
 from functools import reduce
@@ -14,7 +17,7 @@ from medley.types import Features, Inputs
 
 FeatureScale = Literal["none", "l2", "standard"]
 
-PART_BYTES = 2**27  # of features that are scaled at a time
+PART_BYTES = 2**27  # features are scaled in parts of about this size: they may be gigabytes
 
 
 class ItemFeatures(nn.Module):
@@ -38,8 +41,8 @@ def item_features(inputs: Inputs, scale: FeatureScale) -> dict[str, ItemFeatures
     """Modality -> `ItemFeatures`.
 
     Args:
-        inputs: what the model is built from.
-        scale: `none` as they are; `l2` rows of length one; `standard` columns of mean 0 and variance 1 over the items
+        inputs: all that the model is built from.
+        scale: `none`: raw values; `l2`: rows of length one; `standard`: columns of mean 0 and variance 1 over the items
             that have the modality.
 
     Raises:
@@ -50,43 +53,43 @@ def item_features(inputs: Inputs, scale: FeatureScale) -> dict[str, ItemFeatures
             "this model reads item features",
             expected="a data set with at least one modality",
             got="none",
-            remedy="import features with the interactions, or choose a model without them (mf, lightgcn)",
+            remedy="import features with the interactions, or choose a model that reads none",
         )
     return {m: ItemFeatures(features, scale) for m, features in inputs.features.items()}
 
 
 def _scaled(features: Features, scale: FeatureScale) -> np.ndarray:
-    """(I, d_m) float32. Items that lack the modality stay zero and do not enter the statistics."""
-    there = features.present
-    values = np.array(features.values, dtype=np.float32)  # the only copy: they may be gigabytes
+    """Scaled features (I, d_m) float32. Items that lack the modality are zero and do not enter the statistics."""
+    present = features.present
+    values = np.array(features.values, dtype=np.float32)  # the only copy
     if scale == "l2":
         for rows in _parts(values, axis=0):
             rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     elif scale == "standard":
         for columns in _parts(values, axis=1):
-            known = columns[there]
+            known = columns[present]
             columns -= known.mean(axis=0)
             columns /= np.maximum(known.std(axis=0), 1e-6)
-    values[~there] = 0
+    values[~present] = 0
     return values
 
 
 def _parts(values: np.ndarray, axis: int) -> list[np.ndarray]:
-    """Views of about PART_BYTES that make up the whole."""
+    """Splits into views of about PART_BYTES."""
     return np.array_split(values, 1 + values.nbytes // PART_BYTES, axis=axis)
 
 
 class Content(nn.Module):
     """A linear layer on concatenated features: W [f_1 || f_2 || ...] + b = sum_m W_m f_m + b.
 
-    Where an item lacks modality m, a learned vector stands in for W_m f_m: nothing is passed off as a feature.
+    Where an item lacks modality m, a learned vector stands in for W_m f_m, so no zeros pose as features.
     """
 
     def __init__(self, features: dict[str, ItemFeatures], dim: int, *, bias: bool = False):
         """Args:
         features: modality -> features, at least one, as `item_features` returns them.
-        dim: of the result.
-        bias: whether b is learned; 0 without.
+        dim: dimensions of the result.
+        bias: whether b is learned; else it is 0.
         """
         super().__init__()
         self.f = nn.ModuleDict(features)  # m -> (I, d_m)
@@ -99,19 +102,27 @@ class Content(nn.Module):
         """(I, dim)"""
         parts: list[Tensor] = []
         for m, f in self.f.items():
-            part, there = self.W[m](f.values), cast(Tensor, f.present)
-            parts.append(part.where(there, self.absent[m]) if m in self.absent else part)
+            part, present = self.W[m](f.values), cast(Tensor, f.present)
+            parts.append(part.where(present, self.absent[m]) if m in self.absent else part)
         total = torch.stack(parts).sum(dim=0) if len(parts) > 1 else parts[0]
         return total if self.b is None else total + self.b
 
 
 def sum_of(tensors: Iterable[Tensor]) -> Tensor:
-    """Sum of one or more tensors of one shape, without a copy of all of them side by side."""
+    """Sum of one or more tensors of one shape, from left to right, without stacking a copy of all."""
     return reduce(torch.add, tensors)
 
 
 def masked_softmax(score: Tensor, has: Tensor) -> Tensor:
-    """Softmax over what each row has, (n, M), (n, M) bool -> (n, M); 0 for the rest, and all 0 where it has nothing."""
+    """Softmax over the modalities that each row has.
+
+    Args:
+        score: (n, M).
+        has: (n, M) bool.
+
+    Returns:
+        (n, M); 0 for missing modalities, so rows without any modality are 0.
+    """
     return score.masked_fill(~has, torch.finfo(score.dtype).min).softmax(dim=1) * has
 
 
@@ -119,5 +130,5 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def by_name(modules: Mapping[str, M]) -> Mapping[str, M]:
-    """An `nn.ModuleDict`, so that they move and are saved with the model, whose type still says what they are."""
+    """An `nn.ModuleDict`, so that the modules move and are saved with the model, whose type names their class."""
     return nn.ModuleDict(modules)  # pyrefly: ignore[bad-return]

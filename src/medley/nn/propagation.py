@@ -1,7 +1,7 @@
-"""Vectors that travel along the edges of a graph."""
+"""Linear propagation of vectors along the edges of a graph of users and items: layers 0..K and their weighted sum."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ class Rows(NamedTuple):
 
 
 def distinct_rows(batch: Triplets) -> tuple[Rows, Triplets]:
-    """The rows that the loss of a batch reads, each once, ascending, and the batch in places among them."""
+    """Returns the rows that the loss of a batch reads, each once, ascending, and the batch in positions among these."""
     users, user = _distinct(batch.user)
     items, item = _distinct(torch.cat([batch.pos, batch.neg]))
     return Rows(users, items), Triplets(user, *item.split([len(batch.pos), len(batch.neg)]))
@@ -50,12 +50,12 @@ def _distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def take(x: Tensor, rows: Tensor) -> Tensor:
-    """x[rows], (N, d) and (a,) distinct rows -> (a, d). Its gradient is written, not added up: no row comes twice."""
+    """x[rows], (N, d) and (a,) distinct rows -> (a, d). As no row comes twice, gradients are written, not added up."""
     return _Taken.apply(x, rows)
 
 
 def take_rows(x: Embeddings, rows: Rows | None) -> Embeddings:
-    """`take` of users and of items; None: all."""
+    """`take` of users and of items; `rows` = None: all."""
     return x if rows is None else Embeddings(take(x.user, rows.user), take(x.item, rows.item))
 
 
@@ -95,7 +95,7 @@ def propagate_combined(
     *,
     back: SparseMatrix | Transposed | None = None,
 ) -> Embeddings:
-    """sum_k weights[k] * (layer k of `propagate`), as one step: no layer is kept, neither here nor for the gradient.
+    """Returns sum_k weights[k] * (layer k of `propagate`) in one step that keeps no layer, not even for the gradient.
 
     With A = [[0, graph], [back, 0]] it is w_0 x + A (w_1 x + A (w_2 x + ...)), one product per layer. The gradient is
     the same with the transpose of A.
@@ -103,7 +103,7 @@ def propagate_combined(
     Args:
         graph: (U, I), users from items.
         layer: layer 0, user (U, d) and item (I, d).
-        weights: K + 1 of them; all 1 / (K + 1) for the mean.
+        weights: K + 1 numbers; all 1 / (K + 1) for the mean.
         back: (I, U), items from users; None: graph.T.
     """
     return Embeddings(*_Combined.apply(*_checked(graph, layer, weights, back)))
@@ -117,10 +117,17 @@ def propagate_rows(
     *,
     back: SparseMatrix | Transposed | None = None,
 ) -> tuple[Embeddings, Embeddings]:
-    """Some rows of `propagate_combined`, (a, d) and (b, d), and the same rows of layer 0, which L2 penalties read.
+    """Returns some rows of `propagate_combined`, (a, d) and (b, d), and the same rows of layer 0, for L2 penalties.
 
-    Of the last layer these rows alone are computed; the gradient, which comes from them alone, begins with their
-    edges. No row may come twice. None: all rows.
+    The last layer is computed for these rows alone, and the first product of the gradient reads the edges of these rows
+    alone.
+
+    Args:
+        graph: as in `propagate_combined`, and so are the next two.
+        layer: layer 0.
+        weights: one number per layer.
+        rows: distinct users and items; None: all.
+        back: items from users.
     """
     if rows is None:
         return propagate_combined(graph, layer, weights, back=back), layer
@@ -128,26 +135,47 @@ def propagate_rows(
     return Embeddings(user, item), Embeddings(user_0, item_0)
 
 
+def lightgcn(
+    graph: SparseMatrix,
+    layer: Embeddings,
+    num_layers: int,
+    rows: Rows | None = None,
+    *,
+    combine: Literal["mean", "sum"] = "mean",
+) -> tuple[Embeddings, Embeddings]:
+    """LightGCN (He et al., SIGIR 2020, eq. 3, 4): the mean or the sum of layers 0..K, and layer 0.
+
+    Args:
+        graph: (U, I), as `medley.graphs.symmetric` returns it.
+        layer: layer 0, the trained vectors of users (U, d) and items (I, d).
+        num_layers: K; 0 returns layer 0.
+        rows: distinct users and items, the rows of both results; None: all.
+        combine: what is done with the layers.
+    """
+    weight = 1 / (num_layers + 1) if combine == "mean" else 1.0
+    return propagate_rows(graph, layer, [weight] * (num_layers + 1), rows)
+
+
 def _checked(
     graph: SparseMatrix, layer: Embeddings, weights: Sequence[float], back: SparseMatrix | Transposed | None
-) -> tuple[Tensor, Tensor, "_Way", "_Way", tuple[float, ...]]:
-    """Layer 0, A, its transpose, and the weights."""
+) -> tuple[Tensor, Tensor, "_Adjacency", "_Adjacency", tuple[float, ...]]:
+    """Checks sizes. Returns layer 0 of users and of items, A, its transpose, and the weights."""
     if not weights:
         raise InputError("weights of the layers", expected="one per layer, layer 0 included", got="none")
     back = graph.T if back is None else back
     if (len(layer.user), len(layer.item)) != graph.shape:
         raise InputError("users and items to propagate", expected=graph.shape, got=(len(layer.user), len(layer.item)))
     if back.shape != graph.shape[::-1]:
-        raise InputError("shape of the way back", expected=graph.shape[::-1], got=back.shape)
-    there = _Way(graph.rows.arrays, back.rows.arrays)
-    transposed = _Way(back.columns.arrays, graph.columns.arrays)
-    return widened(layer.user), widened(layer.item), there, transposed, tuple(weights)
+        raise InputError("shape of items from users", expected=graph.shape[::-1], got=back.shape)
+    adjacency = _Adjacency(graph.by_row.arrays, back.by_row.arrays)
+    transposed = _Adjacency(back.by_column.arrays, graph.by_column.arrays)
+    return widened(layer.user), widened(layer.item), adjacency, transposed, tuple(weights)
 
 
 _Pair = tuple[Tensor, Tensor]  # users (U, d), items (I, d)
 
 
-class _Way(NamedTuple):
+class _Adjacency(NamedTuple):
     """A = [[0, to_users], [to_items, 0]]"""
 
     to_users: Compressed
@@ -155,14 +183,14 @@ class _Way(NamedTuple):
 
 
 class _Combined(torch.autograd.Function):
-    """Linear in the embeddings, so nothing is saved for the gradient, which is the same sum on the way back."""
+    """Linear in the embeddings, so nothing is saved: the gradient is the same sum with the transpose of A."""
 
     @staticmethod
     def forward(
-        ctx: Any, user: Tensor, item: Tensor, there: _Way, transposed: _Way, weights: tuple[float, ...]
+        ctx: Any, user: Tensor, item: Tensor, adjacency: _Adjacency, transposed: _Adjacency, weights: tuple[float, ...]
     ) -> _Pair:
         ctx.transposed, ctx.weights = transposed, weights
-        return _horner(there, (user, item), weights)
+        return _horner(adjacency, (user, item), weights)
 
     @staticmethod
     @once_differentiable
@@ -171,61 +199,67 @@ class _Combined(torch.autograd.Function):
 
 
 class _CombinedRows(torch.autograd.Function):
-    """The same for some rows, and these rows of layer 0."""
+    """As `_Combined`, for some rows, and these rows of layer 0."""
 
     @staticmethod
     def forward(
-        ctx: Any, user: Tensor, item: Tensor, there: _Way, transposed: _Way, weights: tuple[float, ...], rows: Rows
+        ctx: Any,
+        user: Tensor,
+        item: Tensor,
+        adjacency: _Adjacency,
+        transposed: _Adjacency,
+        weights: tuple[float, ...],
+        rows: Rows,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        ctx.there, ctx.transposed, ctx.weights, ctx.rows = there, transposed, weights, rows
+        ctx.adjacency, ctx.transposed, ctx.weights, ctx.rows = adjacency, transposed, weights, rows
         ctx.sizes = len(user), len(item)
         layer_0 = select(user, rows.user), select(item, rows.item)
-        return *_horner(there, (user, item), weights, rows=rows, at_rows=layer_0), *layer_0
+        return *_horner(adjacency, (user, item), weights, rows=rows, at_rows=layer_0), *layer_0
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # pyrefly: ignore[bad-override]
-        """The gradient enters at the rows; the first product leaves out the edges from all others."""
+        """The gradient is 0 outside of the rows, so the first product leaves out the edges from all other nodes."""
         grad, grad_0 = grad_outputs[:2], grad_outputs[2:]
         x = [empty_like(part, size, part.shape[1]).zero_() for part, size in zip(grad, ctx.sizes, strict=True)]
         x = add_at(x[0], ctx.rows.user, grad[0]), add_at(x[1], ctx.rows.item, grad[1])
-        first = _Way(
-            from_columns(ctx.transposed.to_users, ctx.there.to_items, ctx.rows.item),
-            from_columns(ctx.transposed.to_items, ctx.there.to_users, ctx.rows.user),
+        first = _Adjacency(
+            from_columns(ctx.transposed.to_users, ctx.adjacency.to_items, ctx.rows.item),
+            from_columns(ctx.transposed.to_items, ctx.adjacency.to_users, ctx.rows.user),
         )
         user, item = _horner(ctx.transposed, x, ctx.weights, first=first)
         return add_at(user, ctx.rows.user, grad_0[0]), add_at(item, ctx.rows.item, grad_0[1]), None, None, None, None
 
 
 def _horner(
-    way: _Way,
+    adjacency: _Adjacency,
     x: _Pair,
     weights: tuple[float, ...],
     *,
     rows: Rows | None = None,
     at_rows: _Pair | None = None,
-    first: _Way | None = None,
+    first: _Adjacency | None = None,
 ) -> _Pair:
     """w_0 x + A (w_1 x + A (w_2 x + ... A (w_K x))).
 
     Args:
-        way: A.
+        adjacency: A.
         x: the vectors, (U, d) and (I, d).
         weights: w_0 .. w_K.
-        rows: of the result these rows alone.
+        rows: the rows of the result that are computed; None: all.
         at_rows: x at these rows.
-        first: A for the first product, if it is to differ.
+        first: stands in for A in the first product; None: A.
     """
     *others, scale = weights  # w_K waits as a factor of the first product
     y = x if others or at_rows is None else at_rows
     for k, weight in reversed(list(enumerate(others))):
-        a, b = way if first is None else first
+        to_users, to_items = adjacency if first is None else first
         chosen, base = (None, None), x
         if k == 0 and rows is not None and at_rows is not None:
             chosen, base = rows, at_rows
         y = (
-            multiply(a, y[1], scale=scale, plus=Addend(weight, base[0]), rows=chosen[0]),
-            multiply(b, y[0], scale=scale, plus=Addend(weight, base[1]), rows=chosen[1]),
+            multiply(to_users, y[1], scale=scale, plus=Addend(weight, base[0]), rows=chosen[0]),
+            multiply(to_items, y[0], scale=scale, plus=Addend(weight, base[1]), rows=chosen[1]),
         )
         scale, first = 1.0, None
     return y if others else (scale * y[0], scale * y[1])

@@ -1,6 +1,6 @@
-"""The items that users have seen, for models that represent a user by them instead of by a vector of the user's own.
+"""The items that users have seen, for models that represent a user by the seen items instead of a vector of its own.
 
-Shapes: U users, I items, B users, n interactions of all users, e of the B users.
+Shapes: U users, I items, n interactions; B users of a batch and their e interactions.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from medley.types import Interactions, Seen
 
 
 class SeenItems(nn.Module):
-    """All train interactions. Called with user rows (B,), which may repeat, it returns the items of these users."""
+    """All train interactions, by user. Calling the module with user rows (B,) returns the items of these users."""
 
     start: Tensor  # (U + 1,) int64
     item: Tensor  # (n,) int64
@@ -24,7 +24,7 @@ class SeenItems(nn.Module):
             self.register_buffer(name, torch.from_numpy(array.astype(np.int64)), persistent=False)
 
     def forward(self, users: Tensor) -> Seen:
-        """The interactions of users (B,), which may lie on another device."""
+        """The interactions of users (B,), which may repeat and may lie on another device."""
         users = users.to(self.start.device)
         first, size = self.start[users], self.start[users + 1] - self.start[users]
         row = torch.repeat_interleave(size)
@@ -39,7 +39,7 @@ def total(seen: Seen, table: Tensor, weight: Tensor | None = None) -> Tensor:
     Args:
         seen: the items of B users.
         table: one row per item.
-        weight: (e,), one number per pair; 1 by default.
+        weight: (e,), one number per pair of user and item; 1 by default.
     """
     weight = None if weight is None else weight.to(table.dtype)  # under autocast it may be half as wide
     return F.embedding_bag(seen.item, table, seen.start, mode="sum", per_sample_weights=weight)

@@ -1,11 +1,16 @@
 """Fixed sparse matrices times dense ones, fast in both directions.
 
-A matrix is stored twice, as rows and as columns (its transpose), so the backward pass is a product like the forward
-one and nothing is ever transposed. On the CPU compiled loops do the work (`kernels`), cut into pieces of equal work so
-that a few very long rows cost no more than many short ones, with the same bits whatever the number of threads. On other
-devices torch's CSR product does it. docs/decisions/0001-sparse-kernels.md has the measurements behind this.
+A matrix is stored twice, compressed by rows and compressed by columns, so the backward pass is a product like the
+forward pass and nothing is ever transposed. On the CPU compiled loops do the work (`kernels`), cut into pieces of equal
+work so that a few very long rows cost no more than many short ones, with the same bits whatever the number of threads.
+Other devices use torch's CSR product. docs/decisions/0001-sparse-kernels.md has the measurements behind this.
 
-Shapes: R rows, C columns, n non-zeros, d columns of the dense side.
+    SparseMatrix    fixed numbers; here
+    Pattern         edges alone, whose numbers change from call to call; in `medley.nn.edges`
+    Csr             either direction of both, as buffers
+    Compressed      the arrays of one direction, which the loops read
+
+Shapes: R rows, C columns, n entries (stored numbers), d columns of the dense side.
 """
 
 from typing import Any, NamedTuple
@@ -21,7 +26,7 @@ from medley.engine.memory import empty, empty_like
 from medley.errors import InputError
 
 HALVES = (torch.bfloat16, torch.float16)
-WORTH_SELECTING = 0.2  # of the entries at most: one thread copies them, all threads multiply
+WORTH_SELECTING = 0.2  # at most this share of the entries: one thread copies, all threads multiply
 
 
 class SparseMatrix(nn.Module):
@@ -35,13 +40,13 @@ class SparseMatrix(nn.Module):
         super().__init__()
         matrix = sp.csr_array(matrix, copy=not matrix.has_canonical_format)
         matrix.sum_duplicates()
-        self.rows = Csr(matrix)
-        self.columns = Csr(sp.csr_array(matrix.T))
-        self.shape = (self.rows.num_rows, self.rows.num_columns)
+        self.by_row = Csr(matrix, np.float32)
+        self.by_column = Csr(sp.csr_array(matrix.T), np.float32)
+        self.shape = (len(self.by_row), len(self.by_column))
 
     def __matmul__(self, x: Tensor) -> Tensor:
         """(C, d) -> (R, d)"""
-        return _Product.apply(widened(x), self.rows, self.columns)
+        return _Product.apply(widened(x), self.by_row, self.by_column)
 
     @property
     def T(self) -> "Transposed":
@@ -50,19 +55,19 @@ class SparseMatrix(nn.Module):
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
-        return f"shape={self.shape}, num_nonzeros={self.rows.index.numel():,}"
+        return f"shape={self.shape}, num_entries={self.by_row.index.numel():,}"
 
 
 class Transposed:
-    """`SparseMatrix.T`: the same storage read the other way."""
+    """`SparseMatrix.T`: the same storage with its directions swapped."""
 
     def __init__(self, matrix: SparseMatrix):
-        self.rows, self.columns = matrix.columns, matrix.rows
+        self.by_row, self.by_column = matrix.by_column, matrix.by_row
         self.shape = matrix.shape[::-1]
 
     def __matmul__(self, y: Tensor) -> Tensor:
         """(R, d) -> (C, d)"""
-        return _Product.apply(widened(y), self.rows, self.columns)
+        return _Product.apply(widened(y), self.by_row, self.by_column)
 
 
 class Addend(NamedTuple):
@@ -73,43 +78,56 @@ class Addend(NamedTuple):
 
 
 class Csr(nn.Module):
-    """One direction of a matrix, compressed by rows."""
+    """One direction of a matrix, compressed by rows; `len` is the number of its rows.
 
-    start: Tensor  # (R + 1,) int32
-    index: Tensor  # (n,) int32
-    value: Tensor  # (n,) float32
+    The buffers move with the model and are not saved with its weights.
+    """
+
+    start: Tensor  # (R + 1,) int32, the first entry of each row
+    index: Tensor  # (n,) int32, the column of each entry
+    value: Tensor  # (n,)
     piece: Tensor  # (P + 1,) int32: rows at which the pieces of equal work begin
 
-    def __init__(self, matrix: sp.csr_array):
+    def __init__(self, matrix: sp.csr_array, dtype: type[np.number]):
         super().__init__()
         if matrix.nnz >= 2**31:
-            raise InputError("a sparse matrix", expected="at most 2^31 - 1 non-zeros", got=f"{matrix.nnz:,}")
-        self.num_rows, self.num_columns = (int(size) for size in matrix.shape)  # type: ignore[union-attr]
+            raise InputError("a sparse matrix", expected="at most 2^31 - 1 entries", got=f"{matrix.nnz:,}")
         arrays = {
             "start": matrix.indptr.astype(np.int32),
             "index": matrix.indices.astype(np.int32),
-            "value": matrix.data.astype(np.float32),
+            "value": matrix.data.astype(dtype),
             "piece": threads.equal_pieces(matrix.indptr),
         }
         for name, array in arrays.items():
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array)), persistent=False)
+
+    def __len__(self) -> int:
+        return len(self.start) - 1
 
     @property
     def arrays(self) -> "Compressed":
         """The buffers."""
         return Compressed(self.start, self.index, self.value, self.piece)
 
+    def weighted(self, weight: Tensor) -> "Compressed":
+        """The buffers with other values, (n,)."""
+        return self.arrays._replace(value=weight)
+
+    def row_of_entry(self) -> Tensor:
+        """(n,) int64, ascending."""
+        return torch.repeat_interleave(torch.diff(self.start).long())
+
 
 class Compressed(NamedTuple):
-    """A matrix compressed by rows, see `Csr`."""
+    """The arrays of a `Csr`."""
 
     start: Tensor
     index: Tensor
     value: Tensor
     piece: Tensor
 
-    def row(self, row: int) -> tuple[Tensor, Tensor]:
-        """Columns (k,) int32 and values (k,) of the non-zeros of one row."""
+    def entries(self, row: int) -> tuple[Tensor, Tensor]:
+        """Columns (k,) int32 and values (k,) of one row."""
         these = slice(*self.start[row : row + 2].tolist())
         return self.index[these], self.value[these]
 
@@ -122,9 +140,9 @@ def multiply(
     Args:
         matrix: A.
         x: (C, d).
-        scale: of the product.
-        plus: what is added to it.
-        rows: (a,) int64; of the product these rows alone, (a, d), and so is what is added. None: all.
+        scale: factor of the product.
+        plus: added to the product; its values have as many rows as the result.
+        rows: (a,) int64, the rows of the result that are computed, (a, d); None: all.
     """
     if not is_compiled(x):
         shape, value = (len(matrix.start) - 1, len(x)), matrix.value.to(x.dtype)
@@ -144,10 +162,15 @@ def multiply(
 
 
 def from_columns(matrix: Compressed, transposed: Compressed, kept: Tensor) -> Compressed:
-    """The entries in the columns `kept` (a,), all different: enough for A x where x is 0 elsewhere.
+    """Returns A with the entries of the columns `kept` alone: enough for A x where x is 0 in all other rows.
 
-    The transpose tells them without a look at the others; one thread does it, for they are few. Where they are not, it
-    is A.
+    The transpose lists these entries without a search through all of A. One thread copies them; where they are many,
+    that is slower than a product with all of A, which is then returned.
+
+    Args:
+        matrix: A, (R, C).
+        transposed: A^T.
+        kept: (a,) int64, distinct columns.
     """
     if not is_compiled(kept):
         return matrix
@@ -172,7 +195,7 @@ def select(x: Tensor, rows: Tensor) -> Tensor:
 
 
 def add_at(out: Tensor, rows: Tensor, x: Tensor) -> Tensor:
-    """out[rows] += x in place, (N, d), (a,), (a, d) -> (N, d), no gradient; torch takes several times longer."""
+    """out[rows] += x in place, (N, d), (a,), (a, d) -> (N, d), no gradient; several times faster than torch."""
     if not is_compiled(out):
         return out.index_add_(0, rows, x)
     parts = threads.how_many(x.numel())
@@ -186,12 +209,12 @@ _ALL = np.zeros(0, dtype=np.int64)
 
 
 def is_compiled(x: Tensor) -> bool:
-    """Whether the compiled loops work on this tensor; if not, torch does."""
+    """Whether compiled loops read this tensor; if not, torch operators do."""
     return x.is_cpu and x.dtype not in HALVES
 
 
 def widened(x: Tensor) -> Tensor:
-    """float32 of what autocast has made half as wide: sums over many edges are kept exact."""
+    """Converts half precision, which autocast produces, to float32: sums over many edges stay accurate."""
     return x.float() if x.dtype in HALVES else x
 
 
@@ -206,8 +229,8 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, matrix: Csr, transposed: Csr) -> Tensor:
         ctx.transposed = transposed
-        if x.ndim != 2 or x.shape[0] != matrix.num_columns:
-            raise InputError("sparse product", expected=f"({matrix.num_columns:,}, d)", got=tuple(x.shape))
+        if x.ndim != 2 or len(x) != len(transposed):
+            raise InputError("sparse product", expected=f"({len(transposed):,}, d)", got=tuple(x.shape))
         return multiply(matrix.arrays, x)
 
     @staticmethod
