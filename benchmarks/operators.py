@@ -107,7 +107,7 @@ def compare_products(shapes: list[str], rounds: int, clock: Clock) -> None:
         for direction, csr in (("users <- items", matrix), ("items <- users", sp.csr_array(matrix.T))):
             fixed = SparseMatrix(csr)
             in_torch = torch.sparse_csr_tensor(
-                fixed.rows.start, fixed.rows.index, fixed.rows.value, csr.shape, check_invariants=False
+                fixed.by_row.start, fixed.by_row.index, fixed.by_row.value, csr.shape, check_invariants=False
             )
             coordinates = in_torch.to_sparse_coo().coalesce()
             for d in (64, 128):
@@ -147,7 +147,7 @@ def compare_operators(shapes: list[str], rounds: int, clock: Clock) -> None:
 def operators_of(matrix: sp.csr_array) -> dict[str, tuple[Callable[[], Tensor], Callable[[], Tensor] | None]]:
     """Operator -> Medley's form, and the one that scatters a vector per edge."""
     pattern, fixed = Pattern(matrix), SparseMatrix(matrix)
-    row, column = pattern.rows.row().long(), pattern.rows.index.long()
+    row, column = pattern.by_row.row_of_entry().long(), pattern.by_row.index.long()
     num_users, num_items = matrix.shape
     user, item = (torch.randn(size, 64, requires_grad=True) for size in matrix.shape)
     weight = torch.rand(matrix.nnz, requires_grad=True)

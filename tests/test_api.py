@@ -69,7 +69,7 @@ def test_a_class_of_ones_own_is_trained_recorded_and_opened_again(simulated, tmp
     run = medley.train(Mine, simulated, out=tmp_path / "run", width=5, **QUICK)
     assert run.record.recipe.model.endswith(":Mine") and run.record.recipe.options == {"width": 5}
     assert medley.recommend(run, user=simulated.users.raw_id(0), k=3)
-    with pytest.raises(InputError, match="unknown option 'dim' of .*:Mine.*are width; the settings"):
+    with pytest.raises(InputError, match=r"unknown option 'dim' of .*:Mine.*are width; the settings"):
         medley.train(Mine, simulated, dim=5)
 
 

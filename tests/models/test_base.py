@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from medley.errors import InputError
-from medley.models.base import Insight, Recommender, at_least
+from medley.models.base import Insight, Recommender
 from medley.types import Embeddings, ItemToItem, Seen
 
 
@@ -68,10 +67,3 @@ def test_a_model_without_vectors_or_loss_says_so(five_nodes):
         model()
     with pytest.raises(NotImplementedError, match="ByItems has nothing to train"):
         model.loss(None)
-
-
-def test_counts_that_are_too_small_are_refused_by_name_and_others_are_not():
-    at_least(1, "it", num_layers=1, k=7)
-    message = r"k of it: expected 1 or more, got 0\. Remedy: ask for one"
-    with pytest.raises(InputError, match=message):
-        at_least(1, "it", num_layers=1, k=0, remedy="ask for one")

@@ -114,7 +114,8 @@ def test_after_ctrl_c_the_best_so_far_is_in_the_model_and_in_the_folder(simulate
 def test_a_run_killed_at_any_moment_and_resumed_ends_with_the_same_bits(simulated, tmp_path):
     script = (
         "import sys; from medley import models; from medley.data.dataset import Dataset;"
-        "from medley.training import recorder; from medley.training.fit import fit; from medley.runs import TrainSettings;"
+        "from medley.training import recorder; from medley.training.fit import fit;"
+        "from medley.runs import TrainSettings;"
         "recorder.CHECKPOINT_SECONDS = 0.0; data = Dataset(sys.argv[1]);"
         "settings = TrainSettings(lr=0.01, batch_size=64, num_epochs=30, patience=0, device='cpu');"
         "model = models.build('lightgcn', data.inputs(), dim=8);"

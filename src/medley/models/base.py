@@ -7,7 +7,6 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medley.errors import InputError
 from medley.scoring.blocks import parts_of
 from medley.types import Embeddings, Inputs, ItemToItem, Scorer, Triplets
 
@@ -25,13 +24,6 @@ class Spec(NamedTuple):
     name: str
     options: dict[str, Any]
     seed: int
-
-
-def at_least(least: int, model: str, *, remedy: str | None = None, **options: int) -> None:
-    """Refuses options of a model (name -> number) that are smaller."""
-    for name, number in options.items():
-        if number < least:
-            raise InputError(f"{name} of {model}", expected=f"{least} or more", got=number, remedy=remedy)
 
 
 class Insight(NamedTuple):

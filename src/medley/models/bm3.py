@@ -25,20 +25,15 @@ rows of the batch (there the norms, not squared, of the whole matrices over the 
 code's.
 """
 
-from typing import Annotated
-
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from medley import graphs
-from medley.models.base import Count, Layers, Recommender, Weight
+from medley.models.base import Count, Layers, Rate, Recommender, Weight
 from medley.nn.init import affine, xavier
 from medley.nn.modalities import FeatureScale, ItemFeatures, item_features
 from medley.nn.propagation import Rows, distinct_rows, lightgcn
 from medley.types import Embeddings, Inputs, Triplets
-
-Dropout = Annotated[float, Field(ge=0, lt=1)]  # a share; 1 would leave nothing
 
 
 class BM3(Recommender):
@@ -53,7 +48,7 @@ class BM3(Recommender):
         *,
         dim: Count = 64,
         num_layers: Layers = 2,  # the authors' settings: 1, 2
-        dropout: Dropout = 0.3,  # the authors' settings: 0.3, 0.5
+        dropout: Rate = 0.3,  # the authors' settings: 0.3, 0.5
         content_weight: Weight = 2.0,  # the authors' code
         reg: Weight = 1e-2,
         feature_scale: FeatureScale = "l2",

@@ -133,6 +133,6 @@ class DisenGCN(Recommender):
 
 
 def _insight(G: Pattern, p: Tensor, row: int) -> Insight:
-    near = p[:, int(G.rows.start[row]) : int(G.rows.start[row + 1])]
+    near = p[:, int(G.by_row.start[row]) : int(G.by_row.start[row + 1])]
     share = near.sum(dim=1) / max(1, near.shape[1])  # (K,)
     return Insight.numbered("channels", "channel", share)

@@ -31,26 +31,22 @@ anew); W_m has no bias, which cancels in BPR.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from medley import graphs
 from medley.errors import InputError
 from medley.graphs.normalise import inverse, scaled
-from medley.models.base import Count, Layers, Positive, Recommender, Weight
+from medley.models.base import Count, Layers, Positive, Rate, Recommender, Weight
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss
 from medley.nn.modalities import FeatureScale, ItemFeatures, by_name, item_features, sum_of
 from medley.nn.propagation import Rows, distinct_rows, lightgcn, take
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Features, Inputs, Triplets
-
-Dropout = Annotated[float, Field(ge=0, lt=1)]  # a share; 1 would leave nothing
 
 
 class FREEDOM(Recommender):
@@ -70,7 +66,7 @@ class FREEDOM(Recommender):
         num_item_layers: Count = 1,
         k: Count = 10,
         modality_weights: dict[str, Positive] | None = None,
-        dropout: Dropout = 0.8,  # the authors' settings: 0.8, 0.9
+        dropout: Rate = 0.8,  # the authors' settings: 0.8, 0.9
         content_weight: Weight = 1e-3,  # the authors' settings: 0 to 1e-3
         feature_scale: FeatureScale = "l2",
     ):

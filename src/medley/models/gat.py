@@ -76,7 +76,7 @@ class GAT(Recommender):
         """The last layer's attention to the user's items, mean over the heads; the rest is attention to the user."""
         with torch.no_grad():
             alpha = torch.stack(self._layers(self._inputs())[1]).mean(dim=0)  # (n,)
-        nodes, weights = self.edges.rows.weighted(alpha).row(user)
+        nodes, weights = self.edges.by_row.weighted(alpha).entries(user)
         items, weights = nodes[nodes != user] - self.num_users, weights[nodes != user]
         return [Insight.ranked("attention to earlier items", items, weights, kind="items")] if len(items) else []
 

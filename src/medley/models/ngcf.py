@@ -55,7 +55,7 @@ class NGCF(Recommender):
         self.dropout, self.reg = dropout, reg
         self.items_of_users = Pattern(inputs.train.csr())
         self.users_of_items = self.items_of_users.T
-        self.register_buffer("p", graphs.symmetric(inputs.train).rows.value, persistent=False)
+        self.register_buffer("p", graphs.symmetric(inputs.train).by_row.value, persistent=False)
         self.user = xavier(self.num_users, dim)  # (U, d)
         self.item = xavier(self.num_items, dim)  # (I, d), q
         self.content = Content(item_features(inputs, feature_scale), dim)  # -> (I, d)

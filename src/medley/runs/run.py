@@ -82,7 +82,7 @@ class RunRecord(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _of_medley_0_1(cls, document: Any) -> Any:
-        """Reads records of Medley 0.1, which had the fields of the recipe at the top and the seed among the settings."""
+        """Reads records of Medley 0.1: the fields of the recipe at the top, the seed among the settings."""
         if not isinstance(document, dict) or "recipe" in document or "model" not in document:
             return document
         rest = dict(document)

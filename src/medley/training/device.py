@@ -37,7 +37,7 @@ def deterministic(wanted: bool) -> Iterator[None]:
 
 
 def peak_gb() -> float:
-    """Peak resident memory of this process so far, in GB (2^30 bytes); 0 where the system does not report it (Windows)."""
+    """Peak resident memory of this process so far, in GB (2^30 bytes); 0 where it cannot be read (Windows)."""
     try:
         import resource
     except ImportError:

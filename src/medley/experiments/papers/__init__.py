@@ -1,7 +1,7 @@
 """What the papers ran, as recipes: `mmgcn/tiktok`, `ludp/movielens`, and with a variant `mmgcn/tiktok/co-id`.
 
-Each file has a `Published` per data set (TIKTOK, MOVIELENS, ...), VARIANTS (options over those of a data set), GRID (what
-the paper searched) and DOUBTS (what it leaves open).
+Each file has a `Published` per data set (TIKTOK, MOVIELENS, ...), VARIANTS (options over those of a data set), GRID
+(what the paper searched) and DOUBTS (what the paper leaves open).
 """
 
 from types import ModuleType
