@@ -70,7 +70,7 @@ def test_a_staged_folder_is_gone_after_an_error_and_the_old_one_stays(tmp_path, 
 
 def test_a_folder_that_exists_is_only_replaced_on_demand(tmp_path):
     (tmp_path / "out").mkdir()
-    with pytest.raises(InputError, match=r"exists already.*--overwrite"), staged_folder(tmp_path / "out"):
+    with pytest.raises(InputError, match=r"exists already.*overwrite=True"), staged_folder(tmp_path / "out"):
         raise AssertionError("the block must not run")
     with staged_folder(tmp_path / "out", overwrite=True) as folder:
         (folder / "file").write_text("new")

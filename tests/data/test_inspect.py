@@ -6,9 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from medley.data.dataset import Dataset, DatasetWriter
+from medley.data.dataset import Dataset
+from medley.data.importing import import_dataset
 from medley.data.inspect import inspect_dataset
-from medley.data.sources import import_dataset
+from medley.data.writer import DatasetWriter
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medley.data import simulate as module
-from medley.data.dataset import Dataset, DatasetWriter
+from medley.data.dataset import Dataset
 from medley.data.simulate import PRESETS, Planted, SimulationSettings, planted, preset, simulate
+from medley.data.writer import DatasetWriter
 from medley.errors import InputError
 
 
@@ -264,11 +265,12 @@ def test_presets_have_the_shapes_of_the_papers():
         ({"modalities": {"visual": 4}}, "missing: expected at most 0.000"),
         ({"clusters_per_user": 7}, "clusters with items: expected at least 7, got 6"),
         ({"noise": 0.0, "clusters_per_user": 1, "num_interactions": 1500}, "users ran out of items"),
-        ({"noize": 0.1}, "option of the simulator: .* got 'noize'"),
-        ({"noise": 1.5}, "noise: Input should be less than or equal to 1: got 1.5"),
-        ({"modalities": {"../visual": 4}}, "modalities"),
+        ({"noize": 0.1}, "unknown option 'noize' of the simulator. Remedy: did you mean noise?"),
+        ({"noise": 1.5}, "option 'noise' of the simulator: expected 1 or less, got 1.5"),
+        ({"modalities": {"../visual": 4}}, r"^name of a modality: expected letters, .* got '../visual'"),
+        ({"modalities": {"history": 4}}, "name of a modality: .* got 'history'"),
         ({"feature_noise": float("nan")}, "feature_noise"),
-        ({"num_users": "many"}, "num_users: .* got 'many'"),
+        ({"num_users": "many"}, "option 'num_users' of the simulator: expected a whole number, got 'many'"),
     ],
 )
 def test_impossible_settings_are_refused_and_leave_nothing(tmp_path, changes, message):
@@ -299,5 +301,5 @@ def test_nothing_planted_is_found_in_data_that_was_not_simulated(tmp_path, demo)
     with DatasetWriter(tmp_path / "real", name="real") as writer:
         writer.write_tables(demo.log.select(user_id="user").head(0), demo.item_table.head(0), demo.log.head(0))
         writer.finish(provenance={})
-    with pytest.raises(InputError, match="nothing is planted here"):
+    with pytest.raises(InputError, match="not a simulated data set"):
         planted(Dataset(tmp_path / "real"))

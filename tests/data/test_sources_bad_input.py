@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from medley.data.sources import import_dataset
+from medley.data.importing import import_dataset
 from medley.errors import InputError
 
 LOG = "user_id,item_id\na,0\nb,1\nc,2\n"
@@ -189,14 +189,14 @@ CASES = [
         log("user_id,item_id,split\na,0,train\nb,1,dev\n"),
         ("interactions.csv, row 3", "train or valid or test", "'dev'"),
     ),
-    Case("ratios that are none", log(LOG), ("ratios", "0:1:1", "8:1:1"), options={"ratios": (0, 1, 1)}),
+    Case("ratios that are none", log(LOG), ("ratios", "0:1:1", "ratios=(8, 1, 1)"), options={"ratios": (0, 1, 1)}),
     Case(
         "ratios without effect",
         log(LOG),
         ("ratios have no effect", "leave-one-out"),
         options={"ratios": (8, 1, 1), "split": "leave-one-out"},
     ),
-    Case("a negative k", log(LOG), ("kcore", "0 or more", "-1"), options={"kcore": -1}),
+    Case("a negative k", log(LOG), ("option 'kcore' of the import", "0 or more", "-1"), options={"kcore": -1}),
     Case("an empty file", log(""), ("interactions.csv", "empty")),
     Case("a file with blank lines only", log("\n\n"), ("interactions.csv", "empty")),
     Case("a header and no rows", log("user_id,item_id\n"), ("interactions.csv", "empty", "at least one row")),
@@ -260,7 +260,7 @@ CASES = [
     Case(
         "features that do not match the table",
         features(OK[:2], ("items.csv", "item_id\n0\n1\n2\n")),
-        ("visual.npy", "rows of features", "3 (one per row of items.csv)", "got 2"),
+        ("visual.npy", "rows of features", "3 (one per item of items.csv)", "got 2"),
     ),
     Case(
         "features that do not match each other",
