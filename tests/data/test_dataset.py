@@ -71,7 +71,7 @@ def test_an_unknown_split_is_refused(tmp_path):
 
 def test_a_folder_that_is_not_a_data_set_is_refused(tmp_path):
     with pytest.raises(
-        InputError, match="not a data set folder: got no manifest.json. Remedy: give a folder made by import_dataset"
+        InputError, match=r"not a data set folder: got no manifest\.json. Remedy: give a .* import_dataset"
     ):
         Dataset(tmp_path)
 
@@ -124,10 +124,7 @@ def test_only_a_data_set_is_overwritten(tmp_path):
         write(tmp_path / "other", overwrite=True)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["type", "values", "training", "a.b", "../up", "", "two words", "_x", "-x", "id", "history", "all", "interactions"],
-)
+@pytest.mark.parametrize("name", ["a.b", "../up", "", "two words", "_x", "-x", "type", "training", "id", "history"])
 def test_a_name_of_a_modality_that_a_file_a_model_or_a_score_cannot_have_is_refused(tmp_path, name):
     with pytest.raises(InputError, match="name of a modality"), DatasetWriter(tmp_path / "data", name="x") as writer:
         writer.create_features(name, num_items=1, dim=1)

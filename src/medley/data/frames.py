@@ -103,8 +103,10 @@ def _read(interactions: Any, items: Any, users: Any, features: Any, columns: Col
     parts: dict[str | None, Any] = {None: interactions}
     if isinstance(interactions, Mapping) and interactions and set(interactions) <= set(SPLITS):
         if not {"train", "test"} <= set(interactions):
-            got = ", ".join(interactions)
-            raise InputError("splits of the interactions", expected="train, test and optionally valid", got=got)
+            got, remedy = ", ".join(interactions), "add the split, or give one table and let `split` divide it"
+            raise InputError(
+                "splits of the interactions", expected="train, test and optionally valid", got=got, remedy=remedy
+            )
         parts = {split: interactions[split] for split in SPLITS if split in interactions}
     rated = any(sp.issparse(part) and bool((part.tocoo().data != 1).any()) for part in parts.values())
     logs = {split: _log(part, _label(split), columns, rated) for split, part in parts.items()}
@@ -169,6 +171,8 @@ def _matrix(data: Any, label: str, rated: bool) -> _Log:
     matrix = sp.coo_array(data, copy=True)
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
+    if not np.isfinite(matrix.data).all():
+        raise InputError("the matrix", file=label, expected="finite numbers", got="NaN or infinity")
     columns = {"user_id": matrix.row, "item_id": matrix.col} | ({"rating": matrix.data} if rated else {})
     frame = _Frame(label, list(columns), lambda name: _from_array(columns[name], label, name))
     return _Log(frame.table(), Columns(), (int(data.shape[0]), int(data.shape[1])))
@@ -194,7 +198,7 @@ def _native(data: Any, label: str) -> nw.DataFrame | None:
     except TypeError:
         return None
     except (NarwhalsError, ValueError) as error:
-        raise InputError("not a usable frame", file=label, got=_first_line(error)) from None
+        raise InputError("not a usable frame", file=label, got=_one_line(error)) from None
 
 
 def _frame(data: Any, label: str) -> _Frame:
@@ -209,7 +213,7 @@ def _frame(data: Any, label: str) -> _Frame:
         try:
             names, column = frame.columns, lambda name: _from_series(frame.get_column(name), label, name)
         except NarwhalsError as error:
-            raise InputError("not a usable frame", file=label, got=_first_line(error)) from None
+            raise InputError("not a usable frame", file=label, got=_one_line(error)) from None
     else:
         remedy = "call collect() on a lazy frame; convert anything else"
         raise InputError(label, expected=FRAME, got=type(data).__name__, remedy=remedy)
@@ -242,19 +246,19 @@ def _from_series(column: nw.Series, label: str, name: str) -> pl.Series:
                 native = native.cast(native.type.value_type)
             converted = pl.Series(name, native)
             return _from_objects(converted.to_list(), label, name) if converted.dtype == pl.Object else converted
-        if (dtype.is_numeric() and not isinstance(dtype, nw.Decimal)) or isinstance(dtype, nw.Boolean | nw.Datetime):
-            missing = column.is_null().to_numpy()
-            if isinstance(dtype, nw.Datetime):
-                column = column.dt.timestamp("us")
-            values = np.asarray(column.fill_null(0).to_numpy() if missing.any() else column.to_numpy())
-            series = pl.Series(values.astype(np.int64)) if isinstance(dtype, nw.Datetime) else _numbers(values)
-            series = series.set(pl.Series(missing), None)
-            return series.cast(pl.Datetime("us")) if isinstance(dtype, nw.Datetime) else series
+        if isinstance(dtype, nw.Datetime):
+            missing = pl.Series(column.is_null().to_numpy())
+            moments = pl.Series(column.dt.timestamp("us").fill_null(0).to_numpy().astype(np.int64))
+            return moments.cast(pl.Datetime("us")).set(missing, None)
+        if isinstance(dtype, nw.Boolean) or (dtype.is_numeric() and not isinstance(dtype, nw.Decimal)):
+            missing = pl.Series(column.is_null().to_numpy())
+            filled = column.fill_null(False if isinstance(dtype, nw.Boolean) else 0) if missing.any() else column
+            return _numbers(np.asarray(filled.to_numpy())).set(missing, None)
         return _from_objects(column.to_list(), label, name)
     except InputError:
         raise
     except Exception as error:  # each library of frames has its own exceptions
-        got = f"{dtype}: {_first_line(error)}"
+        got = f"{dtype}: {_one_line(error)}"
         raise InputError(f"column {name!r}", file=label, got=got, remedy=REFUSED) from None
 
 
@@ -291,12 +295,9 @@ def _from_objects(values: list[Any], label: str, name: str) -> pl.Series:
     if convert is None:
         known = tuple(kind for types, _, _ in OBJECTS for kind in types)
         first = next(type(value) for value in values if value is not None)
-        strange = [row for row, value in enumerate(values) if value is not None and not isinstance(value, known)]
-        row = (
-            strange[0]
-            if strange
-            else next(row for row, value in enumerate(values) if type(value) not in (first, type(None)))
-        )
+        unknown = [row for row, value in enumerate(values) if value is not None and not isinstance(value, known)]
+        other = [row for row, value in enumerate(values) if value is not None and type(value) is not first]
+        row = (unknown or other)[0]
         raise InputError(
             f"column {name!r}",
             file=label,
@@ -307,17 +308,17 @@ def _from_objects(values: list[Any], label: str, name: str) -> pl.Series:
         )
     try:
         return pl.Series([None if value is None else convert(value) for value in values], dtype=dtype)
-    except OverflowError:  # a whole number beyond 64 bits
-        return pl.Series([None if value is None else str(value) for value in values], dtype=pl.String)
-    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"column {name!r}", file=label, got=_first_line(error), remedy=REFUSED) from None
+    except (OverflowError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        if dtype == pl.Int64:  # a whole number beyond 64 bits
+            return pl.Series([None if value is None else str(value) for value in values], dtype=pl.String)
+        raise InputError(f"column {name!r}", file=label, got=_one_line(error), remedy=REFUSED) from None
 
 
 def _is_missing(value: Any) -> bool:
     """NaN, and the NA and NaT of pandas, which is not imported here."""
-    return (
-        value is None or (isinstance(value, float) and value != value) or type(value).__name__ in ("NAType", "NaTType")
-    )
+    if isinstance(value, float):
+        return value != value
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _utc(moment: datetime.datetime) -> datetime.datetime:
@@ -341,5 +342,5 @@ OBJECTS: tuple[tuple[tuple[type, ...], Callable[[Any], Any], Any], ...] = (  # t
 )
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -185,7 +185,7 @@ def _catalogue(raw: RawLog, log: pl.DataFrame, known_items: pl.Series | None, kc
     return IdMap.of(pl.concat(users), kind="user"), IdMap.of(pl.concat(items), kind="item")
 
 
-def _ratios(log: pl.DataFrame, split: str, ratios: splitting.Ratios | None) -> splitting.Ratios | None:
+def _ratios(log: pl.DataFrame, split: str, ratios: tuple[float, ...] | None) -> splitting.Ratios | None:
     """Returns the ratios that the split will use, or None if it uses none."""
     has_valid = "split" in log.columns and (log["split"] == "valid").any()
     if split == "leave-one-out" or (split == "given" and has_valid):

@@ -99,12 +99,8 @@ def normal_ratios(ratios: tuple[float, ...]) -> Ratios:
     """
     if len(ratios) != 3 or not np.isfinite(ratios).all() or min(ratios) < 0 or ratios[0] == 0:
         expected = "three numbers for train, validation and test, none negative, train above zero"
-        raise InputError(
-            "ratios",
-            expected=expected,
-            got=":".join(f"{ratio:g}" for ratio in ratios),
-            remedy="for example ratios=(8, 1, 1)",
-        )
+        got = ":".join(f"{ratio:g}" for ratio in ratios)
+        raise InputError("ratios", expected=expected, got=got, remedy="for example ratios=(8, 1, 1)")
     train, valid, test = (ratio / sum(ratios) for ratio in ratios)
     return train, valid, test
 

@@ -30,7 +30,7 @@ class RawLog(NamedTuple):
 
 
 def raw_log(
-    logs: Mapping[Path, pl.DataFrame] | Mapping[str, pl.DataFrame],
+    logs: Mapping[Path, pl.DataFrame] | Mapping[str, pl.DataFrame] | Mapping[Source, pl.DataFrame],
     *,
     users: Table | None = None,
     items: Table | None = None,

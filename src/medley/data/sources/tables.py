@@ -86,6 +86,10 @@ class Table(NamedTuple):
         elif raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Object):
             raise InputError(column, file=self.path, expected="one id per row", got=raw.dtype, remedy="store text")
         text = raw.cast(pl.String).str.strip_chars()
+        if raw.dtype.is_decimal():  # databases export whole numbers so
+            text = text.str.replace(r"\.0+$", "")
+            fraction = text.str.contains(".", literal=True).fill_null(False)
+            self.refuse(fraction, column, expected="text or a whole number", got=text, remedy="store the ids as text")
         empty = text.is_null() | (text == "").fill_null(False)
         self.refuse(empty, column, expected="an id", got=text, remedy="give the row an id or remove it")
         return text
