@@ -1,11 +1,12 @@
-"""Nothing is ever half-written."""
+"""Writes are atomic, locks exclude, hashes depend on content."""
 
 import json
+import os
 
 import pytest
 
 from medley.errors import InputError
-from medley.files import read_json, sha256_of_file, sha256_of_json, staged_folder, write_atomic, write_json
+from medley.files import locked, read_json, sha256_of_file, sha256_of_json, staged_folder, write_atomic, write_json
 
 
 def test_writing_replaces_the_whole_file_and_leaves_no_other(tmp_path):
@@ -84,3 +85,18 @@ def test_hashes_depend_on_content_alone(tmp_path):
     assert (
         sha256_of_json({"a": 1, "b": [2]}) == sha256_of_json({"b": [2], "a": 1}) != sha256_of_json({"a": 1, "b": [3]})
     )
+
+
+def test_a_lock_is_free_again_after_the_block_whatever_happened(tmp_path):
+    for error in (None, ValueError, KeyboardInterrupt):
+        try:
+            with locked(tmp_path / "lock"):
+                assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+                with pytest.raises(InputError, match="held by another process"), locked(tmp_path / "lock"):
+                    raise AssertionError("the block must not run")
+                assert (tmp_path / "lock").exists()
+                if error:
+                    raise error
+        except (ValueError, KeyboardInterrupt) as caught:
+            assert type(caught) is error
+        assert not list(tmp_path.iterdir())

@@ -74,7 +74,7 @@ def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """
     refuse_existing(target, overwrite=overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent.absolute()))
     try:
         staging.chmod(0o755)
         yield staging

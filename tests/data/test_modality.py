@@ -144,7 +144,7 @@ def test_an_exception_at_any_line_leaves_the_old_data_set_or_the_new_one(data):
         raise Stop
 
     found = []
-    for at in range(1, 1000):
+    for at in range(1, 1000, 2):
         data.with_modality("visual", OLD, replace=True)
         try:
             interrupt(data, at, stop)
@@ -182,7 +182,9 @@ def test_a_second_writer_is_refused_while_the_first_writes(data, monkeypatch):
     write_manifest = writer._write_manifest
 
     def second(folder, manifest):
-        with pytest.raises(InputError, match=rf"\.lock: the lock is held by another process: got process {os.getpid()}"):
+        with pytest.raises(
+            InputError, match=rf"\.lock: the lock is held by another process: got process {os.getpid()}"
+        ):
             Dataset(folder).with_modality("other", OLD)
         write_manifest(folder, manifest)
 

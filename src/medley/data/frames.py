@@ -22,7 +22,7 @@ from narwhals.exceptions import NarwhalsError
 from medley.data.importing import ImportOptions, write_log
 from medley.data.manifest import SPLITS, check_modality_name
 from medley.data.options import checked
-from medley.data.sources.arrays import memory_features, table_features
+from medley.data.sources.arrays import as_array, memory_features, table_features
 from medley.data.sources.raw import RawFeatures, RawLog, raw_log
 from medley.data.sources.tables import Columns, Table, read_catalogue, read_log
 from medley.errors import InputError
@@ -181,10 +181,10 @@ def _matrix(data: Any, label: str, rated: bool) -> _Log:
 def _pairs(data: Any, label: str) -> _Log:
     if isinstance(data, list | tuple):
         data = np.array(data, dtype=object)
-    array = data if isinstance(data, np.ndarray) or not hasattr(data, "__array__") else memory_features("", data).values
-    if not isinstance(array, np.ndarray):
+    if not hasattr(data, "__array__"):
         remedy = "call collect() on a lazy frame; convert anything else"
         raise InputError(label, expected=LOG, got=type(data).__name__, remedy=remedy)
+    array = as_array(data, label, expected="an array (n, 2)")
     if array.ndim != 2 or array.shape[1] != 2:
         expected = "shape (n, 2): user id, item id"
         raise InputError("the array", file=label, expected=expected, got=f"shape {array.shape}")
@@ -230,7 +230,7 @@ def _from_any(values: Any, label: str, name: str) -> pl.Series:
         pass
     if isinstance(values, list | tuple | range):
         return _from_objects(list(values), label, name)
-    return _from_array(memory_features("", values).values, label, name)
+    return _from_array(as_array(values, label, expected=f"an array for column {name!r}"), label, name)
 
 
 def _from_series(column: nw.Series, label: str, name: str) -> pl.Series:

@@ -74,16 +74,17 @@ def memory_features(modality: str, values: Any, present: Any = None) -> RawFeatu
         InputError: not an array, or the mask does not match its rows.
     """
     label = f"features[{modality!r}]"
-    values = _array(values, label, expected="an array (items, dimensions)")
+    values = as_array(values, label, expected="an array (items, dimensions)")
     if present is not None:
-        present = _array(present, label, expected="a presence mask, one bool per row")
+        present = as_array(present, label, expected="a presence mask, one bool per row")
         if present.dtype != bool or present.shape != values.shape[:1]:
             expected, got = f"bool {values.shape[:1]}, one per row", f"{present.dtype} {present.shape}"
             raise InputError("presence mask", file=label, expected=expected, got=got, remedy="give one bool per row")
     return RawFeatures(label, values, present=present)
 
 
-def _array(values: Any, label: str, *, expected: str) -> np.ndarray:
+def as_array(values: Any, label: str, *, expected: str) -> np.ndarray:
+    """Converts anything that numpy can convert; what it cannot is an InputError."""
     try:
         return np.asarray(values)
     except Exception as error:  # conversion runs the code of any array library
@@ -99,12 +100,11 @@ def table_features(table: Table, columns: Columns) -> RawFeatures:
     rest = table.frame.drop(name)
     nested = [column for column in rest if column.dtype.is_nested()]
     if len(rest.columns) == 1 and nested:
-        try:
-            lists = nested[0].cast(pl.List(pl.Float32), strict=False)
-        except pl.exceptions.PolarsError:
+        inner = getattr(nested[0].dtype, "inner", None)
+        if inner is None or inner.is_nested() or not (inner.is_numeric() or inner in (pl.String, pl.Boolean, pl.Null)):
             expected, got = "lists of numbers", f"{nested[0].name!r} ({nested[0].dtype})"
-            raise InputError("feature columns", file=table.path, expected=expected, got=got) from None
-        values, present = from_lists(table, lists)
+            raise InputError("feature columns", file=table.path, expected=expected, got=got, remedy="store numbers")
+        values, present = from_lists(table, nested[0].cast(pl.List(pl.Float32), strict=False))
         return RawFeatures(table.path, values, ids=ids, present=present)
     wrong = [f"{column.name!r} ({column.dtype})" for column in rest if not column.dtype.is_numeric()]
     if wrong or not rest.columns:
