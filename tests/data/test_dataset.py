@@ -1,4 +1,4 @@
-"""A data set folder is read as it was written, whole or not at all."""
+"""A data set folder is read as it was written; a damaged folder is refused."""
 
 import json
 
@@ -89,7 +89,7 @@ def test_a_missing_a_cut_and_a_changed_file_are_found(tmp_path):
     path = write(tmp_path / "d").folder / "features" / "visual.npy"
     content = path.read_bytes()
     path.write_bytes(content[:-1] + b"!")
-    Dataset(tmp_path / "d")  # same size: only the hash tells
+    Dataset(tmp_path / "d")  # same size: only the hash differs
     with pytest.raises(InputError, match=r"visual.npy: the content differs"):
         Dataset(tmp_path / "d", verify=True)
     path.write_bytes(content[:-1])

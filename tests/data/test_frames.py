@@ -271,7 +271,7 @@ def test_bad_interactions_get_one_clear_error(case, tmp_path):
         ({"features": {"v": pd.DataFrame({"item_id": [7], "v": [["a"]]})}}, r"features\['v'\], row 1: .* got nan"),
         (
             {"features": {"v": pl.DataFrame({"item_id": [7], "v": [[{"a": 1}]]})}},
-            "expected lists of numbers, got 'v' .List",
+            "expected lists of numbers, got 'v'",
         ),
         ({"features": {"v": pd.DataFrame({"item_id": [7, 7], "v": [1, 2]})}}, r"features\['v'\], row 2: .*distinct"),
         ({"features": {"v": (np.ones((3, 1)), [1, 1, 1])}}, r"features\['v'\]: presence mask: expected bool"),

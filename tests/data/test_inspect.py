@@ -1,4 +1,4 @@
-"""What `inspect` says is what is there."""
+"""Statistics of a data set equal a count by hand."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The simulator: exact counts, planted truth that the data obey, and the same bytes for the same seed."""
+"""The simulator: exact counts, data that follow the planted truth, the same bytes for the same seed."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def pairs_of(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def liked(truth: Planted, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-    """(n, M) bool: the item has the modality, and lies in one of the clusters that the user likes in it."""
+    """Returns (n, M) bool: the item has the modality, in a cluster that the user likes."""
     return (truth.user_clusters[user] == truth.item_clusters[item][:, :, None]).any(axis=2)
 
 
@@ -129,7 +129,7 @@ def test_users_of_one_modality_choose_only_items_that_have_it(tmp_path):
 
 
 def test_users_follow_their_weights_as_often_as_planted(tmp_path):
-    """Clusters are large here: nobody runs out of liked items, so the shares are those of the story."""
+    """Clusters are large here: no user runs out of liked items, so the shares equal the planted weights."""
     shape = preset(num_users=2000, num_items=8000, num_interactions=20_000, activity_skew=0.2, popularity_skew=0.2)
     dataset = simulate(tmp_path / "wide", settings=shape, seed=0)
     truth, (user, item) = planted(dataset), pairs_of(dataset)
@@ -166,7 +166,7 @@ def test_a_ranking_by_the_planted_tastes_beats_popularity_by_far(demo):
     assert np.mean(ours) > 3 * np.mean(theirs)
 
 
-def test_the_nearest_centroid_tells_the_cluster(demo):
+def test_the_nearest_centroid_is_that_of_the_cluster(demo):
     truth = planted(demo)
     for m, features in enumerate(demo.features.values()):
         values, cluster = features.values[features.present], truth.item_clusters[features.present, m]
@@ -237,10 +237,13 @@ def test_features_stream_to_disk_in_blocks(tmp_path, monkeypatch):
     assert peak < 5e6 < 1000 * 4096 * 4
 
 
-def test_the_folder_is_whole_and_tells_how_it_was_made(demo):
+def test_the_folder_is_complete_and_records_its_settings(demo):
     again = Dataset(demo.folder, verify=True)
     assert again.manifest.provenance["seed"] == 0
     assert SimulationSettings(**again.manifest.provenance["settings"]) == PRESETS["demo"]
+    for record in again.manifest.modalities.values():
+        assert record.made_by["seed"] == 0
+        assert SimulationSettings(**record.made_by["simulator"]) == PRESETS["demo"]
 
 
 @pytest.mark.parametrize("name", PRESETS)

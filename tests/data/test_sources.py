@@ -1,4 +1,4 @@
-"""Every format is read, cleaned and written; nothing is left behind when the import does not end well."""
+"""Every format is read, cleaned and written; a failed import leaves nothing behind."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Every split puts each interaction into exactly one part, and keeps the promises of its docstring."""
+"""Every split puts each interaction into exactly one part, as its docstring says."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def log_of(pairs: list[tuple[int, int]], seed: int = 0) -> Log:
 
 
 def rule(n: int, ratios: tuple[float, float, float]) -> tuple[int, int]:
-    """RecBole's rule for n interactions, written out: (valid, test)."""
+    """Returns (valid, test), the counts by the rule of RecBole for n interactions."""
     wanted = [0, 0]
     for part in (VALID, TEST):
         wanted[part - 1] = max(int(n * ratios[part] + 1e-9), 1 if ratios[part] else 0)

@@ -1,4 +1,4 @@
-"""Tables and arrays in memory -> what a reader returns. `Dataset.from_frames` describes what is accepted.
+"""Converts tables and arrays in memory to a RawLog and imports it. `Dataset.from_frames` lists the accepted forms.
 
 narwhals reads pandas and polars frames and pyarrow tables; neither pandas nor pyarrow is imported here.
 """
@@ -70,7 +70,7 @@ class _Frame(NamedTuple):
 
 
 class _Log(NamedTuple):
-    """Interactions of one split, or of all."""
+    """The interactions of one split, or of all splits."""
 
     table: Table
     columns: Columns
@@ -202,7 +202,7 @@ def _native(data: Any, label: str) -> nw.DataFrame | None:
 
 
 def _frame(data: Any, label: str) -> _Frame:
-    """Takes a frame or a mapping of columns.
+    """Opens a frame or a mapping of columns.
 
     Raises:
         InputError: neither of the two, or columns without distinct names.
@@ -234,7 +234,7 @@ def _from_any(values: Any, label: str, name: str) -> pl.Series:
 
 
 def _from_series(column: nw.Series, label: str, name: str) -> pl.Series:
-    """Converts a column of a frame; what is missing becomes null, categories become their values."""
+    """Converts a column of a frame; missing values become null, categories become their values."""
     native, dtype = column.to_native(), column.dtype
     if isinstance(native, pl.Series):
         if native.dtype == pl.Object:
@@ -276,7 +276,7 @@ def _from_array(values: np.ndarray, label: str, name: str) -> pl.Series:
 
 
 def _numbers(values: np.ndarray) -> pl.Series:
-    """Polars knows numbers of the native byte order only, and neither half nor long double."""
+    """Converts an array of numbers to a type that polars has: native byte order, neither half nor long double."""
     if values.dtype.kind == "f":
         return pl.Series(values.astype(np.float32 if values.dtype.itemsize <= 4 else np.float64, copy=False))
     return pl.Series(np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("=")))
@@ -315,7 +315,7 @@ def _from_objects(values: list[Any], label: str, name: str) -> pl.Series:
 
 
 def _is_missing(value: Any) -> bool:
-    """NaN, and the NA and NaT of pandas, which is not imported here."""
+    """Recognises None, NaN, and the NA and NaT of pandas, which is not imported here."""
     if isinstance(value, float):
         return value != value
     return value is None or type(value).__name__ in ("NAType", "NaTType")
@@ -326,7 +326,7 @@ def _utc(moment: datetime.datetime) -> datetime.datetime:
 
 
 def _text(value: Any) -> str:
-    """17 and 17.0 are one id."""
+    """Returns an id as text; 17 and 17.0 are one id."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 

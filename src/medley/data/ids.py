@@ -1,8 +1,8 @@
 """Raw ids <-> rows. Only this module converts between them.
 
-Raw ids are text, whatever type the log has: `17` and `"17"` are one id. Rows are 0, 1, ... in natural order (numeric
-if every id is a whole number, else by code point), so the same set of ids gives the same rows whatever the order
-of the log.
+Raw ids are text, also if the log has numbers: `17` and `"17"` are one id. Rows are 0, 1, ... in natural order (numeric
+if every id is a whole number, else by code point), so the same set of ids gives the same rows for any order of
+the log.
 """
 
 import numpy as np

@@ -37,7 +37,7 @@ def _check_ratios(ratios: tuple[float, ...]) -> tuple[float, ...]:
 
 
 class ImportOptions(BaseModel):
-    """Options of an import, whatever its source."""
+    """Options of an import from files or from memory."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

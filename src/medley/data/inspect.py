@@ -1,4 +1,4 @@
-"""Statistics of a data set: the table that papers print, and everything odd."""
+"""Statistics of a data set: the table that papers print, and all oddities."""
 
 from typing import Any, NamedTuple
 

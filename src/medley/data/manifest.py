@@ -1,6 +1,6 @@
 """What a data set folder says about itself: counts, splits, modalities, and a hash of every part.
 
-The hashes of the parts are derived from the hashes of the files, so every manifest has them, whatever wrote it:
+The hashes of the parts are derived from the hashes of the files, so manifests of every version have them:
 
     log                   interactions.parquet
     users, items          users.parquet, items.parquet

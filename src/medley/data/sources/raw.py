@@ -46,7 +46,7 @@ def raw_log(
 
 
 def presence_path(path: Path) -> Path:
-    """Path of the presence mask that may lie beside a feature file: visual.npy -> visual.present.npy."""
+    """Path of the presence mask that may lie in the folder of a feature file: visual.npy -> visual.present.npy."""
     return path.with_name(f"{path.stem}.present.npy")
 
 
