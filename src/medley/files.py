@@ -81,7 +81,12 @@ def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
         if target.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
             target.rename(old / "replaced")
-            staging.rename(target)
+            try:
+                staging.rename(target)
+            except BaseException:
+                (old / "replaced").rename(target)
+                old.rmdir()
+                raise
             shutil.rmtree(old)
         else:
             staging.rename(target)
