@@ -1,11 +1,13 @@
-"""Nothing is ever half-written."""
+"""Writes are atomic, locks exclude, hashes depend on content."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
 from medley.errors import InputError
-from medley.files import read_json, sha256_of_file, sha256_of_json, staged_folder, write_atomic, write_json
+from medley.files import locked, read_json, sha256_of_file, sha256_of_json, staged_folder, write_atomic, write_json
 
 
 def test_writing_replaces_the_whole_file_and_leaves_no_other(tmp_path):
@@ -70,11 +72,28 @@ def test_a_staged_folder_is_gone_after_an_error_and_the_old_one_stays(tmp_path, 
 
 def test_a_folder_that_exists_is_only_replaced_on_demand(tmp_path):
     (tmp_path / "out").mkdir()
-    with pytest.raises(InputError, match=r"exists already.*--overwrite"), staged_folder(tmp_path / "out"):
+    with pytest.raises(InputError, match=r"exists already.*overwrite=True"), staged_folder(tmp_path / "out"):
         raise AssertionError("the block must not run")
     with staged_folder(tmp_path / "out", overwrite=True) as folder:
         (folder / "file").write_text("new")
     assert (tmp_path / "out" / "file").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_old_folder_comes_back_if_the_new_one_cannot_be_renamed(tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "file").write_text("old")
+    rename = Path.rename
+
+    def fail(self, target):
+        if self.suffix == ".partial":
+            raise OSError("disk full")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="disk full"), staged_folder(tmp_path / "out", overwrite=True):
+        pass
+    assert (tmp_path / "out" / "file").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -84,3 +103,18 @@ def test_hashes_depend_on_content_alone(tmp_path):
     assert (
         sha256_of_json({"a": 1, "b": [2]}) == sha256_of_json({"b": [2], "a": 1}) != sha256_of_json({"a": 1, "b": [3]})
     )
+
+
+def test_a_lock_is_free_again_after_the_block_whatever_happened(tmp_path):
+    for error in (None, ValueError, KeyboardInterrupt):
+        try:
+            with locked(tmp_path / "lock"):
+                assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+                with pytest.raises(InputError, match="held by another process"), locked(tmp_path / "lock"):
+                    raise AssertionError("the block must not run")
+                assert (tmp_path / "lock").exists()
+                if error:
+                    raise error
+        except (ValueError, KeyboardInterrupt) as caught:
+            assert type(caught) is error
+        assert not list(tmp_path.iterdir())

@@ -1,12 +1,14 @@
-"""Writing so that nothing is ever half-written, and hashing so that nothing is ever mistaken for another."""
+"""Atomic writes, locks and content hashes of files."""
 
 import hashlib
 import json
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from medley.errors import InputError
@@ -30,15 +32,15 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 
 def write_json(path: Path, document: object) -> None:
-    """`write_atomic` of a JSON document, indented, keys in the given order."""
+    """Replaces `path` in one step by a JSON document, indented, keys in the given order."""
     write_atomic(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path, *, remedy: str) -> dict:
-    """A JSON object from a file; `remedy` tells the user how to get a good one.
+    """Reads a JSON object; `remedy` tells the user how to get a good file.
 
     Raises:
-        InputError: the file is absent or holds no JSON object.
+        InputError: the file is absent or does not hold a JSON object.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -53,24 +55,38 @@ def read_json(path: Path, *, remedy: str) -> dict:
     return document
 
 
+def sync_folder(folder: Path) -> None:
+    """Makes sure that new, renamed and removed names in a folder survive a loss of power."""
+    if hasattr(os, "O_DIRECTORY"):  # elsewhere a folder cannot be opened
+        handle = os.open(folder, os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 @contextmanager
 def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A new folder that becomes `target` only when the block ends well; otherwise it is gone without a trace.
+    """Yields a new folder that becomes `target` when the block ends well, and is removed when the block raises.
 
     Raises:
-        InputError: `target` exists and `overwrite` is false. Without it nothing that is there is touched.
+        InputError: `target` exists and `overwrite` is false; nothing is changed.
     """
-    if target.exists() and not overwrite:
-        raise InputError("the folder exists already", file=target, remedy="choose another name or pass --overwrite")
+    refuse_existing(target, overwrite=overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent.absolute()))
     try:
         staging.chmod(0o755)
         yield staging
         if target.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
             target.rename(old / "replaced")
-            staging.rename(target)
+            try:
+                staging.rename(target)
+            except BaseException:
+                (old / "replaced").rename(target)
+                old.rmdir()
+                raise
             shutil.rmtree(old)
         else:
             staging.rename(target)
@@ -79,12 +95,62 @@ def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise
 
 
+def refuse_existing(target: Path, *, overwrite: bool) -> None:
+    """Raises an InputError if `target` exists and must not be overwritten."""
+    if target.exists() and not overwrite:
+        raise InputError("the folder exists already", file=target, remedy="choose another name, or pass overwrite=True")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds the lock file `path` while the block runs.
+
+    Raises:
+        InputError: the lock is held, or was left by a process that was killed; the message says which of the two.
+    """
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    except FileExistsError:
+        raise _held(path) from None
+    try:
+        with os.fdopen(handle, "w") as file:
+            since = datetime.now(UTC).isoformat(timespec="seconds")
+            json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": since}, file)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _held(path: Path) -> InputError:
+    try:
+        owner = json.loads(path.read_text())
+        pid, host, since = int(owner["pid"]), owner["host"], owner["since"]
+    except (OSError, ValueError, KeyError, TypeError):  # just made or just removed, or the process was killed
+        remedy = "try again; if the error stays and no other process writes here, remove the file"
+        return InputError("the lock is held by another process", file=path, remedy=remedy)
+    got = f"process {pid} on {host} since {since}"
+    if host == socket.gethostname() and not _runs(pid):
+        return InputError("the lock is stale: its process has ended", file=path, got=got, remedy="remove the file")
+    remedy = "wait until the process ends; if it has ended, remove the file"
+    return InputError("the lock is held by another process", file=path, got=got, remedy=remedy)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # the process of another user
+        return True
+    return True
+
+
 def sha256_of_file(path: Path) -> str:
-    """Hex digest of a file's bytes."""
+    """Returns the hex digest of the bytes of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_of_json(document: object) -> str:
-    """Hex digest of a JSON-able document, the same for the same content whatever the order of its keys."""
+    """Returns the hex digest of a JSON-able document; the order of its keys does not matter."""
     return hashlib.sha256(json.dumps(document, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

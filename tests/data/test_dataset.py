@@ -1,4 +1,4 @@
-"""A data set folder is read as it was written, whole or not at all."""
+"""A data set folder is read as it was written; a damaged folder is refused."""
 
 import json
 
@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from medley.data.dataset import Dataset, DatasetWriter
+from medley.data.dataset import Dataset
+from medley.data.writer import DatasetWriter
 from medley.errors import InputError
 
 
@@ -68,8 +69,10 @@ def test_an_unknown_split_is_refused(tmp_path):
         write(tmp_path / "d").interactions("dev")
 
 
-def test_a_folder_that_is_no_data_set_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"manifest.json: the file does not exist. Remedy: .*medley import"):
+def test_a_folder_that_is_not_a_data_set_is_refused(tmp_path):
+    with pytest.raises(
+        InputError, match=r"not a data set folder: got no manifest\.json. Remedy: give a .* import_dataset"
+    ):
         Dataset(tmp_path)
 
 
@@ -86,7 +89,7 @@ def test_a_missing_a_cut_and_a_changed_file_are_found(tmp_path):
     path = write(tmp_path / "d").folder / "features" / "visual.npy"
     content = path.read_bytes()
     path.write_bytes(content[:-1] + b"!")
-    Dataset(tmp_path / "d")  # same size: only the hash tells
+    Dataset(tmp_path / "d")  # same size: only the hash differs
     with pytest.raises(InputError, match=r"visual.npy: the content differs"):
         Dataset(tmp_path / "d", verify=True)
     path.write_bytes(content[:-1])
@@ -121,8 +124,8 @@ def test_only_a_data_set_is_overwritten(tmp_path):
         write(tmp_path / "other", overwrite=True)
 
 
-@pytest.mark.parametrize("name", ["type", "values", "a.b", "../up", "", "two words"])
-def test_a_modality_whose_name_no_file_or_model_can_bear_is_refused(tmp_path, name):
+@pytest.mark.parametrize("name", ["a.b", "../up", "", "two words", "_x", "-x", "type", "training", "id", "history"])
+def test_a_name_of_a_modality_that_a_file_a_model_or_a_score_cannot_have_is_refused(tmp_path, name):
     with pytest.raises(InputError, match="name of a modality"), DatasetWriter(tmp_path / "data", name="x") as writer:
         writer.create_features(name, num_items=1, dim=1)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Ids become rows and come back."""
+"""Conversion of ids to rows and back."""
 
 import polars as pl
 import pytest
@@ -31,7 +31,7 @@ def test_whole_numbers_are_in_numeric_order(numbers):
     assert IdMap.of(pl.Series(numbers), kind="user").raw.to_list() == [str(n) for n in sorted(set(numbers))]
 
 
-def test_one_id_that_is_no_plain_number_makes_the_order_that_of_text():
+def test_one_id_that_is_not_a_plain_number_makes_the_order_that_of_text():
     assert IdMap.of(pl.Series(["10", "9", "x"]), kind="item").raw.to_list() == ["10", "9", "x"]
     assert IdMap.of(pl.Series(["10", "9", "07"]), kind="item").raw.to_list() == ["07", "10", "9"]
 

@@ -1,4 +1,4 @@
-"""What `inspect` says is what is there."""
+"""Statistics of a data set equal a count by hand."""
 
 import json
 
@@ -6,9 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from medley.data.dataset import Dataset, DatasetWriter
+from medley.data.dataset import Dataset
+from medley.data.importing import import_dataset
 from medley.data.inspect import inspect_dataset
-from medley.data.sources import import_dataset
+from medley.data.writer import DatasetWriter
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The simulator: exact counts, planted truth that the data obey, and the same bytes for the same seed."""
+"""The simulator: exact counts, data that follow the planted truth, the same bytes for the same seed."""
 
 import subprocess
 import sys
@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medley.data import simulate as module
-from medley.data.dataset import Dataset, DatasetWriter
+from medley.data.dataset import Dataset
 from medley.data.simulate import PRESETS, Planted, SimulationSettings, planted, preset, simulate
+from medley.data.writer import DatasetWriter
 from medley.errors import InputError
 
 
@@ -31,7 +32,7 @@ def pairs_of(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def liked(truth: Planted, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-    """(n, M) bool: the item has the modality, and lies in one of the clusters that the user likes in it."""
+    """Returns (n, M) bool: the item has the modality, in a cluster that the user likes."""
     return (truth.user_clusters[user] == truth.item_clusters[item][:, :, None]).any(axis=2)
 
 
@@ -128,7 +129,7 @@ def test_users_of_one_modality_choose_only_items_that_have_it(tmp_path):
 
 
 def test_users_follow_their_weights_as_often_as_planted(tmp_path):
-    """Clusters are large here: nobody runs out of liked items, so the shares are those of the story."""
+    """Clusters are large here: no user runs out of liked items, so the shares equal the planted weights."""
     shape = preset(num_users=2000, num_items=8000, num_interactions=20_000, activity_skew=0.2, popularity_skew=0.2)
     dataset = simulate(tmp_path / "wide", settings=shape, seed=0)
     truth, (user, item) = planted(dataset), pairs_of(dataset)
@@ -165,7 +166,7 @@ def test_a_ranking_by_the_planted_tastes_beats_popularity_by_far(demo):
     assert np.mean(ours) > 3 * np.mean(theirs)
 
 
-def test_the_nearest_centroid_tells_the_cluster(demo):
+def test_the_nearest_centroid_is_that_of_the_cluster(demo):
     truth = planted(demo)
     for m, features in enumerate(demo.features.values()):
         values, cluster = features.values[features.present], truth.item_clusters[features.present, m]
@@ -236,10 +237,13 @@ def test_features_stream_to_disk_in_blocks(tmp_path, monkeypatch):
     assert peak < 5e6 < 1000 * 4096 * 4
 
 
-def test_the_folder_is_whole_and_tells_how_it_was_made(demo):
+def test_the_folder_is_complete_and_records_its_settings(demo):
     again = Dataset(demo.folder, verify=True)
     assert again.manifest.provenance["seed"] == 0
     assert SimulationSettings(**again.manifest.provenance["settings"]) == PRESETS["demo"]
+    for record in again.manifest.modalities.values():
+        assert record.made_by["seed"] == 0
+        assert SimulationSettings(**record.made_by["simulator"]) == PRESETS["demo"]
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -264,11 +268,12 @@ def test_presets_have_the_shapes_of_the_papers():
         ({"modalities": {"visual": 4}}, "missing: expected at most 0.000"),
         ({"clusters_per_user": 7}, "clusters with items: expected at least 7, got 6"),
         ({"noise": 0.0, "clusters_per_user": 1, "num_interactions": 1500}, "users ran out of items"),
-        ({"noize": 0.1}, "option of the simulator: .* got 'noize'"),
-        ({"noise": 1.5}, "noise: Input should be less than or equal to 1: got 1.5"),
-        ({"modalities": {"../visual": 4}}, "modalities"),
+        ({"noize": 0.1}, "unknown option 'noize' of the simulator. Remedy: did you mean noise?"),
+        ({"noise": 1.5}, "option 'noise' of the simulator: expected 1 or less, got 1.5"),
+        ({"modalities": {"../visual": 4}}, r"^name of a modality: expected letters, .* got '../visual'"),
+        ({"modalities": {"history": 4}}, "name of a modality: .* got 'history'"),
         ({"feature_noise": float("nan")}, "feature_noise"),
-        ({"num_users": "many"}, "num_users: .* got 'many'"),
+        ({"num_users": "many"}, "option 'num_users' of the simulator: expected a whole number, got 'many'"),
     ],
 )
 def test_impossible_settings_are_refused_and_leave_nothing(tmp_path, changes, message):
@@ -299,5 +304,5 @@ def test_nothing_planted_is_found_in_data_that_was_not_simulated(tmp_path, demo)
     with DatasetWriter(tmp_path / "real", name="real") as writer:
         writer.write_tables(demo.log.select(user_id="user").head(0), demo.item_table.head(0), demo.log.head(0))
         writer.finish(provenance={})
-    with pytest.raises(InputError, match="nothing is planted here"):
+    with pytest.raises(InputError, match="not a simulated data set"):
         planted(Dataset(tmp_path / "real"))

@@ -1,4 +1,4 @@
-"""Every format is read, cleaned and written; nothing is left behind when the import does not end well."""
+"""Every format is read, cleaned and written; a failed import leaves nothing behind."""
 
 import json
 import os
@@ -11,8 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from medley.data.dataset import Dataset, DatasetWriter
-from medley.data.sources import SOURCES, import_dataset
+from medley.data.dataset import Dataset
+from medley.data.importing import import_dataset
+from medley.data.sources import SOURCES
+from medley.data.writer import DatasetWriter
 from medley.errors import InputError
 
 
@@ -198,7 +200,7 @@ def test_mmrec_labels_and_feature_names_are_understood(tmp_path):
     )
     for stem in ("image", "text", "audio", "tag"):
         np.save(folder / f"{stem}_feat.npy", np.ones((3, 2)))
-    (folder / "user_graph_dict.npy").write_bytes(b"\x80\x04.")  # MMRec leaves pickles beside; they are none of ours
+    (folder / "user_graph_dict.npy").write_bytes(b"\x80\x04.")  # a graph that MMRec stores as a pickle
     dataset = import_dataset("mmrec", folder, tmp_path / "out")
     assert pairs(dataset, "test") == {("1", "2")}
     assert sorted(dataset.features) == ["acoustic", "tag", "textual", "visual"]
@@ -253,8 +255,8 @@ def test_an_exception_in_the_middle_leaves_no_folder(source, tmp_path, monkeypat
 def test_kill_in_the_middle_leaves_no_target_and_the_next_import_works(source, tmp_path):
     program = """
 import os, signal, sys
-from medley.data.dataset import DatasetWriter
-from medley.data.sources import import_dataset
+from medley.data.writer import DatasetWriter
+from medley.data.importing import import_dataset
 DatasetWriter.finish = lambda self, **_: os.kill(os.getpid(), signal.SIGKILL)
 import_dataset("csv", sys.argv[1], sys.argv[2])
 """
@@ -267,7 +269,7 @@ import_dataset("csv", sys.argv[1], sys.argv[2])
 def test_overwrite_replaces_only_what_succeeds(source, tmp_path, monkeypatch):
     import_dataset("csv", source, tmp_path / "out")
     write(source, train_csv="user_id,item_id\nnew,0\n")
-    with pytest.raises(InputError, match=r"exists already.*--overwrite"):
+    with pytest.raises(InputError, match=r"exists already.*overwrite=True"):
         import_dataset("csv", source, tmp_path / "out")
     with monkeypatch.context() as patch:
         patch.setattr(DatasetWriter, "finish", lambda self, **_: 1 / 0)
@@ -279,7 +281,7 @@ def test_overwrite_replaces_only_what_succeeds(source, tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "shop"]
 
 
-def test_overwrite_never_replaces_the_source_or_a_folder_that_is_no_data_set(source, tmp_path):
+def test_overwrite_never_replaces_the_source_or_a_folder_that_is_not_a_data_set(source, tmp_path):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "photo").write_text("me")
     for out, message in (

@@ -1,4 +1,4 @@
-"""Each kind of bad input gets one InputError that names file, row, what was expected and what was found."""
+"""Each kind of bad input gets one InputError that names file, row, the expected and the found value."""
 
 import pickle
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from medley.data.sources import import_dataset
+from medley.data.importing import import_dataset
 from medley.errors import InputError
 
 LOG = "user_id,item_id\na,0\nb,1\nc,2\n"
@@ -24,7 +24,7 @@ class Case(NamedTuple):
 
 
 def text(*files: tuple[str, str | bytes]) -> Callable[[Path], Any]:
-    """Writes these files; `interactions.csv` is LOG where none is given."""
+    """Writes these files; `interactions.csv` is LOG unless it is given."""
 
     def build(folder: Path) -> None:
         for name, content in files:
@@ -137,7 +137,7 @@ CASES = [
         "the same column twice", log("user_id, user_id,item_id\na,b,0\n"), ("interactions.csv, row 1", "distinct names")
     ),
     Case(
-        "a rating that is no number",
+        "a rating that is not a number",
         log("user_id,item_id,rating\na,0,5\nb,1,good\n"),
         ("interactions.csv, row 3", "rating", "finite number", "'good'"),
     ),
@@ -147,12 +147,12 @@ CASES = [
         ("interactions.csv, row 3", "rating", "'inf'"),
     ),
     Case(
-        "a time that is none",
+        "a time that is not a time",
         log("user_id,item_id,timestamp\na,0,5\nb,1,soon\n"),
         ("interactions.csv, row 3", "timestamp", "'soon'"),
     ),
     Case(
-        "a date that is none",
+        "a date that does not exist",
         log("user_id,item_id,timestamp\na,0,2024-01-31\nb,1,2024-02-31\n"),
         ("interactions.csv, row 3", "ISO 8601", "'2024-02-31'"),
     ),
@@ -189,14 +189,14 @@ CASES = [
         log("user_id,item_id,split\na,0,train\nb,1,dev\n"),
         ("interactions.csv, row 3", "train or valid or test", "'dev'"),
     ),
-    Case("ratios that are none", log(LOG), ("ratios", "0:1:1", "8:1:1"), options={"ratios": (0, 1, 1)}),
+    Case("ratios without train", log(LOG), ("ratios", "0:1:1", "ratios=(8, 1, 1)"), options={"ratios": (0, 1, 1)}),
     Case(
         "ratios without effect",
         log(LOG),
         ("ratios have no effect", "leave-one-out"),
         options={"ratios": (8, 1, 1), "split": "leave-one-out"},
     ),
-    Case("a negative k", log(LOG), ("kcore", "0 or more", "-1"), options={"kcore": -1}),
+    Case("a negative k", log(LOG), ("option 'kcore' of the import", "0 or more", "-1"), options={"kcore": -1}),
     Case("an empty file", log(""), ("interactions.csv", "empty")),
     Case("a file with blank lines only", log("\n\n"), ("interactions.csv", "empty")),
     Case("a header and no rows", log("user_id,item_id\n"), ("interactions.csv", "empty", "at least one row")),
@@ -260,7 +260,7 @@ CASES = [
     Case(
         "features that do not match the table",
         features(OK[:2], ("items.csv", "item_id\n0\n1\n2\n")),
-        ("visual.npy", "rows of features", "3 (one per row of items.csv)", "got 2"),
+        ("visual.npy", "rows of features", "3 (one per item of items.csv)", "got 2"),
     ),
     Case(
         "features that do not match each other",
@@ -349,13 +349,13 @@ CASES = [
     ),
     Case("two logs", text(("a.inter", INTER), ("b.inter", INTER)), ("one .inter file", "a.inter, b.inter"), "recbole"),
     Case(
-        "a float that is none",
+        "a float that is not a number",
         text(("a.inter", INTER + "1\t2\t4\n1\t3\tx\n")),
         ("a.inter, row 3", "rating", "'x'"),
         "recbole",
     ),
     Case(
-        "a sequence that is no numbers",
+        "a sequence with a word",
         text(("a.inter", INTER + "1\t2\t4\n"), ("a.item", ITEM + "2\t1 b\n")),
         ("a.item, row 2", "mood", "numbers", "'1 b'"),
         "recbole",
@@ -401,7 +401,7 @@ CASES = [
         "mmssl",
     ),
     Case(
-        "JSON that is none",
+        "broken JSON",
         text(("train.json", '{"0": [1'), ("test.json", "{}")),
         ("train.json", "not valid JSON"),
         "mmssl",
@@ -413,7 +413,7 @@ CASES = [
         "mmssl",
     ),
     Case("JSON of nobody", text(("train.json", "{}"), ("test.json", "{}")), ("train.json", "no user"), "mmssl"),
-    Case("a format that is none", log(LOG), ("format", "csv or parquet", "'xml'"), "xml"),
+    Case("an unknown format", log(LOG), ("format", "csv or parquet", "'xml'"), "xml"),
 ]
 
 

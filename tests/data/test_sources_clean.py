@@ -11,7 +11,7 @@ edges = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), max_size=60, u
 
 
 def slow_core(log: set[tuple[int, int]], k: int) -> set[tuple[int, int]]:
-    """Removes one poor user or item at a time."""
+    """Removes one user or item with too few interactions at a time."""
     while True:
         for side in (0, 1):
             for node in {pair[side] for pair in log}:
@@ -27,7 +27,7 @@ def slow_core(log: set[tuple[int, int]], k: int) -> set[tuple[int, int]]:
 
 
 @given(edges, st.integers(1, 4))
-def test_the_k_core_is_what_removing_one_by_one_leaves(log, k):
+def test_the_k_core_equals_removal_one_by_one(log, k):
     pairs = np.array(log, dtype=np.int64).reshape(-1, 2)
     kept = pairs[k_core(pairs[:, 0], pairs[:, 1], k)]
     assert {tuple(pair) for pair in kept.tolist()} == slow_core(set(log), k)

@@ -1,11 +1,11 @@
-"""Every split puts each interaction into exactly one part, and keeps the promises of its docstring."""
+"""Every split puts each interaction into exactly one part, as its docstring says."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medley.data.split import RATIOS, SPLITS, TEST, TRAIN, VALID, Log, carve, normal_ratios
+from medley.data.split import RATIOS, SPLITTERS, TEST, TRAIN, VALID, Log, carve, normal_ratios
 from medley.errors import InputError
 
 edges = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 30)), min_size=1, max_size=80, unique=True)
@@ -20,7 +20,7 @@ def log_of(pairs: list[tuple[int, int]], seed: int = 0) -> Log:
 
 
 def rule(n: int, ratios: tuple[float, float, float]) -> tuple[int, int]:
-    """RecBole's rule for n interactions, written out: (valid, test)."""
+    """Returns (valid, test), the counts by the rule of RecBole for n interactions."""
     wanted = [0, 0]
     for part in (VALID, TEST):
         wanted[part - 1] = max(int(n * ratios[part] + 1e-9), 1 if ratios[part] else 0)
@@ -28,20 +28,20 @@ def rule(n: int, ratios: tuple[float, float, float]) -> tuple[int, int]:
     return min(wanted[0], n - 1 - test), test
 
 
-@pytest.mark.parametrize("name", SPLITS)
+@pytest.mark.parametrize("name", SPLITTERS)
 @given(pairs=edges, ratios=ratios, seed=seeds)
 def test_a_split_gives_every_interaction_one_part_and_repeats_itself(name, pairs, ratios, seed):
     log = log_of(pairs)
-    codes = SPLITS[name](log, ratios, np.random.default_rng(seed))
+    codes = SPLITTERS[name](log, ratios, np.random.default_rng(seed))
     assert codes.shape == log.user.shape
     assert set(codes.tolist()) <= {TRAIN, VALID, TEST}
-    assert np.array_equal(codes, SPLITS[name](log, ratios, np.random.default_rng(seed)))
+    assert np.array_equal(codes, SPLITTERS[name](log, ratios, np.random.default_rng(seed)))
 
 
 @pytest.mark.parametrize("name", ["random", "time"])
 @given(pairs=edges, ratios=ratios)
 def test_global_splits_have_the_sizes_of_the_rule(name, pairs, ratios):
-    codes = SPLITS[name](log_of(pairs), ratios, np.random.default_rng(0))
+    codes = SPLITTERS[name](log_of(pairs), ratios, np.random.default_rng(0))
     assert ((codes == VALID).sum(), (codes == TEST).sum()) == rule(len(pairs), ratios)
 
 
@@ -49,7 +49,7 @@ def test_global_splits_have_the_sizes_of_the_rule(name, pairs, ratios):
 @given(pairs=edges, ratios=ratios)
 def test_splits_per_user_have_the_sizes_of_the_rule_for_each_user(name, pairs, ratios):
     log = log_of(pairs)
-    codes = SPLITS[name](log, ratios, np.random.default_rng(0))
+    codes = SPLITTERS[name](log, ratios, np.random.default_rng(0))
     for user in np.unique(log.user):
         mine = codes[log.user == user]
         assert ((mine == VALID).sum(), (mine == TEST).sum()) == rule(len(mine), ratios)
@@ -59,7 +59,7 @@ def test_splits_per_user_have_the_sizes_of_the_rule_for_each_user(name, pairs, r
 @given(pairs=edges)
 def test_leave_one_out_leaves_the_last_and_the_one_before(pairs):
     log = log_of(pairs)
-    codes = SPLITS["leave-one-out"](log, RATIOS, np.random.default_rng(0))
+    codes = SPLITTERS["leave-one-out"](log, RATIOS, np.random.default_rng(0))
     for user in np.unique(log.user):
         mine, time = codes[log.user == user], log.time[log.user == user]
         assert (mine == TEST).sum() == (len(mine) >= 2)
@@ -72,7 +72,7 @@ def test_leave_one_out_leaves_the_last_and_the_one_before(pairs):
 @given(pairs=edges)
 def test_in_splits_by_time_nothing_in_train_is_later_than_test(name, pairs):
     log = log_of(pairs)
-    codes = SPLITS[name](log, RATIOS, np.random.default_rng(0))
+    codes = SPLITTERS[name](log, RATIOS, np.random.default_rng(0))
     for user in np.unique(log.user):
         mine = log.user == user if name == "time-user" else np.ones_like(log.user, dtype=bool)
         for earlier, later in ((TRAIN, VALID), (VALID, TEST)):
@@ -84,7 +84,7 @@ def test_in_splits_by_time_nothing_in_train_is_later_than_test(name, pairs):
 @given(pairs=edges)
 def test_a_cold_item_is_wholly_in_one_part(pairs):
     log = log_of(pairs)
-    codes = SPLITS["cold-item"](log, RATIOS, np.random.default_rng(0))
+    codes = SPLITTERS["cold-item"](log, RATIOS, np.random.default_rng(0))
     parts = [set(codes[log.item == item].tolist()) for item in np.unique(log.item)]
     assert all(len(part) == 1 for part in parts)
     assert tuple(parts.count({code}) for code in (VALID, TEST)) == rule(len(parts), RATIOS)
@@ -92,9 +92,9 @@ def test_a_cold_item_is_wholly_in_one_part(pairs):
 
 def test_a_given_split_is_kept_and_lacking_validation_is_carved_from_train():
     log = log_of([(u, i) for u in range(4) for i in range(20)])
-    assert np.array_equal(SPLITS["given"](log, RATIOS, np.random.default_rng(0)), log.given)
+    assert np.array_equal(SPLITTERS["given"](log, RATIOS, np.random.default_rng(0)), log.given)
     no_valid = np.where(log.given == VALID, TRAIN, log.given)
-    codes = SPLITS["given"](log._replace(given=no_valid), RATIOS, np.random.default_rng(0))
+    codes = SPLITTERS["given"](log._replace(given=no_valid), RATIOS, np.random.default_rng(0))
     assert np.array_equal(codes == TEST, no_valid == TEST)
     assert (codes == VALID).sum() == (no_valid == TRAIN).sum() // 9
 
@@ -109,20 +109,20 @@ def test_carving_leaves_each_user_one_interaction(pairs, share, seed):
 
 def test_another_seed_gives_another_split():
     log = log_of([(u, i) for u in range(9) for i in range(20)])
-    one, two = (SPLITS["random"](log, RATIOS, np.random.default_rng(seed)) for seed in (0, 1))
+    one, two = (SPLITTERS["random"](log, RATIOS, np.random.default_rng(seed)) for seed in (0, 1))
     assert not np.array_equal(one, two)
 
 
 def test_ten_interactions_are_cut_eight_one_one():
-    codes = SPLITS["random"](log_of([(0, i) for i in range(10)]), RATIOS, np.random.default_rng(0))
+    codes = SPLITTERS["random"](log_of([(0, i) for i in range(10)]), RATIOS, np.random.default_rng(0))
     assert np.bincount(codes).tolist() == [8, 1, 1]
 
 
 def test_without_time_a_split_by_time_is_refused_and_leave_one_out_is_random():
     log = log_of([(0, 0), (0, 1), (0, 2)])._replace(time=None)
     with pytest.raises(InputError, match="without timestamps"):
-        SPLITS["time"](log, RATIOS, np.random.default_rng(0))
-    codes = SPLITS["leave-one-out"](log, RATIOS, np.random.default_rng(0))
+        SPLITTERS["time"](log, RATIOS, np.random.default_rng(0))
+    codes = SPLITTERS["leave-one-out"](log, RATIOS, np.random.default_rng(0))
     assert sorted(codes.tolist()) == [TRAIN, VALID, TEST]
 
 

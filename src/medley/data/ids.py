@@ -1,8 +1,8 @@
-"""Raw ids <-> rows. This is the only place that knows how one becomes the other.
+"""Raw ids <-> rows. Only this module converts between them.
 
-Raw ids are text, whatever the log held: `17` and `"17"` are one id. Rows are 0, 1, ... in natural order (numeric
-where every id is a whole number, else by code point), so the same set of ids gives the same rows whatever the order
-of the log.
+Raw ids are text, also if the log has numbers: `17` and `"17"` are one id. Rows are 0, 1, ... in natural order (numeric
+if every id is a whole number, else by code point), so the same set of ids gives the same rows for any order of
+the log.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ class IdMap:
 
     @classmethod
     def of(cls, raw: pl.Series, *, kind: str) -> "IdMap":
-        """The distinct values of `raw`, in natural order."""
+        """Maps the distinct values of `raw`, in natural order."""
         distinct = raw.cast(pl.String).unique()
         numbers = distinct.cast(pl.Int64, strict=False)
         plain = numbers.is_not_null().all() and bool((numbers.cast(pl.String) == distinct).all())
@@ -35,10 +35,10 @@ class IdMap:
         return len(self.raw)
 
     def row(self, raw_id: str) -> int:
-        """The row of one raw id.
+        """Returns the row of one raw id.
 
         Raises:
-            InputError: the id is not known; the message names ids that look alike.
+            InputError: the id is unknown; the message names similar ids.
         """
         if raw_id in self._row_of:
             return self._row_of[raw_id]
@@ -49,10 +49,10 @@ class IdMap:
         raise InputError(f"unknown {self.kind} id", got=repr(raw_id), remedy=remedy)
 
     def rows(self, raw: pl.Series) -> np.ndarray:
-        """(n,) int32 rows of raw ids, -1 where an id is not known."""
+        """Returns (n,) int32 rows of raw ids, -1 for unknown ids."""
         found = raw.cast(pl.String).replace_strict(self.raw, np.arange(len(self), dtype=np.int32), default=-1)
         return found.cast(pl.Int32).to_numpy()
 
     def raw_id(self, row: int) -> str:
-        """The raw id of one row."""
+        """Returns the raw id of one row."""
         return self.raw[int(row)]

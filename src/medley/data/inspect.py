@@ -1,17 +1,18 @@
-"""What is in a data set: the statistics table of the papers, and what is odd about it."""
+"""Statistics of a data set: the table that papers print, and all oddities."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from medley.data.dataset import SPLITS, Dataset
+from medley.data.dataset import Dataset
+from medley.data.manifest import SPLITS
 from medley.types import Features, Interactions
 
-BLOCK = 65_536  # feature rows looked at together
+BLOCK = 65_536  # feature rows read at a time
 
 
 class SplitStatistics(NamedTuple):
-    """One split. Cold: never in train."""
+    """Counts of one split. Cold: never in train."""
 
     interactions: int
     users: int
@@ -23,23 +24,23 @@ class SplitStatistics(NamedTuple):
 
 
 class ModalityStatistics(NamedTuple):
-    """One modality."""
+    """Counts of one modality."""
 
     dim: int
     dtype: str
-    items: int  # that have it
-    missing: int  # items that lack it
-    all_zero: int  # items that have it, as zeros only
+    items: int  # items that have the modality
+    missing: int  # items that lack the modality
+    all_zero: int  # items that have the modality as zeros only
 
 
 class Inspection(NamedTuple):
-    """Everything `medley inspect` knows; `as_dict` for programs, `tables` for people."""
+    """The result of `inspect_dataset`; `as_dict` for programs, `tables` for people."""
 
     name: str
     interactions: int
     users: int
     items: int
-    sparsity: float  # share of the user-item pairs that are no interaction, 0 to 1
+    sparsity: float  # share of the user-item pairs that are not interactions, 0 to 1
     splits: dict[str, SplitStatistics]
     modalities: dict[str, ModalityStatistics]
     isolated_users: int  # without any interaction
@@ -48,13 +49,13 @@ class Inspection(NamedTuple):
     import_oddities: dict[str, int]  # what the import changed or dropped
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain dicts and numbers, ready for JSON."""
+        """Returns plain dicts and numbers, ready for JSON."""
         parts = {"splits": self.splits, "modalities": self.modalities}
         plain = {what: {key: value._asdict() for key, value in part.items()} for what, part in parts.items()}
         return {**self._asdict(), **plain, "oddities": self.oddities()}
 
     def oddities(self) -> dict[str, int]:
-        """What is odd, in words -> how often; only what does occur."""
+        """Returns oddity in words -> count, without zeros."""
         found = {what.replace("_", " "): count for what, count in self.import_oddities.items()}
         for split, part in self.splits.items():
             found[f"{split}: users never in train"] = part.cold_users
@@ -70,7 +71,7 @@ class Inspection(NamedTuple):
         return {what: count for what, count in found.items() if count}
 
     def tables(self) -> dict[str, list[tuple[str, ...]]]:
-        """Title -> rows of text, the header first."""
+        """Returns title -> rows of text, the header first."""
         dims = [f"{name} {part.dim}" for name, part in self.modalities.items()]
         counts = (
             f"{self.interactions:,}",
@@ -100,7 +101,7 @@ class Inspection(NamedTuple):
 
 
 def inspect_dataset(dataset: Dataset) -> Inspection:
-    """Counts everything once; features are read block by block."""
+    """Counts the interactions, users, items and oddities of a data set; features are read block by block."""
     m = dataset.manifest
     parts = {split: dataset.interactions(split) for split in SPLITS}
     per_user = np.sum([part.items_per_user() for part in parts.values()], axis=0)  # (U,)

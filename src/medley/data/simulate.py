@@ -1,13 +1,13 @@
-"""A catalogue with planted tastes: data of any size whose truth is known.
+"""Simulates a catalogue with planted tastes: data of any size whose truth is known.
 
     z_im ~ Zipf(cluster_skew)                    cluster of item i in modality m
     x_im = centroid[m, z_im] + feature_noise * N(0, 1)
-    w_u  ~ Dirichlet(taste_concentration)        how much user u cares for each modality
+    w_u  ~ Dirichlet(taste_concentration)        weight of each modality in the taste of user u
     p(i | u) = noise * pop_i / sum pop
              + (1 - noise) * sum_m w_um * 1[z_im liked by u] / L * pop_i / sum of pop in cluster z_im
 
 Each user's items are drawn one after another from p without repetition, so the cost grows with the interactions and
-never with users x items. The story in words, every option and what is planted: docs/simulator.md.
+never with users x items. docs/simulator.md explains the model, every option and the planted truth.
 
 Shapes: U users, I items, M modalities, C = num_clusters, L = clusters_per_user, n interactions, d_m = dim of m.
 """
@@ -17,15 +17,18 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt
 
-from medley.data.dataset import SPLITS, Dataset, DatasetWriter
+from medley.data.dataset import Dataset
+from medley.data.manifest import SPLITS, check_modality_name
+from medley.data.options import checked
+from medley.data.writer import DatasetWriter
 from medley.errors import InputError
 
 BLOCK_VALUES = 2**22  # features are made and written this many values at a time: 16 MiB in float32
-MAX_DRAWS = 2**20  # no round of redraws is larger than this, or than what is still missing
-MAX_ROUNDS = 30  # of draws, each twice as generous as the one before; possible shapes end in fewer than 20
-MAX_SHARE = 0.25  # of the catalogue: no user touches more
+MAX_DRAWS = 2**20  # a round of redraws is at most this large, or as large as the number of missing interactions
+MAX_ROUNDS = 30  # of draws, each of twice the size of the one before; possible shapes need fewer than 20
+MAX_SHARE = 0.25  # of the catalogue: no user has more interactions
 HELD_OUT = 0.1  # share of the interactions in validation, and again in test
 FIRST_DAY, DAYS = 1_735_689_600, 90  # timestamps: seconds since 1970, from 1 January 2025 on
 
@@ -37,7 +40,7 @@ _WORDS = {
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Skew = Annotated[float, Field(ge=0, le=5)]
-ModalityName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+ModalityName = Annotated[str, AfterValidator(check_modality_name)]
 
 
 class SimulationSettings(BaseModel):
@@ -52,14 +55,14 @@ class SimulationSettings(BaseModel):
     modalities: dict[ModalityName, PositiveInt] = Field({"visual": 64, "acoustic": 32, "textual": 48}, min_length=1)
     num_clusters: int = Field(64, ge=1, le=10_000)  # of each modality
     clusters_per_user: PositiveInt = 3  # that a user likes in each modality
-    taste_concentration: float = Field(0.5, ge=0.01, le=1000)  # near 0: one modality per user; large: all alike
+    taste_concentration: float = Field(0.5, ge=0.01, le=1000)  # near 0: one modality per user; large: equal weights
     cluster_skew: Skew = 0.5  # Zipf exponent of the clusters' sizes
     popularity_skew: Skew = 0.7  # Zipf exponent of the items' popularity
     activity_skew: Skew = 0.8  # sigma of the lognormal activity of users
     min_activity: int = Field(5, ge=2)  # interactions that every user has
     noise: Share = 0.1  # of the interactions by popularity alone
     feature_noise: float = Field(1.0, ge=0, le=100)  # standard deviation, where that of the centroids is 1
-    missing: Share = 0.0  # of the items that lack each modality; none lacks all
+    missing: Share = 0.0  # of the items that lack each modality; every item has one
     cold_items: Share = 0.0  # of the items that occur only in validation and test
     dtype: Literal["float16", "float32"] = "float32"  # of the features on disk
 
@@ -95,57 +98,50 @@ class Planted(NamedTuple):
 
 
 class _Shelves(NamedTuple):
-    """The items of each of the M * C clusters side by side, and everything once more on a last shelf."""
+    """The items of the M * C clusters, one shelf per cluster, and a last shelf with all items."""
 
     item: np.ndarray  # (K,)
-    mass: np.ndarray  # (K + 1,) popularity of all that lies further left
+    mass: np.ndarray  # (K + 1,) sum of the popularity of all items before
     start: np.ndarray  # (M * C + 2,) shelf x is item[start[x]:start[x + 1]]
 
 
 def preset(name: str = "demo", **changes: Any) -> SimulationSettings:
-    """A written shape, with changes: `preset("kwai", num_users=1000, dtype="float16")`.
+    """Returns a named shape, with changes: `preset("kwai", num_users=1000, dtype="float16")`.
 
     Raises:
-        InputError: no preset has this name, no option has that one, or a value is out of its range.
+        InputError: the preset or an option is unknown, or a value is out of its range.
     """
     if name not in PRESETS:
         raise InputError("preset", expected=" or ".join(PRESETS), got=repr(name))
-    try:
-        return SimulationSettings.model_validate(PRESETS[name].model_dump() | changes)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        option = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            known = " or ".join(SimulationSettings.model_fields)
-            raise InputError("option of the simulator", expected=known, got=repr(option)) from None
-        raise InputError(f"{option}: {problem['msg']}", got=repr(problem["input"])) from None
+    return checked(SimulationSettings, PRESETS[name].model_dump() | changes, of="the simulator")
 
 
 def planted(dataset: Dataset) -> Planted:
-    """The tastes, clusters and popularity that `simulate` planted.
+    """Reads the tastes, clusters and popularity that `simulate` planted.
 
     Raises:
         InputError: the data set was not simulated.
     """
     folder = dataset.folder / "planted"
     if not folder.is_dir():
-        raise InputError("nothing is planted here", file=dataset.folder, remedy="give a folder that simulate() wrote")
+        remedy = "give a data set made by simulate"
+        raise InputError("not a simulated data set: nothing is planted", file=dataset.folder, remedy=remedy)
     return Planted(*(np.load(folder / f"{name}.npy") for name in Planted._fields))
 
 
 def simulate(out: str | Path, *, settings: SimulationSettings, seed: int, overwrite: bool = False) -> Dataset:
-    """Writes a data set folder with planted tastes; the same settings and seed give the same bytes.
+    """Simulates a data set with planted tastes and writes it; the same settings and seed give the same bytes.
 
-    Memory grows with users, items and interactions, not with the features, which are written block by block.
+    Memory grows with users, items and interactions; features are written block by block.
 
     Args:
         out: the folder to make.
-        settings: its shape; see `PRESETS` and `preset`.
+        settings: the shape of the data; see `PRESETS` and `preset`.
         seed: of all randomness, 0 or larger.
-        overwrite: replace what is at `out`.
+        overwrite: replace a data set in `out`.
 
     Raises:
-        InputError: `out` exists, or no catalogue has the shape that the settings ask for.
+        InputError: `out` exists, or the settings contradict each other.
     """
     _check(settings, seed)
     world_rng, draw_rng, *feature_rngs = np.random.default_rng(seed).spawn(2 + len(settings.modalities))
@@ -154,7 +150,7 @@ def simulate(out: str | Path, *, settings: SimulationSettings, seed: int, overwr
     with DatasetWriter(out, name=settings.name, overwrite=overwrite) as writer:
         writer.write_tables(users, _items(settings, truth), _log(settings, truth, draw_rng))
         for m, modality in enumerate(settings.modalities):
-            _write_features(writer, modality, truth.item_clusters[:, m], settings, feature_rngs[m])
+            _write_features(writer, modality, truth.item_clusters[:, m], settings, seed, feature_rngs[m])
         writer.write_planted(truth._asdict())
         writer.finish(provenance={"source": "simulated", "seed": seed, "settings": settings.model_dump()})
     return Dataset(out)
@@ -164,10 +160,10 @@ def _check(s: SimulationSettings, seed: int) -> None:
     least, most = s.min_activity, _max_activity(s)
     if not s.num_users * least <= s.num_interactions <= s.num_users * most:
         bounds = f"{s.num_users * least:,} to {s.num_users * most:,} ({least:,} to {most:,} of each user)"
-        remedy = f"change min_activity or a size; a user touches at most {MAX_SHARE:.0%} of the items that are not cold"
+        remedy = f"change min_activity or a size; a user has at most {MAX_SHARE:.0%} of the items that are not cold"
         raise InputError("num_interactions", expected=bounds, got=f"{s.num_interactions:,}", remedy=remedy)
     if s.missing > (bound := 1 - 1 / len(s.modalities)):
-        raise InputError("missing", expected=f"at most {bound:.3f}, for no item lacks every modality", got=s.missing)
+        raise InputError("missing", expected=f"at most {bound:.3f}, so that every item has a modality", got=s.missing)
     if seed < 0:
         raise InputError("seed", expected="0 or larger", got=seed)
 
@@ -177,7 +173,7 @@ def _max_activity(s: SimulationSettings) -> int:
 
 
 def _zipf(count: int, exponent: float) -> np.ndarray:
-    """(count,) probabilities, falling with the rank."""
+    """Returns (count,) probabilities that fall with the rank."""
     weight = np.arange(1.0, count + 1) ** -exponent
     return weight / weight.sum()
 
@@ -185,7 +181,7 @@ def _zipf(count: int, exponent: float) -> np.ndarray:
 def _plant(s: SimulationSettings, rng: np.random.Generator) -> Planted:
     num_modalities, size = len(s.modalities), _zipf(s.num_clusters, s.cluster_skew)  # (C,)
     cluster = rng.choice(s.num_clusters, p=size, size=(s.num_items, num_modalities)).astype(np.int16)  # (I, M)
-    kept = rng.permutation(s.num_items) % num_modalities  # (I,) a modality that the item never lacks
+    kept = rng.permutation(s.num_items) % num_modalities  # (I,) a modality that every item has
     for m in range(num_modalities):
         spare = np.flatnonzero(kept != m)
         cluster[rng.choice(spare, min(round(s.missing * s.num_items), len(spare)), replace=False), m] = -1
@@ -209,7 +205,7 @@ def _plant(s: SimulationSettings, rng: np.random.Generator) -> Planted:
 
 
 def _log(s: SimulationSettings, truth: Planted, rng: np.random.Generator) -> pl.DataFrame:
-    """user, item, split, timestamp of exactly num_interactions distinct pairs; within a user train comes first."""
+    """Draws exactly num_interactions distinct pairs: user, item, split, timestamp; train comes first within a user."""
     activity = _activity(s, rng)
     num_held_out = round(HELD_OUT * s.num_interactions)  # in validation, and in test
     others = np.repeat(np.arange(s.num_users), activity - 1)  # one interaction of each user stays in train
@@ -230,7 +226,7 @@ def _log(s: SimulationSettings, truth: Planted, rng: np.random.Generator) -> pl.
 
 
 def _activity(s: SimulationSettings, rng: np.random.Generator) -> np.ndarray:
-    """(U,) interactions of each user: lognormal, within bounds, num_interactions in sum."""
+    """Draws (U,) numbers of interactions: lognormal, within bounds, num_interactions in sum."""
     weight, most = rng.lognormal(sigma=s.activity_skew, size=s.num_users), _max_activity(s)
     activity = np.full(s.num_users, s.min_activity)
     while left := s.num_interactions - activity.sum():
@@ -252,7 +248,7 @@ def _shelves(s: SimulationSettings, truth: Planted, available: np.ndarray) -> _S
 def _draw(
     need: np.ndarray, taken: np.ndarray, shelves: _Shelves, s: SimulationSettings, truth: Planted, rng: Any
 ) -> np.ndarray:
-    """(sum of need,) int64 pairs user * I + item, distinct and none in `taken` (sorted): need[u] of each user u."""
+    """Draws need[u] distinct pairs user * I + item of each user u, none of them in `taken` (sorted); (sum of need,)."""
     pairs, missing, attempt = taken, need, 0
     while missing.any():
         if attempt == MAX_ROUNDS:
@@ -277,7 +273,7 @@ def _draw(
 
 
 def _pick(user: np.ndarray, shelves: _Shelves, s: SimulationSettings, truth: Planted, rng: Any) -> np.ndarray:
-    """(n,) one item for each user: by popularity from everything, or from a cluster that the user likes."""
+    """Draws (n,) one item per user, by popularity: from all items, or from a cluster that the user likes."""
     edges = truth.user_weights.cumsum(axis=1, dtype=np.float64)[:, :-1]  # (U, M - 1)
     m = (edges[user] <= rng.random((len(user), 1))).sum(axis=1)
     liked = truth.user_clusters[user, m, rng.integers(s.clusters_per_user, size=len(user))]
@@ -289,7 +285,12 @@ def _pick(user: np.ndarray, shelves: _Shelves, s: SimulationSettings, truth: Pla
 
 
 def _write_features(
-    writer: DatasetWriter, modality: str, cluster: np.ndarray, s: SimulationSettings, rng: np.random.Generator
+    writer: DatasetWriter,
+    modality: str,
+    cluster: np.ndarray,
+    s: SimulationSettings,
+    seed: int,
+    rng: np.random.Generator,
 ) -> None:
     dim, block = s.modalities[modality], max(1, BLOCK_VALUES // s.modalities[modality])
     centroids = rng.standard_normal((s.num_clusters, dim), dtype=np.float32)  # (C, d_m)
@@ -302,7 +303,8 @@ def _write_features(
             rows = centroids[z] + s.feature_noise * rng.standard_normal((len(z), dim), dtype=np.float32)
             rows[z < 0] = 0
             file.write(rows.astype(s.dtype).data)
-    writer.close_features(modality, values, cluster >= 0)
+    made_by = {"simulator": s.model_dump(), "seed": seed}
+    writer.close_features(modality, values, cluster >= 0, made_by=made_by)
 
 
 def _ids(letter: str, count: int) -> pl.Series:
@@ -310,10 +312,10 @@ def _ids(letter: str, count: int) -> pl.Series:
 
 
 def _items(s: SimulationSettings, truth: Planted) -> pl.DataFrame:
-    """item_id and a title from the words of the clusters: `Neon city, lo-fi beat, travel tips #12`."""
+    """Returns item_id and a title made of the words of the clusters: `Neon city, lo-fi beat, travel tips #12`."""
     words = {
         modality: pl.Series([_phrase(modality, z) for z in range(s.num_clusters)] + [None], dtype=pl.String).gather(
-            truth.item_clusters[:, m] % (s.num_clusters + 1)  # -1 becomes the last: null
+            truth.item_clusters[:, m] % (s.num_clusters + 1)  # -1 becomes the last phrase: null
         )
         for m, modality in enumerate(s.modalities)
     }
@@ -324,7 +326,7 @@ def _items(s: SimulationSettings, truth: Planted) -> pl.DataFrame:
 
 
 def _phrase(modality: str, cluster: int) -> str:
-    """`neon city` for the first 64 clusters of the usual modalities, `visual 65` for any other."""
+    """Names a cluster: `neon city` for the first 64 of the usual modalities, `visual 65` for any other."""
     if modality not in _WORDS or cluster >= 64:
         return f"{modality} {cluster + 1}"
     words = _WORDS[modality].split()

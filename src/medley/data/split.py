@@ -1,9 +1,9 @@
-"""Who goes to train, validation and test. Pure functions of a log and a generator; SPLITS names them.
+"""Divides a log into train, validation and test. Pure functions of a log and a generator; SPLITTERS names them.
 
-All but `leave-one-out`, `cold-item` and `given` cut an ordered list of n interactions by ratios. Validation and test
-get their share rounded down, but at least one each (test first) while train keeps one; train gets the rest. That is
-RecBole's rule. So a user with 1 interaction is in train only, with 2 in train and test, with 3 or more in all
-three. Ties in time are broken at random. Nobody is dropped.
+Except `leave-one-out`, `cold-item` and `given`, they cut an ordered list of n interactions by ratios. Validation and
+test get their share rounded down, but at least one each (test first) while train keeps one; train gets the rest: the
+rule of RecBole. So a user with 1 interaction is in train only, with 2 in train and test, with 3 or more in all three.
+Ties in time are broken at random. No interaction is dropped.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from medley.data.manifest import TEST, TRAIN, VALID
 from medley.errors import InputError
 
-TRAIN, VALID, TEST = 0, 1, 2  # the order of medley.data.dataset.SPLITS
 RATIOS = (0.8, 0.1, 0.1)
 EPSILON = 1e-9  # 0.29 * 100 is 28.999999999999996 and means 29
 
@@ -24,45 +24,46 @@ class Log(NamedTuple):
     user: np.ndarray  # (n,) rows
     item: np.ndarray  # (n,) rows
     time: np.ndarray | None = None  # (n,)
-    given: np.ndarray | None = None  # (n,) TRAIN, VALID or TEST, where the source has a split
+    given: np.ndarray | None = None  # (n,) TRAIN, VALID or TEST, if the source has a split
 
 
 Ratios = tuple[float, float, float]
 
 
 def random(log: Log, ratios: Ratios, rng: np.random.Generator) -> np.ndarray:
-    """(n,) codes: all interactions shuffled, then cut."""
+    """Returns (n,) codes: all interactions shuffled, then cut."""
     return _cut(np.zeros_like(log.user), None, ratios, rng)
 
 
 def random_user(log: Log, ratios: Ratios, rng: np.random.Generator) -> np.ndarray:
-    """(n,) codes: each user's interactions shuffled, then cut."""
+    """Returns (n,) codes: the interactions of each user shuffled, then cut."""
     return _cut(log.user, None, ratios, rng)
 
 
 def time(log: Log, ratios: Ratios, rng: np.random.Generator) -> np.ndarray:
-    """(n,) codes: all interactions by time, then cut; test is the end of the log."""
+    """Returns (n,) codes: all interactions by time, then cut; test is the end of the log."""
     return _cut(np.zeros_like(log.user), _time_of(log), ratios, rng)
 
 
 def time_user(log: Log, ratios: Ratios, rng: np.random.Generator) -> np.ndarray:
-    """(n,) codes: each user's interactions by time, then cut."""
+    """Returns (n,) codes: the interactions of each user by time, then cut."""
     return _cut(log.user, _time_of(log), ratios, rng)
 
 
 def leave_one_out(log: Log, ratios: Ratios, rng: np.random.Generator) -> np.ndarray:
-    """(n,) codes: each user's last is test, the one before validation; by time, or at random where there is no time."""
+    """Returns (n,) codes: the last interaction of each user is test, the last but one validation; by time if the log
+    has times, else at random."""
     return _cut(log.user, log.time, None, rng)
 
 
 def cold_item(log: Log, ratios: Ratios, rng: np.random.Generator) -> np.ndarray:
-    """(n,) codes: the items that occur are shuffled and cut, and take all their interactions along."""
+    """Returns (n,) codes: the items are shuffled and cut; all interactions of an item have its code."""
     items, position = np.unique(log.item, return_inverse=True)
     return _cut(np.zeros_like(items), None, ratios, rng)[position]
 
 
 def given(log: Log, ratios: Ratios, rng: np.random.Generator) -> np.ndarray:
-    """(n,) codes: the split of the source. Where it has no validation, that is drawn from train, see `carve`."""
+    """Returns (n,) codes: the split of the source. A source without validation gets one out of train, see `carve`."""
     if log.given is None:
         raise InputError("split 'given'", got="a source without a split", remedy="choose another split")
     codes = log.given.astype(np.int8)
@@ -72,7 +73,7 @@ def given(log: Log, ratios: Ratios, rng: np.random.Generator) -> np.ndarray:
     return codes
 
 
-SPLITS: Mapping[str, Callable[[Log, Ratios, np.random.Generator], np.ndarray]] = {
+SPLITTERS: Mapping[str, Callable[[Log, Ratios, np.random.Generator], np.ndarray]] = {
     "random": random,
     "random-user": random_user,
     "leave-one-out": leave_one_out,
@@ -84,21 +85,22 @@ SPLITS: Mapping[str, Callable[[Log, Ratios, np.random.Generator], np.ndarray]] =
 
 
 def carve(user: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Positions of `share` of the interactions (rounded down), at random; one of each user's is never drawn."""
+    """Draws positions of `share` of the interactions (rounded down), leaving one interaction of each user."""
     order = rng.permutation(len(user))
     _, kept = np.unique(user[order], return_index=True)
     return np.delete(order, kept)[: int(share * len(user) + EPSILON)]
 
 
 def normal_ratios(ratios: tuple[float, ...]) -> Ratios:
-    """Ratios that sum to one, from for example 8:1:1.
+    """Returns ratios that sum to one, from for example (8, 1, 1).
 
     Raises:
-        InputError: not three finite numbers, one is negative, or train is zero.
+        InputError: not three finite numbers, a negative number, or zero for train.
     """
     if len(ratios) != 3 or not np.isfinite(ratios).all() or min(ratios) < 0 or ratios[0] == 0:
         expected = "three numbers for train, validation and test, none negative, train above zero"
-        raise InputError("ratios", expected=expected, got=":".join(map(str, ratios)), remedy="for example 8:1:1")
+        got = ":".join(f"{ratio:g}" for ratio in ratios)
+        raise InputError("ratios", expected=expected, got=got, remedy="for example ratios=(8, 1, 1)")
     train, valid, test = (ratio / sum(ratios) for ratio in ratios)
     return train, valid, test
 

@@ -1,13 +1,14 @@
-"""Feature files: .npy (row = item) and .parquet (item_id and numbers). Nothing is ever unpickled."""
+"""Features from .npy files (row = item), tables (item_id and numbers) or memory. Nothing is ever unpickled."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from medley.data.sources.raw import RawFeatures, presence_path
-from medley.data.sources.tables import Columns, Table, read_table
+from medley.data.sources.tables import Columns, Table
 from medley.errors import InputError
 
 FEAT_NAMES = {"image": "visual", "text": "textual", "audio": "acoustic"}  # <stem>_feat.npy -> modality
@@ -15,10 +16,10 @@ BLOCK = 16_384  # rows checked or copied at a time, so that features may be larg
 
 
 def load_array(path: Path) -> np.ndarray:
-    """A memory map of a .npy file.
+    """Opens a .npy file as a memory map.
 
     Raises:
-        InputError: it is empty, cut short, a pickle, holds Python objects, or is no .npy file at all.
+        InputError: the file is empty, cut short, a pickle, holds Python objects, or is not a .npy file.
     """
     remedy = "save a plain numeric array with numpy.save"
     try:
@@ -46,13 +47,13 @@ def _what_is_wrong(path: Path) -> str:
 
 
 def npy_features(folder: Path) -> dict[str, RawFeatures]:
-    """Every <modality>.npy of a folder, by name, with its <modality>.present.npy where there is one."""
+    """Reads every <modality>.npy of a folder, with its <modality>.present.npy if there is one."""
     paths = sorted(path for path in folder.glob("*.npy") if not path.name.endswith(".present.npy"))
     return {path.stem: _npy(path) for path in paths}
 
 
 def feat_features(folder: Path) -> dict[str, RawFeatures]:
-    """The <stem>_feat.npy of MMRec and MMSSL: image is visual, text textual, audio acoustic, others keep their stem."""
+    """Reads <stem>_feat.npy of MMRec and MMSSL: image is visual, text textual, audio acoustic, others keep the stem."""
     stems = {path.stem.removesuffix("_feat"): path for path in sorted(folder.glob("*_feat.npy"))}
     return {FEAT_NAMES.get(stem, stem): _npy(path) for stem, path in stems.items()}
 
@@ -66,26 +67,54 @@ def _npy(path: Path) -> RawFeatures:
     return RawFeatures(path, values, present=present)
 
 
-def parquet_features(path: Path, columns: Columns) -> RawFeatures:
-    """Features of the items that a parquet file lists: the item's id, and one list column or many numeric columns."""
-    table = read_table(path)
+def memory_features(modality: str, values: Any, present: Any = None) -> RawFeatures:
+    """Features from an array in memory, and a mask of the rows that are present; the values are not checked yet.
+
+    Raises:
+        InputError: not an array, or the mask does not match its rows.
+    """
+    label = f"features[{modality!r}]"
+    values = as_array(values, label, expected="an array (items, dimensions)")
+    if present is not None:
+        present = as_array(present, label, expected="a presence mask, one bool per row")
+        if present.dtype != bool or present.shape != values.shape[:1]:
+            expected, got = f"bool {values.shape[:1]}, one per row", f"{present.dtype} {present.shape}"
+            raise InputError("presence mask", file=label, expected=expected, got=got, remedy="give one bool per row")
+    return RawFeatures(label, values, present=present)
+
+
+def as_array(values: Any, label: str, *, expected: str) -> np.ndarray:
+    """Converts anything that numpy can convert; what it cannot is an InputError."""
+    try:
+        return np.asarray(values)
+    except Exception as error:  # conversion runs the code of any array library
+        remedy = "convert it with numpy.asarray"
+        raise InputError("the values", file=label, expected=expected, got=repr(error), remedy=remedy) from None
+
+
+def table_features(table: Table, columns: Columns) -> RawFeatures:
+    """Features of the items that a table lists: the id of the item, and one list column or several numeric columns."""
     name = table.column("item", columns.item)
     ids = table.ids(name)
     table.refuse(~ids.is_first_distinct(), name, expected="distinct ids", got=ids, remedy="keep one row per item")
     rest = table.frame.drop(name)
     nested = [column for column in rest if column.dtype.is_nested()]
     if len(rest.columns) == 1 and nested:
+        inner = getattr(nested[0].dtype, "inner", None)
+        if inner is None or inner.is_nested() or not (inner.is_numeric() or inner in (pl.String, pl.Boolean, pl.Null)):
+            expected, got = "lists of numbers", f"{nested[0].name!r} ({nested[0].dtype})"
+            raise InputError("feature columns", file=table.path, expected=expected, got=got, remedy="store numbers")
         values, present = from_lists(table, nested[0].cast(pl.List(pl.Float32), strict=False))
-        return RawFeatures(path, values, ids=ids, present=present)
+        return RawFeatures(table.path, values, ids=ids, present=present)
     wrong = [f"{column.name!r} ({column.dtype})" for column in rest if not column.dtype.is_numeric()]
     if wrong or not rest.columns:
         expected, got = "one list column or numeric columns", ", ".join(wrong) or "none"
-        raise InputError("feature columns", file=path, expected=expected, got=got, remedy="remove other columns")
-    return RawFeatures(path, rest.cast(pl.Float32).fill_null(float("nan")).to_numpy(), ids=ids)
+        raise InputError("feature columns", file=table.path, expected=expected, got=got, remedy="remove other columns")
+    return RawFeatures(table.path, rest.cast(pl.Float32).fill_null(float("nan")).to_numpy(), ids=ids)
 
 
 def from_lists(table: Table, lists: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """(n, d) values and (n,) presence from n lists of d numbers; a null or empty list lacks the modality."""
+    """Returns (n, d) values and (n,) presence from n lists of d numbers; a null or empty list means absent."""
     lengths = lists.list.len().fill_null(0)
     dim = int(lengths.max() or 0)  # type: ignore[arg-type]
     if not dim:
@@ -100,7 +129,7 @@ def from_lists(table: Table, lists: pl.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def stored_dtype(values: np.ndarray) -> np.dtype:
-    """float16 stays, everything else becomes float32."""
+    """The type on disk: float16 stays, everything else becomes float32."""
     return np.dtype(np.float16 if values.dtype == np.float16 else np.float32)
 
 
@@ -127,7 +156,8 @@ def _refuse_value(raw: RawFeatures, start: int, block: np.ndarray, finite: np.nd
     row, column = np.argwhere(~finite)[0]
     value = block[row, column]
     if np.isnan(value):
-        remedy = "fill it, or mark the row absent in a .present.npy file"
+        where = "a .present.npy file" if isinstance(raw.path, Path) else "the presence mask"
+        remedy = f"fill it, or mark the row absent in {where}"
     elif block.dtype == np.float16:
         remedy = "float16 holds at most 65,504: store the features as float32"
     elif np.isfinite(value):

@@ -1,32 +1,33 @@
-"""CSV, TSV and parquet: our own layout, one folder or one file. See docs/data.md."""
+"""CSV, TSV and parquet in the layout of docs/data.md: one folder or one file."""
 
 from functools import partial
 from pathlib import Path
 
-from medley.data.sources.arrays import npy_features, parquet_features
+from medley.data.manifest import SPLITS
+from medley.data.sources.arrays import npy_features, table_features
 from medley.data.sources.raw import RawLog, raw_log
 from medley.data.sources.tables import Columns, read_catalogue, read_log, read_table
 from medley.errors import InputError
 
 TEXT, PARQUET = (".csv", ".tsv"), (".parquet",)
-SPLIT_NAMES = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
-TABLES = ("train", "valid", "val", "test", "interactions", "items", "users")  # stems that are never a modality
+SPLIT_STEMS = {split: (split,) for split in SPLITS} | {"valid": ("valid", "val")}
+TABLES = (*SPLITS, "val", "interactions", "items", "users")  # stems that are never a modality
 
 
 def read_folder(source: Path, columns: Columns, *, suffixes: tuple[str, ...]) -> RawLog:
-    """Reads train/valid/test files or one interactions file, with items, users and features where there are any."""
+    """Reads train/valid/test files or one interactions file, and items, users and features if there are any."""
     if source.is_file():
         if source.suffix not in suffixes:
             raise InputError(
                 "the kind of file", file=source, expected=" or ".join(suffixes), remedy="choose another format"
             )
         return raw_log({source: read_log(read_table(source), columns)})
-    splits = {split: find(source, names, suffixes) for split, names in SPLIT_NAMES.items()}
+    splits = {split: find(source, names, suffixes) for split, names in SPLIT_STEMS.items()}
     whole = find(source, ("interactions",), suffixes)
     given = {path: split for split, path in splits.items() if path is not None}
     if whole is not None and given:
         got, remedy = ", ".join(path.name for path in (whole, *given)), "keep one or the other"
-        raise InputError("interactions or their splits, not both", file=source, got=got, remedy=remedy)
+        raise InputError("interactions or their splits are expected, not both", file=source, got=got, remedy=remedy)
     if whole is not None:
         logs = {whole: read_log(read_table(whole), columns)}
     elif splits["train"] is not None and splits["test"] is not None:
@@ -49,12 +50,12 @@ def read_folder(source: Path, columns: Columns, *, suffixes: tuple[str, ...]) ->
         if path.stem in features:
             raise InputError(f"features {path.stem!r} twice", file=path, got=f"{path.stem}.npy too", remedy="keep one")
         if path.stem not in TABLES:
-            features[path.stem] = parquet_features(path, columns)
+            features[path.stem] = table_features(read_table(path), columns)
     return raw_log(logs, users=users, items=items, features=features)
 
 
 def find(folder: Path, stems: tuple[str, ...], suffixes: tuple[str, ...]) -> Path | None:
-    """The one file of a folder with one of these stems and suffixes, None if there is none; two are an InputError."""
+    """Returns the only file with one of these stems and suffixes, or None; two are an InputError."""
     found = [path for stem in stems for suffix in suffixes if (path := folder / f"{stem}{suffix}").exists()]
     if len(found) > 1:
         raise InputError(

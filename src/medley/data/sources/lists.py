@@ -1,6 +1,6 @@
 """LightGCN and NGCF lists: train.txt, test.txt and perhaps valid.txt; each line `user item item ...`.
 
-A user without items is a user. <modality>.npy beside them are features, row = item.
+A line with a user alone adds a user without items. <modality>.npy in the same folder are features, row = item.
 """
 
 from pathlib import Path
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from medley.data.manifest import SPLITS
 from medley.data.sources.arrays import npy_features
 from medley.data.sources.raw import RawLog, raw_log
 from medley.data.sources.tables import Columns, Table, read_utf8
@@ -17,7 +18,7 @@ from medley.errors import InputError
 def read_lists(source: Path, columns: Columns) -> RawLog:
     """Reads a folder of lists."""
     refuse_columns(columns, "lists")
-    paths = {split: source / f"{split}.txt" for split in ("train", "valid", "test")}
+    paths = {split: source / f"{split}.txt" for split in SPLITS}
     for split in ("train", "test"):
         if not paths[split].exists():
             raise InputError(
@@ -32,7 +33,7 @@ def read_lists(source: Path, columns: Columns) -> RawLog:
 
 
 def refuse_columns(columns: Columns, format: str) -> None:
-    """Raises an InputError where a column is named although the format has none."""
+    """Raises an InputError if a column is named although the format has no columns."""
     named = [what for what, name in columns._asdict().items() if name is not None]
     if named:
         got = ", ".join(f"{what}_column" for what in named)
@@ -40,7 +41,7 @@ def refuse_columns(columns: Columns, format: str) -> None:
 
 
 def interactions(table: Table, split: str) -> pl.DataFrame:
-    """user_id, item_id, line and split of a table with user_id (text) and items (lists of text)."""
+    """Returns user_id, item_id, line and split from a table with user_id (text) and items (lists of text)."""
     frame = table.frame.with_columns(line=table.line, split=pl.lit(split)).filter(pl.col("items").list.len() > 0)
     return frame.explode("items").rename({"items": "item_id"})
 

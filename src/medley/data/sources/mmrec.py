@@ -1,7 +1,7 @@
 """MMRec folders: one .inter file (tab-separated, `userID itemID ... x_label`) and <stem>_feat.npy, row = itemID.
 
-https://github.com/enoche/MMRec. x_label 0, 1, 2 is train, validation, test. The `.npy` files with graphs that MMRec
-stores beside them are pickles and are not read.
+https://github.com/enoche/MMRec. x_label 0, 1, 2 is train, validation, test. MMRec also stores graphs as `.npy` files;
+these are pickles and are not read.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from medley.data.sources.tables import Columns, read_log, read_table
 
 
 def read_mmrec(source: Path, columns: Columns) -> RawLog:
-    """Reads a folder, or its .inter file and the features beside it."""
+    """Reads a folder, or a .inter file and the features in the same folder."""
     inter = inter_file(source)
     table = read_table(inter, separator="\t", quote=None)
     return raw_log({inter: read_log(table, columns)}, features=feat_features(inter.parent))

@@ -1,6 +1,7 @@
 """MMSSL-style JSON: train.json, val.json, test.json, each `{"user": [item, ...]}`; <stem>_feat.npy, row = item.
 
-https://github.com/HKUDS/MMSSL (and LATTICE, MICRO). The matrices beside them (train_mat) are pickles: never read.
+https://github.com/HKUDS/MMSSL (and LATTICE, MICRO). The matrices in the same folder (train_mat) are pickles and are
+never read.
 """
 
 from pathlib import Path
@@ -50,7 +51,7 @@ def read_mmssl(source: Path, columns: Columns) -> RawLog:
 
 
 def _read(path: Path) -> Table:
-    """user_id and items, one row per user; `line` counts users from 1, as the whole file may be one line."""
+    """Returns user_id and items, one row per user; `line` counts users from 1, as the whole file may be one line."""
     read_utf8(path)
     document = read_json(path, remedy=REMEDY)
     for number, (user, items) in enumerate(document.items(), start=1):
@@ -64,7 +65,7 @@ def _read(path: Path) -> Table:
                 remedy=REMEDY,
             )
     if not document:
-        raise InputError("the file holds no user", file=path, remedy=REMEDY)
+        raise InputError("no user in the file", file=path, remedy=REMEDY)
     items = pl.Series("items", list(document.values()), dtype=pl.List(pl.Int64)).cast(pl.List(pl.String))
     users = pl.Series("user_id", list(document), dtype=pl.String).str.strip_chars()
     return Table(path, pl.DataFrame([users, items]), np.arange(1, len(users) + 1))

@@ -17,7 +17,7 @@ TYPES = ("token", "token_seq", "float", "float_seq")
 
 
 def read_recbole(source: Path, columns: Columns) -> RawLog:
-    """Reads a folder of atomic files, or the .inter file and those of the same name beside it."""
+    """Reads a folder of atomic files, or a .inter file with the .item and .user files of the same name."""
     inter = inter_file(source)
     table, _ = _atomic(inter)
     items, features = None, {}
@@ -34,7 +34,7 @@ def read_recbole(source: Path, columns: Columns) -> RawLog:
 
 
 def inter_file(source: Path) -> Path:
-    """The .inter file that `source` is or holds."""
+    """Returns the .inter file that `source` is or contains."""
     found = [source] if source.is_file() else sorted(source.glob("*.inter"))
     if len(found) != 1 or found[0].suffix != ".inter":
         got = ", ".join(path.name for path in found) or "none"
@@ -45,7 +45,7 @@ def inter_file(source: Path) -> Path:
 
 
 def _atomic(path: Path) -> tuple[Table, dict[str, str]]:
-    """A table without types in its header, float columns as numbers; and the type of each column."""
+    """Returns a table without types in its header, float columns as numbers; and the type of each column."""
     table = read_table(path, separator="\t", quote=None)
     fields = {name: name.rpartition(":") for name in table.frame.columns}
     for field, (name, _, kind) in fields.items():

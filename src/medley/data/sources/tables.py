@@ -1,7 +1,7 @@
-"""Text and parquet tables whose rows know their line, so that an error can name it.
+"""Tables from files or from memory whose rows know their line, so that an error can name it.
 
 Text is UTF-8 (a byte order mark is fine). Every field of a text table is text, an empty one is null; blank lines are
-skipped; ids lose surrounding white space. Lines count from 1, the header included.
+skipped; ids lose surrounding white space. Lines count from 1, the header included; rows of other tables from 1.
 """
 
 import csv
@@ -12,16 +12,21 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from medley.data.manifest import SPLITS
+from medley.data.parquet import read_parquet
 from medley.errors import InputError
 
+Source = Path | str  # a file, or what errors call something in memory, such as `interactions`
+
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
-COLUMN_NAMES = {  # what -> the names it has in the public formats, first match wins
+COLUMN_NAMES = {  # what -> its names in the public formats, the first match wins
     "user": ("user_id", "userID", "userId", "user"),
     "item": ("item_id", "itemID", "itemId", "item"),
     "timestamp": ("timestamp", "time"),
     "rating": ("rating",),
 }
-X_LABELS = {"0": "train", "1": "valid", "2": "test"}  # MMRec's x_label
+LARGEST = 2.0**63  # floats from here on do not fit int64
+X_LABELS = {str(label): split for label, split in enumerate(SPLITS)}  # MMRec's x_label
 
 
 class Columns(NamedTuple):
@@ -34,14 +39,14 @@ class Columns(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table and where each of its rows stands."""
+    """A table, with the line of each row."""
 
-    path: Path
+    path: Source
     frame: pl.DataFrame  # n rows
-    line: np.ndarray  # (n,) line of a text file, row of a parquet file; from 1
+    line: np.ndarray  # (n,) line of a text file, else number of the row; from 1
 
     def refuse(self, bad: pl.Series, what: str, *, expected: object, got: pl.Series, remedy: str) -> None:
-        """Raises an InputError about the first row that is `bad` (n,), if there is one."""
+        """Raises an InputError about the first row that is `bad` (n,), if any row is."""
         first = bad.arg_max() if bad.any() else None
         if first is not None:
             row, value = int(self.line[first]), got[first]
@@ -49,7 +54,7 @@ class Table(NamedTuple):
             raise InputError(what, file=self.path, row=row, expected=expected, got=shown, remedy=remedy)
 
     def column(self, what: str, name: str | None) -> str:
-        """The name of the user, item, timestamp or rating column; by default the first usual name that is there.
+        """Returns the name of the user, item, timestamp or rating column; by default the first usual name in the table.
 
         Raises:
             InputError: the column is absent.
@@ -63,31 +68,37 @@ class Table(NamedTuple):
             file=self.path,
             expected=" or ".join(map(repr, candidates)),
             got=f"columns {', '.join(map(repr, self.frame.columns))}",
-            remedy=f"name the column: {what}_column, on the command line --{what}-column",
+            remedy=f"name the column: {what}_column=...",
         )
 
     def optional_column(self, what: str, name: str | None) -> str | None:
-        """As `column`, but None where no name is asked for and no usual one is there."""
+        """Like `column`, but returns None if no name is asked for and the table has no usual name."""
         absent = name is None and not set(COLUMN_NAMES[what]) & set(self.frame.columns)
         return None if absent else self.column(what, name)
 
     def ids(self, column: str) -> pl.Series:
-        """(n,) ids as text without surrounding white space; an empty one is an InputError."""
+        """Returns (n,) ids as text without surrounding white space; an empty id is an InputError."""
         raw = self.frame[column]
         if raw.dtype.is_float():  # pandas makes whole numbers float where one is missing
-            whole = raw.is_null() | (raw == raw.floor()).fill_null(False)
+            whole = raw.is_null() | ((raw == raw.floor()) & (raw.abs() < LARGEST)).fill_null(False)
             self.refuse(~whole, column, expected="text or a whole number", got=raw, remedy="store the ids as text")
             raw = raw.cast(pl.Int64)
-        elif raw.dtype.is_nested():
+        elif raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Object):
             raise InputError(column, file=self.path, expected="one id per row", got=raw.dtype, remedy="store text")
         text = raw.cast(pl.String).str.strip_chars()
+        if raw.dtype.is_decimal():  # databases export whole numbers so
+            text = text.str.replace(r"\.0+$", "")
+            fraction = text.str.contains(".", literal=True).fill_null(False)
+            self.refuse(fraction, column, expected="text or a whole number", got=text, remedy="store the ids as text")
         empty = text.is_null() | (text == "").fill_null(False)
         self.refuse(empty, column, expected="an id", got=text, remedy="give the row an id or remove it")
         return text
 
     def numbers(self, column: str) -> pl.Series:
-        """(n,) float64, null where the field is empty; anything but a finite number is an InputError."""
-        raw = self.frame[column]
+        """Returns (n,) float64, null where the field is empty; anything but a finite number is an InputError."""
+        raw = _plain(self.frame[column])
+        if not (raw.dtype.is_numeric() or raw.dtype in (pl.String, pl.Boolean, pl.Null)):
+            raise InputError(column, file=self.path, expected="numbers", got=raw.dtype, remedy="store numbers")
         text = raw.cast(pl.String).str.strip_chars() if raw.dtype == pl.String else raw
         values = text.cast(pl.Float64, strict=False)
         bad = text.is_not_null() & ~values.is_finite().fill_null(False)
@@ -95,8 +106,11 @@ class Table(NamedTuple):
         return values
 
     def times(self, column: str) -> pl.Series:
-        """(n,) seconds, int64 where all are whole, null where empty; from numbers as they are or ISO 8601 (UTC)."""
-        raw = self.frame[column]
+        """Returns (n,) seconds since 1970 (UTC), null where empty, int64 if all are whole.
+
+        A number stays as it is; a date or time with a zone is converted to UTC, without a zone it is UTC.
+        """
+        raw = _plain(self.frame[column])
         known = raw.drop_nulls()
         if (
             raw.dtype == pl.String
@@ -108,18 +122,24 @@ class Table(NamedTuple):
             remedy = "write 2024-05-31T12:00:00 or seconds"
             self.refuse(bad, column, expected="a time (ISO 8601) or a number", got=raw, remedy=remedy)
             values = moment.dt.epoch("us") / 1e6
-        elif raw.dtype.is_temporal():
+        elif raw.dtype == pl.Date or raw.dtype == pl.Datetime:
             values = raw.cast(pl.Datetime("us")).dt.epoch("us") / 1e6
         else:
             values = self.numbers(column)
-        return values.cast(pl.Int64) if (values == values.floor()).all() else values
+        whole = (values == values.floor()) & (values.abs() < LARGEST)
+        return values.cast(pl.Int64) if whole.all() else values
+
+
+def _plain(raw: pl.Series) -> pl.Series:
+    """Categories as text: a cast to numbers would give their codes."""
+    return raw.cast(pl.String) if raw.dtype in (pl.Categorical, pl.Enum) else raw
 
 
 def read_table(path: Path, *, separator: str | None = None, quote: str | None = '"') -> Table:
     """Reads a .csv, .tsv or .parquet file, or any text table whose `separator` is given.
 
     Raises:
-        InputError: the file is empty, not UTF-8, has a row with more or fewer fields than the header, or is no parquet.
+        InputError: the file is empty, not UTF-8, has a ragged row, or is not parquet.
     """
     if path.suffix == ".parquet":
         table = _read_parquet(path)
@@ -134,7 +154,7 @@ def read_table(path: Path, *, separator: str | None = None, quote: str | None = 
 
 def _read_parquet(path: Path) -> Table:
     try:
-        frame = pl.read_parquet(path)
+        frame = read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         remedy = "write the file again; it may be cut short"
         raise InputError("not a readable parquet file", file=path, got=_first_line(error), remedy=remedy) from None
@@ -166,7 +186,7 @@ def _read_text(path: Path, separator: str, quote: str | None) -> Table:
 
 
 def _record_lines(path: Path, data: bytes, separator: str, quote: str | None) -> np.ndarray:
-    """The line at which each record starts, header first, blank lines left out; an InputError at a ragged one."""
+    """Returns the line at which each record starts, without blank lines; a ragged row is an InputError."""
     text = io.StringIO(data.decode("utf-8-sig"), newline="\n")
     quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
     reader = csv.reader(text, delimiter=separator, quotechar=quote, quoting=quoting, strict=True)
@@ -192,7 +212,7 @@ def _record_lines(path: Path, data: bytes, separator: str, quote: str | None) ->
 
 
 def _unparsable(path: Path, data: bytes, problem: str) -> InputError:
-    """Most often a quotation mark has no partner: names the first line with an odd number of them."""
+    """Names the first line with an odd number of quotation marks, the most frequent cause."""
     for number, content in enumerate(data.split(b"\n"), start=1):
         if content.count(b'"') % 2:
             got, remedy = repr(content[:80].decode(errors="replace")), "write a quote in a quoted field as two"
@@ -203,7 +223,7 @@ def _unparsable(path: Path, data: bytes, problem: str) -> InputError:
 
 
 def read_utf8(path: Path) -> bytes:
-    """The bytes of a text file, checked.
+    """Returns the bytes of a text file after checking their encoding.
 
     Raises:
         InputError: the file is unreadable, empty, or not UTF-8; the message names the line and the byte.
@@ -233,15 +253,15 @@ def read_utf8(path: Path) -> bytes:
 
 
 def read_log(table: Table, columns: Columns, *, split: str | None = None) -> pl.DataFrame:
-    """The interactions of a table.
+    """Reads the interactions of a table.
 
     Args:
         table: one interaction per row.
         columns: the names of its columns.
-        split: the split that the whole table belongs to; None reads a column `split` or `x_label` where there is one.
+        split: the split of the whole table; None reads a column `split` or `x_label` if the table has one.
 
     Returns:
-        user_id, item_id (text), line; timestamp, rating and split where there are any; trimmed: an id had white space.
+        user_id, item_id (text), line; timestamp, rating, split if the table has them; trimmed: an id had white space.
     """
     user, item = table.column("user", columns.user), table.column("item", columns.item)
     time = table.optional_column("timestamp", columns.timestamp)
@@ -274,7 +294,7 @@ def _given_split(table: Table) -> pl.Series:
 
 
 def read_catalogue(table: Table, columns: Columns, *, kind: str) -> Table:
-    """The users or items of a table: `{kind}_id` first, then `title` where a column is one, then all other columns.
+    """Reads the users or items of a table: `{kind}_id` first, then `title` if a column holds titles, then the rest.
 
     Raises:
         InputError: an id is missing or occurs twice.
@@ -288,6 +308,11 @@ def read_catalogue(table: Table, columns: Columns, *, kind: str) -> Table:
     if kind == "item" and title is not None:
         rest = rest.select(pl.col(title).alias("title"), pl.exclude(title, "title"))
     return Table(table.path, pl.DataFrame([ids, *rest]), table.line)
+
+
+def source_name(source: Source) -> str:
+    """What a sentence calls a source: the name of a file, or the label of something in memory."""
+    return source.name if isinstance(source, Path) else source
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,156 @@
+"""What a data set folder says about itself: counts, splits, modalities, and a hash of every part.
+
+The hashes of the parts are derived from the hashes of the files, so manifests of every version have them:
+
+    log                   interactions.parquet
+    users, items          users.parquet, items.parquet
+    features/<modality>   the values and the presence mask of one modality
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from medley.errors import InputError, invalid
+from medley.files import read_json, sha256_of_json
+
+FORMAT_VERSION = 1
+SPLITS = ("train", "valid", "test")
+TRAIN, VALID, TEST = range(len(SPLITS))  # the code of a split is its position in SPLITS
+SPLIT_CODES = {split: code for code, split in enumerate(SPLITS)}
+
+MODALITY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+PARTS_OF_SCORES = frozenset({"id", "history", "all", "interactions"})  # parts() of models and of results use them
+_MODULE_ATTRIBUTES = """
+    T_destination add_module apply bfloat16 buffers call_super_init children clear compile cpu cuda double dump_patches
+    eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu items keys
+    load_state_dict modules mtia named_buffers named_children named_modules named_parameters parameters pop
+    register_backward_hook register_buffer register_forward_hook register_forward_pre_hook register_full_backward_hook
+    register_full_backward_pre_hook register_load_state_dict_post_hook register_load_state_dict_pre_hook
+    register_module register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
+    set_extra_state set_submodule share_memory state_dict to to_empty train training type update values xpu zero_grad
+"""
+MODULE_ATTRIBUTES = frozenset(_MODULE_ATTRIBUTES.split())  # no keys of torch.nn.ModuleDict; reading needs no torch.nn
+
+
+class FileRecord(BaseModel):
+    """Size and hash of one file of the folder."""
+
+    bytes: int
+    sha256: str
+
+
+class ModalityRecord(BaseModel):
+    """Shape and origin of one modality."""
+
+    dim: int
+    dtype: str
+    num_present: int
+    made_by: dict[str, Any] | None = None  # encoder and revision, source file and hash, or settings of the simulator
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")] | None = None  # stem; None: the modality
+
+    def files(self, modality: str) -> tuple[str, str]:
+        """The values and the presence mask, relative to the data set folder."""
+        stem = self.file or modality
+        return f"features/{stem}.npy", f"features/{stem}.present.npy"
+
+
+class Manifest(BaseModel):
+    """The document manifest.json."""
+
+    format_version: int
+    name: str
+    num_users: int
+    num_items: int
+    num_interactions: dict[str, int]  # split -> count
+    modalities: dict[str, ModalityRecord]
+    oddities: dict[str, int]  # what the import dropped or noticed -> how often
+    content_hash: str  # of every file below; provenance and dates do not enter
+    split_hash: str  # of the (user, item, split) triples, independent of the file format
+    files: dict[str, FileRecord]
+    provenance: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _every_part_has_files(self) -> "Manifest":
+        tables = [f"{table}.parquet" for table in ("users", "items", "interactions")]
+        arrays = [name for modality, record in self.modalities.items() for name in record.files(modality)]
+        for name in (*tables, *arrays):
+            if name not in self.files:
+                raise ValueError(f"a record of {name} in files")
+        return self
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """Reads the manifest of a data set folder.
+
+        Raises:
+            InputError: not a data set folder, or the manifest is damaged or of another version.
+        """
+        path = folder / "manifest.json"
+        if not path.exists():
+            remedy = "give a folder made by import_dataset, simulate or Dataset.from_frames"
+            raise InputError("not a data set folder", file=folder, got="no manifest.json", remedy=remedy)
+        document = read_json(path, remedy="import the data again")
+        try:
+            manifest = cls.model_validate(document)
+        except ValidationError as error:
+            raise invalid(error, "field", of="the manifest", file=path, remedy="import the data again") from None
+        if manifest.format_version != FORMAT_VERSION:
+            raise InputError(
+                "format_version of the data set",
+                file=path,
+                expected=FORMAT_VERSION,
+                got=manifest.format_version,
+                remedy="import the data again with this version of Medley",
+            )
+        return manifest
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """Part of the data set -> hash of its content: `log`, `users`, `items` and `features/<modality>`."""
+        hashes = {
+            "log": self.files["interactions.parquet"].sha256,
+            "users": self.files["users.parquet"].sha256,
+            "items": self.files["items.parquet"].sha256,
+        }
+        for modality, record in self.modalities.items():
+            values, present = record.files(modality)
+            hashes[f"features/{modality}"] = hash_of_features(self.files[values].sha256, self.files[present].sha256)
+        return hashes
+
+
+def hash_of_features(values: str, present: str) -> str:
+    """Hash of a modality, from the hashes of the files of its values and of its presence mask."""
+    return sha256_of_json([values, present])
+
+
+def hash_of_content(files: Mapping[str, FileRecord]) -> str:
+    """Hash of all files of a data set."""
+    return sha256_of_json({name: record.sha256 for name, record in files.items()})
+
+
+def check_modality_name(name: str) -> str:
+    """Returns the name of a modality if a file, a module of a model and a part of a score can have it.
+
+    Raises:
+        InputError: they cannot.
+    """
+    if not (isinstance(name, str) and MODALITY_NAME.fullmatch(name)):
+        raise InputError(
+            "name of a modality",
+            expected="letters, digits, _ and -, beginning with a letter or a digit",
+            got=repr(name),
+            remedy="rename the modality, for example to visual",
+        )
+    if name in MODULE_ATTRIBUTES or name in PARTS_OF_SCORES:
+        reason = "torch modules use it themselves" if name in MODULE_ATTRIBUTES else "parts of a score have it"
+        raise InputError(
+            "name of a modality",
+            expected=f"a name that is not reserved: {reason}",
+            got=repr(name),
+            remedy=f"rename the modality, for example to {name}_features",
+        )
+    return name

@@ -1,0 +1,25 @@
+"""Keyword arguments -> a checked settings model; the one place of this room that translates errors in options."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from medley.errors import InputError, invalid
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def checked(model: type[Model], values: Mapping[str, Any], *, of: str) -> Model:
+    """Builds a settings model.
+
+    Raises:
+        InputError: an option is unknown, missing or out of its range.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        cause = error.errors()[0].get("ctx", {}).get("error")
+        if isinstance(cause, InputError):  # raised by a validator: already a sentence for users
+            raise cause from None
+        raise invalid(error, "option", of=of, known={"options": tuple(model.model_fields)}) from None

@@ -1,0 +1,290 @@
+"""Writes data set folders: a whole one with `DatasetWriter`, or one modality of an existing one."""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from medley.data.manifest import (
+    FORMAT_VERSION,
+    SPLIT_CODES,
+    SPLITS,
+    FileRecord,
+    Manifest,
+    ModalityRecord,
+    check_modality_name,
+    hash_of_content,
+    hash_of_features,
+)
+from medley.data.sources.arrays import BLOCK, check_features, memory_features, stored_dtype
+from medley.data.sources.raw import RawFeatures
+from medley.errors import InputError
+from medley.files import locked, sha256_of_file, staged_folder, sync_folder, write_atomic
+from medley.version import versions
+
+LOCK = ".lock"
+HASH_DIGITS = 16  # of a modality's hash, in the names of files written later
+PARTIAL = ".partial"
+WRITTEN_LATER = re.compile(rf"\..+{re.escape(PARTIAL)}|.+\.[0-9a-f]{{{HASH_DIGITS}}}(\.present)?\.npy")
+
+
+class DatasetWriter(AbstractContextManager["DatasetWriter"]):
+    """Writes a data set folder in one piece: an exception in the `with` block leaves nothing behind.
+
+    with DatasetWriter(out, name="tiktok") as writer:
+        writer.write_tables(users, items, log)
+        writer.write_features("visual", values, present)
+        writer.finish(provenance={...}, oddities={...})
+    """
+
+    def __init__(self, out: str | Path, *, name: str, overwrite: bool = False):
+        self.out = Path(out)
+        self.name = name
+        if overwrite and self.out.exists() and not (self.out / "manifest.json").exists():
+            remedy = "only a data set is ever replaced: choose another name"
+            raise InputError("not a data set folder", file=self.out, remedy=remedy)
+        self._staged = staged_folder(self.out, overwrite=overwrite)
+
+    def __enter__(self) -> "DatasetWriter":
+        self.folder = self._staged.__enter__()
+        (self.folder / "features").mkdir()
+        self._modalities: dict[str, ModalityRecord] = {}
+        self._finished = False
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if kind is None and not self._finished:
+            self._staged.__exit__(RuntimeError, RuntimeError("unfinished"), None)
+            raise RuntimeError("DatasetWriter: the block ended without finish()")
+        return self._staged.__exit__(kind, error, trace)
+
+    def write_tables(self, users: pl.DataFrame, items: pl.DataFrame, log: pl.DataFrame) -> None:
+        """Writes the three tables.
+
+        Args:
+            users: `user_id` (text) first, any metadata after it; U rows.
+            items: `item_id` (text) first, then `title` if there is one, any metadata after it; I rows.
+            log: `user`, `item` (rows), `split`, and optionally `timestamp`, `rating`, ...; distinct (user, item).
+        """
+        log = log.with_columns(pl.col("user", "item").cast(pl.Int32)).sort("user", "item")
+        assert not log.select("user", "item").is_duplicated().any(), "interactions must be distinct"
+        users.write_parquet(self.folder / "users.parquet")
+        items.write_parquet(self.folder / "items.parquet")
+        log.write_parquet(self.folder / "interactions.parquet")
+        self._num_users, self._num_items = len(users), len(items)
+        self._counts = {split: int((log["split"] == split).sum()) for split in SPLITS}
+        self._split_hash = _hash_of_split(log)
+
+    def create_features(self, modality: str, *, num_items: int, dim: int, dtype: str = "float32") -> np.ndarray:
+        """Creates a memory map (num_items, dim) to be filled block by block; close it with `close_features`.
+
+        Raises:
+            InputError: a modality cannot have this name, see `check_modality_name`.
+        """
+        path = self.folder / "features" / f"{check_modality_name(modality)}.npy"
+        return np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=(num_items, dim))
+
+    def close_features(
+        self, modality: str, values: np.ndarray, present: np.ndarray, *, made_by: dict[str, Any] | None = None
+    ) -> None:
+        """Records a modality whose values are on disk; rows that are not `present` must be zero."""
+        if isinstance(values, np.memmap):
+            values.flush()
+        np.save(self.folder / "features" / f"{modality}.present.npy", present.astype(bool))
+        self._modalities[modality] = ModalityRecord(
+            dim=values.shape[1], dtype=str(values.dtype), num_present=int(present.sum()), made_by=made_by
+        )
+
+    def write_features(
+        self,
+        modality: str,
+        values: np.ndarray,
+        present: np.ndarray | None = None,
+        *,
+        made_by: dict[str, Any] | None = None,
+    ) -> None:
+        """Writes a whole modality that is in memory. `present` defaults to all items."""
+        present = np.ones(len(values), dtype=bool) if present is None else present
+        target = self.create_features(modality, num_items=len(values), dim=values.shape[1], dtype=str(values.dtype))
+        np.copyto(target, np.where(present[:, None], values, 0), casting="same_kind")
+        self.close_features(modality, target, present, made_by=made_by)
+
+    def write_planted(self, planted: Mapping[str, np.ndarray]) -> None:
+        """Writes the truth behind simulated data."""
+        (self.folder / "planted").mkdir(exist_ok=True)
+        for name, values in planted.items():
+            np.save(self.folder / "planted" / f"{name}.npy", values)
+
+    def finish(self, *, provenance: Mapping[str, Any], oddities: Mapping[str, int] | None = None) -> None:
+        """Hashes all files and writes the manifest; the folder appears when the `with` block ends."""
+        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        files = {path.relative_to(self.folder).as_posix(): _record(path) for path in paths}
+        manifest = Manifest(
+            format_version=FORMAT_VERSION,
+            name=self.name,
+            num_users=self._num_users,
+            num_items=self._num_items,
+            num_interactions=self._counts,
+            modalities=self._modalities,
+            oddities=dict(oddities or {}),
+            content_hash=hash_of_content(files),
+            split_hash=self._split_hash,
+            files=files,
+            provenance={
+                **provenance,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "versions": versions(),
+            },
+        )
+        _write_manifest(self.folder, manifest)
+        self._finished = True
+
+
+def add_modality(
+    folder: Path,
+    opened: Manifest,
+    modality: str,
+    values: Any,
+    present: Any = None,
+    *,
+    made_by: Mapping[str, Any] | None = None,
+    replace: bool = False,
+) -> None:
+    """Adds a modality to a data set folder, or replaces one.
+
+    The arrays get names that no file has yet, and the manifest is replaced in one step, so a reader and a crash at any
+    moment find the old data set or the new one. Files that the new manifest no longer names are removed last.
+
+    Args:
+        folder: the data set folder.
+        opened: its manifest when the caller opened it.
+        modality: name of the modality.
+        values: (I, d_m) numbers; rows of items that are not present may hold anything.
+        present: (I,) bool, false where the item lacks the modality; None: no item lacks it.
+        made_by: the origin of the values, ready for JSON.
+        replace: replace the modality if the data set has it.
+
+    Raises:
+        InputError: the name, the arrays or `made_by` are wrong, the modality exists, or another process writes.
+    """
+    check_modality_name(modality)
+    raw = memory_features(modality, values, present)
+    check_features({modality: raw})
+    if len(raw.values) != opened.num_items:
+        got, remedy = f"{len(raw.values):,}", "give one row per item, in the order of Dataset.items"
+        expected = f"{opened.num_items:,} (one per item)"
+        raise InputError("rows of features", file=raw.path, expected=expected, got=got, remedy=remedy)
+    made_by = _plain(made_by)
+    with locked(folder / LOCK):
+        before = Manifest.read(folder)
+        if before.parts["items"] != opened.parts["items"]:
+            raise InputError(
+                "the items have changed since the data set was opened", file=folder, remedy="open it again"
+            )
+        if modality in before.modalities and not replace:
+            remedy = "choose another name, or pass replace=True"
+            raise InputError(f"modality {modality!r} exists already", file=folder, remedy=remedy)
+        record, arrays = _write_arrays(folder / "features", modality, raw)
+        record.made_by = made_by
+        old = before.modalities[modality].files(modality) if modality in before.modalities else ()
+        files = {name: file for name, file in before.files.items() if name not in old}
+        files |= dict(zip(record.files(modality), arrays, strict=True))
+        files = dict(sorted(files.items()))
+        after = before.model_copy(
+            update={
+                "modalities": before.modalities | {modality: record},
+                "files": files,
+                "content_hash": hash_of_content(files),
+            }
+        )
+        _write_manifest(folder, after)
+        sync_folder(folder)
+        _remove_unnamed(folder, after, old)
+
+
+def _write_arrays(
+    folder: Path, modality: str, raw: RawFeatures
+) -> tuple[ModalityRecord, tuple[FileRecord, FileRecord]]:
+    """Writes values and presence under names that contain their hash; returns the records of modality and files."""
+    present = np.ones(len(raw.values), dtype=bool) if raw.present is None else raw.present
+    dtype = stored_dtype(raw.values)
+    folder.mkdir(exist_ok=True)
+    partial: list[Path] = []
+    try:
+        for array in (raw.values, present):
+            handle, name = tempfile.mkstemp(prefix=f".{modality}.", suffix=PARTIAL, dir=folder)
+            partial.append(Path(name))
+            with os.fdopen(handle, "wb") as file:
+                to = dtype if array is raw.values else np.dtype(bool)
+                header = {"descr": np.lib.format.dtype_to_descr(to), "fortran_order": False, "shape": array.shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for start in range(0, len(array), BLOCK):
+                    with np.errstate(over="ignore"):  # in rows that are not present
+                        block = np.array(array[start : start + BLOCK], dtype=to, order="C")
+                    block[~present[start : start + BLOCK]] = 0
+                    file.write(block.data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial[-1].chmod(0o644)
+        files = (_record(partial[0]), _record(partial[1]))
+        stem = f"{modality}.{hash_of_features(files[0].sha256, files[1].sha256)[:HASH_DIGITS]}"
+        record = ModalityRecord(dim=raw.values.shape[1], dtype=str(dtype), num_present=int(present.sum()), file=stem)
+        for path, name in zip(partial, record.files(modality), strict=True):
+            path.replace(folder.parent / name)
+    except BaseException:
+        for path in partial:
+            path.unlink(missing_ok=True)
+        raise
+    sync_folder(folder)
+    return record, files
+
+
+def _remove_unnamed(folder: Path, manifest: Manifest, old: tuple[str, ...]) -> None:
+    """Removes the files of a replaced modality, and what a crash of an earlier write left."""
+    left = [f"features/{path.name}" for path in (folder / "features").iterdir() if WRITTEN_LATER.fullmatch(path.name)]
+    for name in (*old, *left):
+        if name not in manifest.files:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _plain(made_by: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A copy of `made_by` as JSON will give it back."""
+    if made_by is None:
+        return None
+    try:
+        document = json.loads(json.dumps(made_by, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        remedy = "use text, numbers, lists and names with values"
+        raise InputError("made_by", expected="a JSON object", got=str(error), remedy=remedy) from None
+    if not isinstance(document, dict):
+        raise InputError("made_by", expected="names with values", got=type(made_by).__name__)
+    return document
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    write_atomic(folder / "manifest.json", manifest.model_dump_json(indent=2) + "\n")
+
+
+def _record(path: Path) -> FileRecord:
+    return FileRecord(bytes=path.stat().st_size, sha256=sha256_of_file(path))
+
+
+def _hash_of_split(log: pl.DataFrame) -> str:
+    """Hash of the (user, item, split) triples of a log sorted by user and item."""
+    codes = log["split"].replace_strict(SPLIT_CODES, return_dtype=pl.UInt8)
+    digest = hashlib.sha256()
+    for column in (log["user"], log["item"], codes):
+        digest.update(np.ascontiguousarray(column.to_numpy()).tobytes())
+    return digest.hexdigest()
