@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from medley import graphs
-from medley.data.dataset import SPLITS, Dataset
+from medley.data.dataset import Dataset
+from medley.data.manifest import SPLITS
 from medley.data.simulate import PRESETS, preset, simulate
 from medley.types import Features, Interactions
 

@@ -17,11 +17,11 @@ import time
 from pathlib import Path
 
 import torch
+from medley.training.memory import peak_gb
 
 from medley import models
 from medley.data.dataset import Dataset
-from medley.data.sources import import_dataset
-from medley.training.memory import peak_gb
+from medley.data.importing import import_dataset
 from training import CACHE, Trainee, shape
 
 

@@ -96,7 +96,7 @@ def of_medley(model: str, train: np.ndarray) -> list[float]:
     """Medley's own model."""
     from medley import models
     from medley.data.dataset import Dataset
-    from medley.data.sources import import_dataset
+    from medley.data.importing import import_dataset
     from training import Trainee
 
     layers = {"num_layers": 3} if model in ("lightgcn", "ngcf") else {}

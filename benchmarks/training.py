@@ -19,17 +19,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from medley.training.memory import peak_gb
+from medley.training.settings import TrainSettings
 from opponents import OPPONENTS
 
 from medley import models
 from medley.data.dataset import Dataset
+from medley.data.importing import import_dataset
 from medley.data.simulate import preset, simulate
-from medley.data.sources import import_dataset
 from medley.evaluation.evaluator import Evaluator
 from medley.training.fit import fit
-from medley.training.memory import peak_gb
 from medley.training.sampling import TripletSampler, batches
-from medley.training.settings import TrainSettings
 
 CACHE = Path("runs/bench")
 

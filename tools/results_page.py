@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from medley.data.dataset import Dataset
-from medley.data.sources import import_dataset
+from medley.data.importing import import_dataset
 from medley.errors import InputError
 from medley.evaluation.statistics import Spread
 from medley.experiments.studies.tiktok import ENTRIES, TRAINING, VARIANTS

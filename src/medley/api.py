@@ -20,8 +20,8 @@ import torch
 
 from medley import models as model_room
 from medley.data.dataset import Dataset
+from medley.data.importing import import_dataset
 from medley.data.simulate import SimulationSettings, planted, preset, simulate
-from medley.data.sources import import_dataset
 from medley.errors import InputError
 from medley.evaluation.evaluator import Evaluation, Evaluator, same_protocol
 from medley.evaluation.statistics import Comparison, compare_with_first

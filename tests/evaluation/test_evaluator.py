@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 import torch
 
-from medley.data.dataset import Dataset, DatasetWriter
+from medley.data.dataset import Dataset
+from medley.data.writer import DatasetWriter
 from medley.errors import InputError
 from medley.evaluation.evaluator import Evaluation, Evaluator, evaluate, same_protocol
 from medley.types import Embeddings

@@ -13,8 +13,9 @@ from rich.console import Console
 
 from medley import api
 from medley.cli import main
-from medley.data.dataset import Dataset, DatasetWriter
+from medley.data.dataset import Dataset
 from medley.data.simulate import planted, preset
+from medley.data.writer import DatasetWriter
 from medley.errors import InputError
 from medley.experiments import demo
 from medley.report import page as report

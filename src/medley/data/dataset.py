@@ -26,12 +26,6 @@ from medley.errors import InputError
 from medley.files import sha256_of_file
 from medley.types import Features, Inputs, Interactions
 
-    @property
-    def parts(self) -> dict[str, str]:
-        names = {"log": ["interactions.parquet"], "users": ["users.parquet"], "items": ["items.parquet"]}
-        names |= {f"features/{m}": [f"features/{m}.npy", f"features/{m}.present.npy"] for m in self.modalities}
-        return {part: sha256_of_json([self.files[f].sha256 for f in fs]) for part, fs in names.items()}
-
 
 class Dataset:
     """A data set on disk. Tables and features are read on first use."""

@@ -8,11 +8,10 @@ import scipy.sparse as sp
 import torch
 
 from medley.data.dataset import Dataset
+from medley.data.manifest import SPLITS
 from medley.errors import InputError
 from medley.models import Recommender
 from medley.scoring.top_k import top_k
-
-ALL_SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ def recommend(
     user: str,
     k: int = 10,
     explain: bool = False,
-    seen: Sequence[str] = ALL_SPLITS,
+    seen: Sequence[str] = SPLITS,
 ) -> list[Recommendation]:
     """Returns the k best items for a user, best first.
 
