@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from by_hand import BATCH, DIM, drawn, lightgcn, parameters_of, scores_of, unit
 
 from medley import models
+from medley.testing import BATCH, DIM, drawn, lightgcn, parameters_of, scores_of, unit
 from medley.types import Triplets
 
 

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from by_hand import (
+
+from medley import models
+from medley.testing import (
     bpr,
     drawn,
     leaky_relu,
@@ -13,11 +15,9 @@ from by_hand import (
     unit,
     with_99_where_missing,
 )
-
-from medley import models
 from medley.types import Features, Inputs, Interactions, Triplets
 
-TOUCHED = {0: [0, 1, 2], 1: [0, 1], 2: [2, 3], 3: [1, 2, 3], 4: []}  # user -> items; user 4 has none, like item 4
+SEEN = {0: [0, 1, 2], 1: [0, 1], 2: [2, 3], 3: [1, 2, 3], 4: []}  # user -> items; user 4 has none, like item 4
 SHARED = {(0, 1): 2, (0, 2): 1, (0, 3): 2, (1, 3): 1, (2, 3): 2}  # users -> number of items in common
 NUM_USERS, NUM_ITEMS = 5, 5
 
@@ -26,7 +26,7 @@ NUM_USERS, NUM_ITEMS = 5, 5
 def inputs() -> Inputs:
     """Item 2 lacks the acoustic modality, item 4 has none at all."""
     rng = np.random.default_rng(1)
-    pairs = np.array([(user, item) for user, items in TOUCHED.items() for item in items], "i4")
+    pairs = np.array([(user, item) for user, items in SEEN.items() for item in items], "i4")
     train = Interactions(pairs[:, 0], pairs[:, 1], NUM_USERS, NUM_ITEMS)
     return Inputs(
         train,
@@ -61,7 +61,7 @@ def single_modal(inputs, w, m, *, num_layers, projection, unit_input):
     if unit_input:
         user, item = unit(user), unit(item)
     item[~features.present] = 0
-    edges = [(u, i) for u, items in TOUCHED.items() for i in items if features.present[i]]  # of G_m
+    edges = [(u, i) for u, items in SEEN.items() for i in items if features.present[i]]  # of G_m
     means = lightgcn(user, item, num_layers, edges)  # eq. 1
     return [mean * (num_layers + 1) for mean in means]  # eq. 2: sums of the layers
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from by_hand import DIM, bpr, drawn, leaky_relu, parameters_of, scores_of, softmax, with_99_where_missing
 
 from medley import models
 from medley.models.egogcn import EgoGCN
+from medley.testing import DIM, bpr, drawn, leaky_relu, parameters_of, scores_of, softmax, with_99_where_missing
 from medley.training.sampling import TripletSampler
 from medley.types import Features, Inputs, Interactions, Triplets
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from by_hand import BATCH, DIM, EDGES, bpr, lightgcn, nearest, parameters_of, vectors_of
 
 from medley import models
+from medley.testing import BATCH, DIM, EDGES, bpr, lightgcn, nearest, parameters_of, vectors_of
 from medley.types import Inputs, Interactions, Triplets
 
 

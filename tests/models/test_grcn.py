@@ -5,12 +5,14 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from by_hand import (
+
+from medley import models
+from medley.testing import (
     BATCH,
     DIM,
     EDGES,
-    TOUCHED,
-    TOUCHED_BY,
+    SEEN,
+    SEEN_BY,
     bpr,
     drawn,
     leaky_relu,
@@ -20,8 +22,6 @@ from by_hand import (
     vectors_of,
     with_99_where_missing,
 )
-
-from medley import models
 from medley.types import Inputs, Triplets
 
 build = partial(drawn, "grcn", seed=2)  # 2: confidences of either sign, so that some edges are cut
@@ -41,15 +41,15 @@ def slow(
         for i in range(3):
             x = w[f"prototypes.{m}.W.weight"] @ f.values[i] + w[f"prototypes.{m}.W.bias"]
             item[i] = unit(leaky_relu(x)) if f.present[i] else np.zeros(DIM)
-        near = {u: [i for i in items if f.present[i]] for u, items in TOUCHED.items()}
-        near_i = {i: users if f.present[i] else [] for i, users in TOUCHED_BY.items()}
-        user = {u: unit(w[f"prototypes.{m}.user"][u]) for u in TOUCHED}
+        near = {u: [i for i in items if f.present[i]] for u, items in SEEN.items()}
+        near_i = {i: users if f.present[i] else [] for i, users in SEEN_BY.items()}
+        user = {u: unit(w[f"prototypes.{m}.user"][u]) for u in SEEN}
         for _ in range(num_routings):
-            for u in TOUCHED:
+            for u in SEEN:
                 p = shares({i: user[u] @ item[i] for i in near[u]})
                 user[u] = unit(user[u] + sum((p[i] * item[i] for i in near[u]), np.zeros(DIM)))
-        s_u = {u: shares({i: user[u] @ item[i] for i in near[u]}) for u in TOUCHED}
-        s_i = {i: shares({u: user[u] @ item[i] for u in near_i[i]}) for i in TOUCHED_BY}
+        s_u = {u: shares({i: user[u] @ item[i] for i in near[u]}) for u in SEEN}
+        s_i = {i: shares({u: user[u] @ item[i] for u in near_i[i]}) for i in SEEN_BY}
         of_users[m] = {(u, i): s_u[u].get(i, 0) for u, i in EDGES}
         of_items[m] = {(u, i): s_i[i].get(u, 0) for u, i in EDGES}
         parts[m] = (
@@ -113,11 +113,11 @@ def test_an_edge_without_confidence_is_cut(five_nodes):
 def test_insights_are_the_weights_of_the_edges_largest_first(five_nodes):
     model = build(five_nodes, edge_weight="max")
     _, w_ui, w_iu = slow(five_nodes, parameters_of(model), edge_weight="max")
-    for u, items in TOUCHED.items():
+    for u, items in SEEN.items():
         (insight,) = model.about_user(u)
         assert insight.kind == "items" and insight.weights == pytest.approx({i: w_ui[u, i] for i in items}, abs=1e-5)
         assert list(insight.weights.values()) == sorted(insight.weights.values(), reverse=True)
-    for i, users in TOUCHED_BY.items():
+    for i, users in SEEN_BY.items():
         (insight,) = model.about_item(i)
         assert insight.kind == "users" and insight.weights == pytest.approx({u: w_iu[u, i] for u in users}, abs=1e-5)
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from by_hand import bpr, drawn, parameters_of, scores_of, softmax, with_99_where_missing
 
 from medley import models
+from medley.testing import bpr, drawn, parameters_of, scores_of, softmax, with_99_where_missing
 from medley.types import Features, Inputs, Interactions, Triplets
 
 BATCH = Triplets(torch.tensor([0, 1]), torch.tensor([1, 2]), torch.tensor([2, 0]))

@@ -3,10 +3,20 @@
 import numpy as np
 import pytest
 import torch
-from by_hand import BATCH, bpr, drawn, lightgcn, nearest, parameters_of, softmax, vectors_of, with_99_where_missing
 
 from medley import models
 from medley.models import Recommender
+from medley.testing import (
+    BATCH,
+    bpr,
+    drawn,
+    lightgcn,
+    nearest,
+    parameters_of,
+    softmax,
+    vectors_of,
+    with_99_where_missing,
+)
 from medley.types import Features, Inputs, Triplets
 
 

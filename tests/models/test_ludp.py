@@ -5,10 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from by_hand import (
+
+from medley import models
+from medley.testing import (
     BATCH,
     DIM,
-    TOUCHED,
+    SEEN,
     bpr,
     drawn,
     leaky_relu,
@@ -20,8 +22,6 @@ from by_hand import (
     vectors_of,
     with_99_where_missing,
 )
-
-from medley import models
 from medley.types import Features, Inputs, Triplets
 
 
@@ -65,7 +65,7 @@ def slow(inputs, w, num_layers, num_item_layers, k, fusion, edge_weight, normali
     for i in range(3):
         present = {m: h[m][i] if features.present[i] else None for m, features in inputs.features.items()}
         H[i], alpha[i] = fused(w, "item_side", fusion, present)
-    for u, seen in TOUCHED.items():
+    for u, seen in SEEN.items():
         p = {}
         for m, features in inputs.features.items():
             W1, W2 = (w.get(f"user_side.W.{m}.{n}.weight") for n in (0, 2))

@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from by_hand import (
+
+from medley import models
+from medley.models.inputs import choose
+from medley.nn.losses import bpr_loss, l2_of_batch
+from medley.testing import (
     BATCH,
     DIM,
-    TOUCHED,
+    SEEN,
     drawn,
     edge_weights,
     lightgcn,
@@ -17,10 +21,6 @@ from by_hand import (
     vectors_of,
     with_99_where_missing,
 )
-
-from medley import models
-from medley.models.inputs import choose
-from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.types import Embeddings, Inputs, Triplets
 
 
@@ -62,7 +62,7 @@ def slow(inputs: Inputs, model: models.Recommender, num_layers=2, num_item_layer
     for side, count in (("user", 2), ("item", 3)):
         mul[side], alphas[side] = np.zeros((count, DIM)), []
         for row in range(count):
-            seen = TOUCHED[row] if side == "user" else [row]
+            seen = SEEN[row] if side == "user" else [row]
             has = [m for m, features in inputs.features.items() if any(features.present[i] for i in seen)]
             x = {m: view[m][side][row] for m in has}
             if len(inputs.features) == 1:
