@@ -78,7 +78,7 @@ def build(model: str | type[Recommender], data: Dataset, *, seed: int = 0, **opt
     Args:
         model: a name (`mf`, `lightgcn`, `mmgcn`, ...: see `medley.api.models()`), an import path
             (`mypkg.mymodel:Mine`) or a class.
-        data: its validation and test interactions are not read.
+        data: the data set, whose validation and test interactions are not read.
         seed: of the initial parameters and, if the model is trained, of everything else that is drawn at random.
         options: of the model, e.g. `dim=64, num_layers=2, reg=1e-4`; for models that read features also
             `modalities=["visual"]`, `drop_modalities=0.5` and `random_features=True`.
@@ -104,13 +104,13 @@ def fit(
         model: made by `build`, whose seed also decides batches and negatives.
         data: the data set that the model was built from.
         out: folder of the run; None keeps everything in memory.
-        resume: go on with the run in `out`.
-        progress: show a bar on standard error, or whatever else shows progress.
+        resume: continue the run in `out`.
+        progress: True shows a bar on standard error; an object of a subclass of `Progress` shows anything else.
         settings: `lr, batch_size, num_epochs, patience, metric, device`: see `TrainSettings`.
 
     Raises:
         InputError: as in `medley.training.fit.fit`; an unknown setting.
-        TrainingError: the loss is no longer a number.
+        TrainingError: the loss is not a finite number.
     """
     if "seed" in settings:
         remedy = "build(..., seed=...) decides the parameters, the batches and the negatives"
@@ -134,17 +134,17 @@ def train(
     Args:
         recipe: a recipe, or a model as in `build`.
         data: train interactions to learn from, validation interactions to choose the epoch. Test is not read.
-        out: folder of the run; None makes a temporary one that is deleted with the returned run.
-        resume: go on with the run in `out`; a run that is not there yet is started.
-        progress: show a bar on standard error, or whatever else shows progress.
-        changes: options of the model, settings of the training and `seed`, over the recipe.
+        out: folder of the run; None makes a temporary folder that is deleted with the returned run.
+        resume: continue the run in `out`, or start it if there is none.
+        progress: True shows a bar on standard error; an object of a subclass of `Progress` shows anything else.
+        changes: options of the model, settings of the training and `seed`, which replace those of the recipe.
 
     Returns:
-        The run; its `history`, `record` and `model(data)` are at hand.
+        The run, with `history`, `record` and `model(data)`.
 
     Raises:
-        InputError: an unknown option or setting; nothing to learn from; `out` holds another run.
-        TrainingError: the loss is no longer a number.
+        InputError: an unknown option or setting; no interactions to learn from; `out` holds another run.
+        TrainingError: the loss is not a finite number.
     """
     if isinstance(recipe, Recipe):
         recipe = recipe.changed(changes) if changes else recipe
@@ -170,7 +170,7 @@ def evaluate(
     at: Sequence[int] = (10, 20),
     **protocol: Any,
 ) -> Evaluation:
-    """Ranks the held-out items of a split and measures. The evaluation of a run is also written into its folder.
+    """Evaluates a model on the held-out items of a split. The evaluation of a run is also written into its folder.
 
     Args:
         run: a run, or a model.
@@ -202,11 +202,11 @@ class Compared(NamedTuple):
 def compare(
     runs: Sequence[Run | str | Path] | Mapping[str, Run], *, split: str = "test", metric: str = "recall@20"
 ) -> list[Compared]:
-    """Puts evaluated runs side by side, each compared with the first one, user by user.
+    """Compares evaluated runs with the first run, user by user.
 
     Args:
         runs: runs or their folders, or names with runs.
-        split: whose evaluation is read.
+        split: the split of the evaluations.
         metric: of the comparison: 95% bootstrap interval of the difference, p-value of a sign-flip test, adjusted by
             Holm's correction.
 
@@ -240,8 +240,8 @@ def recommend(
         run: a run, or a trained model.
         data: the data set; by default the data set of the run.
         user: raw id.
-        k: how many; fewer come back for a user who has seen nearly everything.
-        explain: fill `parts` and `shares`, where the score of the model is a sum of parts.
+        k: number of items; fewer are returned for a user who has seen nearly all items.
+        explain: fill `parts` and `shares`, if the score of the model is a sum of parts.
 
     Raises:
         InputError: unknown user, k below 1, or a model without data.
@@ -265,7 +265,7 @@ def _model_and_data(run: Run | Recommender, data: Dataset | None) -> tuple[Recom
         data = run.dataset() if data is None else data
         return run.model(data), data
     if data is None:
-        raise InputError("a model without data", expected="a data set beside it, or a run", got=type(run).__name__)
+        raise InputError("a model without data", expected="a data set with the model, or a run", got=type(run).__name__)
     return run, data
 
 

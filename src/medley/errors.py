@@ -1,4 +1,4 @@
-"""Errors that a user meets. Each says what was expected, what was found, and what to do about it."""
+"""Errors for users. Each names the expected value, the found value and the remedy."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class MedleyError(Exception):
-    """Something that Medley was asked to do and could not. The command line exits with `exit_code`."""
+    """Base of all errors that Medley raises for users. The command line exits with `exit_code`."""
 
     exit_code = 1
 
@@ -44,7 +44,7 @@ class InputError(MedleyError, ValueError):
 
 
 class TrainingError(MedleyError):
-    """Training cannot go on, for example because the loss is no longer a number."""
+    """Training cannot continue, for example because the loss is not a finite number."""
 
 
 class MissingExtraError(MedleyError, ImportError):
@@ -97,10 +97,10 @@ def invalid(
     Args:
         error: what pydantic raised.
         kind: what a field is called: option, setting, field, ...
-        of: whose fields these are.
-        known: what the valid names are called -> all valid names; an unknown name is answered with them.
-        file: where the values stand.
-        remedy: what to do; by default the valid names for an unknown name, else nothing.
+        of: the owner of the fields.
+        known: kind of name (options, settings, ...) -> all valid names, which the error for an unknown name lists.
+        file: the file that holds the values.
+        remedy: of any other problem, and of an unknown name if `known` is empty.
     """
     problem = error.errors()[0]
     name = ".".join(str(part) for part in problem["loc"])
@@ -124,5 +124,5 @@ def invalid(
 
 
 def _plain(context: Mapping[str, Any]) -> dict[str, Any]:
-    """Bounds as people write them: 1 for 1.0."""
+    """Writes whole bounds without a decimal point: 1 for 1.0."""
     return {key: f"{value:g}" if isinstance(value, float) else value for key, value in context.items()}

@@ -15,7 +15,7 @@ from medley.errors import InputError
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Replaces `path` in one step: a reader, or a crash, sees the old file or the new one, never a part."""
+    """Replaces `path` in one step: a reader finds the old file or the new file, also after a crash, never a part."""
     data = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -37,7 +37,7 @@ def write_json(path: Path, document: object) -> None:
 
 
 def read_json(path: Path, *, remedy: str) -> dict:
-    """Reads a JSON object; `remedy` tells the user how to get a good file.
+    """Reads a JSON object; `remedy`, in the error, says how to get a good file.
 
     Raises:
         InputError: the file is absent or does not hold a JSON object.

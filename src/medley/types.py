@@ -1,4 +1,4 @@
-"""The few things that move between the rooms of this house. All are immutable, none knows a file.
+"""The types that all rooms share. All are immutable, and none knows a file.
 
 Shapes: U users, I items, n interactions, d_m raw dimension of modality m, d = dim, B rows of a batch.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Interactions:
-    """Which user touched which item: n distinct pairs of rows."""
+    """Interactions of users and items: n distinct pairs of rows."""
 
     user: np.ndarray  # (n,) int32, 0 <= user < num_users
     item: np.ndarray  # (n,) int32, 0 <= item < num_items
@@ -25,37 +25,37 @@ class Interactions:
         return len(self.user)
 
     def csr(self) -> sp.csr_array:
-        """The 0/1 matrix R (U, I), float32, columns ascending within each row."""
+        """Returns the 0/1 matrix R (U, I), float32, columns ascending within each row."""
         ones = np.ones(len(self.user), dtype=np.float32)
         matrix = sp.csr_array((ones, (self.user, self.item)), shape=(self.num_users, self.num_items))
         matrix.sort_indices()
         return matrix
 
     def items_per_user(self) -> np.ndarray:
-        """(U,) number of interactions of each user."""
+        """Returns (U,), the number of interactions of each user."""
         return np.bincount(self.user, minlength=self.num_users)
 
     def users_per_item(self) -> np.ndarray:
-        """(I,) number of interactions of each item: its popularity."""
+        """Returns (I,), the number of interactions of each item: its popularity."""
         return np.bincount(self.item, minlength=self.num_items)
 
 
 class Features(NamedTuple):
-    """Raw features of the items in one modality. Rows of items that lack it carry no meaning."""
+    """Raw features of the items in one modality. Rows of items that lack the modality carry no meaning."""
 
     values: np.ndarray  # (I, d_m) float32 or float16, possibly memory-mapped
     present: np.ndarray  # (I,) bool
 
 
 class Inputs(NamedTuple):
-    """All that a model may see when it is built: nothing of validation or test, so nothing can leak."""
+    """All that a model is built from: nothing of validation or test, so nothing can leak."""
 
     train: Interactions
     features: Mapping[str, Features]  # modality -> features, in a fixed order
 
 
 class Triplets(NamedTuple):
-    """A batch of BPR: user u touched pos and did not touch neg."""
+    """A batch of BPR: user u has seen pos and not neg."""
 
     user: Tensor  # (B,) int64
     pos: Tensor  # (B,) int64
@@ -93,14 +93,14 @@ class ItemToItem(NamedTuple):
 
 
 Scorer = Embeddings | ItemToItem | Callable[[Tensor], Tensor]
-"""What a model hands to ranking and serving: final vectors, weights between items, or, if the score is neither, a
+"""The score of a model, for ranking and serving: final vectors, weights between items, or, if the score is neither, a
 function from user rows (B,) int64 on the CPU to scores (B, I)."""
 
 
 class Ranking(NamedTuple):
-    """Where the held-out items of each judged user landed. Everything a metric needs, and nothing else."""
+    """The ranks of the held-out items, by query: all that a metric reads. A query is a user, or one pair."""
 
-    user: np.ndarray  # (q,) int64, the judged users (queries)
+    user: np.ndarray  # (q,) int64, the user of each query
     start: np.ndarray  # (q + 1,) int64; the ranks of query x are rank[start[x]:start[x + 1]], ascending
     rank: np.ndarray  # (n,) int64, 1 = best
 

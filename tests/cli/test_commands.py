@@ -172,7 +172,7 @@ def test_simulate_and_inspect_print_the_same_statistics(tmp_path):
         (["evaluate", "{run}", "--split", "train"], 2, "expected valid or test"),
         (["recommend", "{run}", "--user", "nobody"], 2, "unknown user id: got 'nobody'"),
         (["simulate", "demo", "--out", "{data}"], 2, "pass --overwrite"),
-        (["train", "mf", "{data}", "--out", "{run}", "--seed", "1"], 2, "go on with this run: --resume"),
+        (["train", "mf", "{data}", "--out", "{run}", "--seed", "1"], 2, "continue this run: --resume"),
         (["train", "mf", "{data}", "-o", "{tmp}/run", "--seed", "1", "-s", "seed=2"], 2, "two values of seed"),
         (["train", "{data}", "--out", "{tmp}/run"], 2, "MODEL DATASET, or --recipe RECIPE DATASET"),
         (["train", "--recipe", "mmgcn", "{data}", "--out", "{tmp}/run"], 2, "unknown recipe: expected mmgcn/kwai or"),

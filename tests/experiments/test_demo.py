@@ -192,7 +192,7 @@ def test_the_demo_replaces_nothing_else(tmp_path):
     (tmp_path / "data").mkdir()
     mine = tmp_path / "data" / "manifest.json"
     mine.write_text(json.dumps({"name": "mine", "provenance": {"source": "csv"}}))
-    with pytest.raises(InputError, match="something else than an earlier demo"):
+    with pytest.raises(InputError, match="not the folder of an earlier demo"):
         demo.run_demo(tmp_path)
     assert [path.name for path in Path(tmp_path / "data").iterdir()] == ["manifest.json"]
 

@@ -1,4 +1,4 @@
-"""The command line: one file per command, which parses, calls `medley.api` and shows.
+"""The command line: one file per command, which parses arguments, calls `medley.api` and shows the result.
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage or
 input.

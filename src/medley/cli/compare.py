@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="run folders that were evaluated")],
     split: Annotated[str, typer.Option(help="test or valid")] = "test",
-    metric: Annotated[str, typer.Option(help="the metric that the test of significance is about")] = "recall@20",
+    metric: Annotated[str, typer.Option(help="the metric that is compared")] = "recall@20",
     json: Json = False,
 ) -> None:
-    """Put evaluated runs side by side; refuses runs whose evaluations are not alike."""
+    """Compare evaluated runs with the first one; refuses runs that were evaluated under different protocols."""
     from medley import api
 
     rows = api.compare(runs, split=split, metric=metric)

@@ -28,7 +28,7 @@ def import_(
     format: Annotated[str, typer.Argument(help="csv, parquet, recbole, mmrec, lists or mmssl")],
     source: Annotated[Path, typer.Argument(help="folder or file to read")],
     out: Out,
-    name: Annotated[str | None, typer.Option(help="of the data set; by default that of the source")] = None,
+    name: Annotated[str | None, typer.Option(help="name of the data set; by default that of the source")] = None,
     split: Annotated[
         str | None,
         typer.Option(help="given, random, random-user, leave-one-out, time, time-user or cold-item"),
@@ -36,8 +36,8 @@ def import_(
     ratios: Annotated[
         tuple[float, float, float] | None, typer.Option(help="train, validation, test; 0.8 0.1 0.1 by default")
     ] = None,
-    kcore: Annotated[int, typer.Option(help="keep users and items with so many interactions", min=0)] = 0,
-    rating_threshold: Annotated[float | None, typer.Option(help="keep interactions rated so or better")] = None,
+    kcore: Annotated[int, typer.Option(help="keep users and items with at least so many interactions", min=0)] = 0,
+    rating_threshold: Annotated[float | None, typer.Option(help="keep interactions with this rating or better")] = None,
     user_column: Annotated[str | None, typer.Option(help="name of the user column")] = None,
     item_column: Annotated[str | None, typer.Option(help="name of the item column")] = None,
     timestamp_column: Annotated[str | None, typer.Option(help="name of the time column")] = None,
@@ -73,7 +73,7 @@ def inspect(
     verify: Annotated[bool, typer.Option(help="also compare every file with its hash")] = False,
     json: Json = False,
 ) -> None:
-    """Print the statistics of a data set, and what is odd about it."""
+    """Print the statistics of a data set, and all oddities."""
     _show(dataset, json, verify=verify)
 
 

@@ -11,7 +11,7 @@ from medley.cli.options import Seed
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="folder to write")] = Path("demo"),
     seed: Seed = 0,
-    svg: Annotated[Path | None, typer.Option(help="also write what was printed as an SVG picture")] = None,
+    svg: Annotated[Path | None, typer.Option(help="also write the output as an SVG picture")] = None,
 ) -> None:
     """Simulate a catalogue, train five models, compare them, recommend, explain, write one page."""
     from medley.experiments.demo import run_demo

@@ -15,12 +15,12 @@ def evaluate(
     candidates: Annotated[
         str, typer.Option(help="all, or sampled-1000 (each pair against 1,000 items), sampled-1000-per-user")
     ] = "all",
-    groups: Annotated[bool, typer.Option(help="also the recall of cold and of warm items apart")] = False,
-    seed: Annotated[int, typer.Option(help="of the sampled candidates", min=0)] = 0,
+    groups: Annotated[bool, typer.Option(help="also the recall of cold items and of warm items")] = False,
+    seed: Annotated[int, typer.Option(help="seed of the sampled candidates", min=0)] = 0,
     dataset: MovedDataset = None,
     json: Json = False,
 ) -> None:
-    """Rank the held-out items and measure; the result is kept in the run folder."""
+    """Evaluate a run on held-out items; the result is also written into the run folder."""
     from medley import api
 
     ks = parse_numbers(at, option="--at")

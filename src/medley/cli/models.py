@@ -1,4 +1,4 @@
-"""medley models, medley recipes: what there is to train."""
+"""medley models, medley recipes"""
 
 from typing import Annotated
 

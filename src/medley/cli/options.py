@@ -1,4 +1,4 @@
-"""Options that several commands share, and how text becomes values."""
+"""Options that several commands share, and the parsing of values."""
 
 import json
 import re
@@ -17,7 +17,7 @@ Seed = Annotated[int, typer.Option(help="seed of everything that is drawn at ran
 Assignments = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="may be repeated")]
 DatasetFolder = Annotated[Path, typer.Argument(help="data set folder, made by import or simulate")]
 RunFolder = Annotated[Path, typer.Argument(help="run folder, made by train")]
-MovedDataset = Annotated[Path | None, typer.Option("--dataset", help="where the data set is now, if it has moved")]
+MovedDataset = Annotated[Path | None, typer.Option("--dataset", help="folder of the data set, if it was moved")]
 
 FLAGS = (  # parameters of the library that are flags here; all others are set by --set
     *("overwrite", "resume", "dataset", "name", "split", "ratios", "kcore", "rating_threshold", "seed", "device", "at"),
@@ -37,7 +37,7 @@ def with_flags(sentence: str) -> str:
 
 
 def parse_assignments(assignments: Sequence[str] | None) -> dict[str, Any]:
-    """`["dim=32", "combination=concat", "lr=1e-3"]` -> typed values; what is not JSON stays text.
+    """Parses `["dim=32", "combination=concat", "lr=1e-3"]` to typed values; a value that is not JSON stays text.
 
     Raises:
         InputError: no `=`, or a key given twice.
@@ -55,7 +55,7 @@ def parse_assignments(assignments: Sequence[str] | None) -> dict[str, Any]:
 
 
 def agreed(flag: str, given: Any, assigned: dict[str, Any]) -> dict[str, Any]:
-    """The assignments with the value of a flag; the two may not disagree.
+    """Returns the assignments with the value of a flag, which may not differ from an assigned value.
 
     Raises:
         InputError: `--seed 3 --set seed=4`.
@@ -69,17 +69,17 @@ def agreed(flag: str, given: Any, assigned: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_numbers(text: str, *, option: str) -> tuple[int, ...]:
-    """`"10,20"` -> (10, 20)
+    """Parses `"10,20"` to (10, 20).
 
     Raises:
-        InputError: anything but whole numbers from 1 on.
+        InputError: not whole numbers of at least 1.
     """
     try:
         numbers = tuple(int(part) for part in text.split(","))
     except ValueError:
         numbers = ()
     if not numbers or min(numbers) < 1:
-        raise InputError(option, expected="whole numbers from 1 on, as in 10,20", got=repr(text))
+        raise InputError(option, expected="whole numbers of at least 1, as in 10,20", got=repr(text))
     return numbers
 
 

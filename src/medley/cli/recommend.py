@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 def recommend(
     run: RunFolder,
     user: Annotated[str, typer.Option(help="raw id of the user")],
-    k: Annotated[int, typer.Option("-k", help="how many", min=1)] = 10,
+    k: Annotated[int, typer.Option("-k", help="number of items", min=1)] = 10,
     explain: Annotated[
-        bool, typer.Option("--explain", help="each modality's share of every score; what the model has learned")
+        bool,
+        typer.Option(
+            "--explain", help="also each modality's share of every score, and findings about the user and items"
+        ),
     ] = False,
     dataset: MovedDataset = None,
     json: Json = False,

@@ -28,7 +28,7 @@ def train(
     assignments: Assignments = None,
     seed: Annotated[int | None, typer.Option(help="seed of everything that is drawn at random [default: 0]")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, ... [default: auto]")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="continue the run in --out")] = False,
     json: Json = False,
 ) -> None:
     """Train a model. --set takes its options (dim, num_layers, ...) and settings (lr, batch_size, num_epochs, ...)."""
@@ -66,7 +66,7 @@ def _model_and_folder(arguments: list[str], recipe: str | None) -> tuple[str, st
 
 
 def _recipe(name: str) -> Any:
-    """A recipe by the name of a published one, by file or by run folder."""
+    """Finds a recipe by the name of a published recipe, by file or by run folder."""
     from medley import api
     from medley.experiments import papers
 

@@ -1,4 +1,4 @@
-"""One evaluation: a model, a split, what is masked and who competes. Its fingerprint says whether two are alike."""
+"""Evaluates models under one protocol: a split, its masks and its candidates. A fingerprint identifies the protocol."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,27 +17,27 @@ from medley.files import sha256_of_json
 from medley.types import Interactions, Scorer
 
 MASKED = {"valid": ("train",), "test": ("train", "valid")}
-"""Judged split -> the splits whose interactions are no candidates: all that happened earlier."""
+"""Evaluated split -> the earlier splits, whose interactions are not candidates."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well a model found again what was held out. The means are over queries: users, or pairs where `candidates`
-    gives each pair its own list."""
+    """The result of evaluating one model on one split. The means are over queries: users, or pairs if
+    `candidates` gives each pair its own list."""
 
     split: str
     metrics: dict[str, float]  # "recall@20" -> mean
     per_user: dict[str, np.ndarray]  # "recall@20" -> (q,); NaN where a user has no item of a group
     user: np.ndarray  # (q,) int64 rows of the users, ascending
-    num_users: int  # judged
-    num_users_without: int  # not judged, as nothing is held out for them
-    num_held_out: int  # interactions to be found again
-    num_cold: int  # of these, with items that never occur in train
+    num_users: int  # with held-out items
+    num_users_without: int  # without held-out items: not in the means
+    num_held_out: int  # held-out interactions
+    num_cold: int  # held-out interactions with items that never occur in train
     protocol: dict[str, Any]  # all that must be equal for two evaluations to be comparable
 
     @property
     def candidates(self) -> str:
-        """Who competes: "all", "sampled-1000", ..."""
+        """The kind of candidates: "all", "sampled-1000", ..."""
         return self.protocol["candidates"]
 
     @property
@@ -46,7 +46,7 @@ class Evaluation:
         return sha256_of_json(self.protocol)
 
     def document(self) -> dict[str, Any]:
-        """All but the values of single users, ready for JSON."""
+        """Returns all fields except the values of single users, JSON-able."""
         return {
             "split": self.split,
             "metrics": self.metrics,
@@ -60,12 +60,12 @@ class Evaluation:
         }
 
     def table(self) -> pl.DataFrame:
-        """The values of single users: a column `user` (rows) and one column per metric."""
+        """Returns the values of single users: a column `user` (rows) and one column per metric."""
         return pl.DataFrame({"user": self.user, **self.per_user})
 
     @classmethod
     def of(cls, document: dict[str, Any], table: pl.DataFrame) -> "Evaluation":
-        """Puts together what `document` and `table` returned.
+        """Makes an evaluation from its `document` and `table`.
 
         Raises:
             KeyError, TypeError: the document or the table is something else.
@@ -94,7 +94,7 @@ class Evaluator:
         groups: bool = False,
         memory_mb: int = 64,
     ):
-        """Prepares all that does not depend on the model.
+        """Groups the held-out and the masked interactions, which do not depend on the model.
 
         Args:
             data: interactions earlier than `split` are masked: train at validation, train and validation at test.
@@ -104,24 +104,24 @@ class Evaluator:
             candidates: "all" unseen items; "sampled-N" ranks each held-out item among N sampled ones (MMGCN: 1000);
                 "sampled-N-per-user" all held-out items of a user in one list with N sampled ones.
             seed: of the sampled candidates, which are the same at every call.
-            groups: also recall among the cold held-out items (never in train) and among the warm ones, as
+            groups: also recall among the cold held-out items (never in train) and among the warm items, as
                 "cold_recall@20" and "warm_recall@20": means over the users who have such items.
             memory_mb: bound on a block of scores.
 
         Raises:
-            InputError: an unknown split, metric or kind of candidates, a K below 1, or a split with nothing in it.
+            InputError: an unknown split, metric or kind of candidates, a K below 1, or an empty split.
         """
         if split not in MASKED:
-            raise InputError("split to be judged", expected=" or ".join(MASKED), got=repr(split))
+            raise InputError("split to evaluate", expected=" or ".join(MASKED), got=repr(split))
         check_metrics(metrics, at)
         held_out, masked = data.interactions(split), [data.interactions(name) for name in MASKED[split]]
         if not len(held_out):
-            remedy = "import the data with a splitting that fills it"
+            remedy = "import the data with another split"
             raise InputError(f"split {split}", expected="interactions", got="none", remedy=remedy)
         self.split, self.at, self.metrics, self.seed, self.memory_mb = split, tuple(at), tuple(metrics), seed, memory_mb
         self.num_candidates, self.per = _parse(candidates)
         self.queries = Queries.of(held_out, _union(masked).csr())
-        self.judged = self.queries.per_pair() if self.per == "pair" else self.queries
+        self.lists = self.queries.per_pair() if self.per == "pair" else self.queries
         self.cold = data.train.users_per_item()[self.queries.item] == 0  # (n,)
         groups_of_pairs = {"cold": self.cold, "warm": ~self.cold} if groups else {}
         self.groups = {name: among for name, among in groups_of_pairs.items() if among.any()}
@@ -144,17 +144,17 @@ class Evaluator:
             InputError: the scores hold NaN or have the wrong shape.
         """
         rank = self._ranks(score)
-        per_user = metrics_at(self.judged.ranking(rank), self.metrics, self.at)
+        per_user = metrics_at(self.lists.ranking(rank), self.metrics, self.at)
         for name, among in self.groups.items():
-            queries = np.unique(self.judged.query[among])
-            for metric, values in metrics_at(self.judged.ranking(rank, among), ["recall"], self.at).items():
-                per_user[f"{name}_{metric}"] = np.full(len(self.judged.user), np.nan)
+            queries = np.unique(self.lists.query[among])
+            for metric, values in metrics_at(self.lists.ranking(rank, among), ["recall"], self.at).items():
+                per_user[f"{name}_{metric}"] = np.full(len(self.lists.user), np.nan)
                 per_user[f"{name}_{metric}"][queries] = values
         return Evaluation(
             split=self.split,
             metrics={name: float(np.nanmean(values)) for name, values in per_user.items()},
             per_user=per_user,
-            user=self.judged.user,
+            user=self.lists.user,
             num_users=len(self.queries.user),
             num_users_without=self.num_users_without,
             num_held_out=len(rank),
@@ -181,10 +181,10 @@ def evaluate(score: Scorer, data: Dataset, **options: Any) -> Evaluation:
 
 
 def same_protocol(evaluations: Mapping[str, Evaluation]) -> None:
-    """Refuses to compare unlike evaluations, given by name.
+    """Refuses evaluations under different protocols, given by name.
 
     Raises:
-        InputError: names the first two that differ, and in what.
+        InputError: two protocols differ; the message names the first such pair and the keys.
     """
     (first, one), *others = evaluations.items()
     for name, other in others:
@@ -196,7 +196,7 @@ def same_protocol(evaluations: Mapping[str, Evaluation]) -> None:
 
 
 def _parse(candidates: str) -> tuple[int | None, Literal["pair", "user"]]:
-    """Sampled candidates per list (None: all items), and what shares a list."""
+    """Returns the number of sampled candidates per list (None: all items), and whether a pair or a user has a list."""
     if candidates == "all":
         return None, "user"
     match = re.fullmatch(r"sampled-([1-9]\d*)(-per-user)?", candidates)

@@ -15,7 +15,7 @@ from medley.errors import InputError
 from medley.types import Ranking
 
 VARIANT = "binary relevance; recall and map divide by all held-out items; ndcg log2(rank + 1), ideal cut at K; 1"
-"""What the numbers mean, for fingerprints: change it whenever a definition below changes."""
+"""The definitions below in words, for fingerprints. Changes whenever a definition changes."""
 
 
 def precision(ranking: Ranking, k: ArrayLike) -> np.ndarray:
@@ -63,10 +63,10 @@ METRICS = {
 
 
 def metrics_at(ranking: Ranking, names: Iterable[str], ks: Sequence[int]) -> dict[str, np.ndarray]:
-    """Several metrics at several K: "recall@20" -> (q,), one value per query.
+    """Computes several metrics at several K: "recall@20" -> (q,), one value per query.
 
     Raises:
-        InputError: a metric is not in METRICS, or a K is no whole number of at least 1.
+        InputError: a metric is not in METRICS, or a K is not a whole number of at least 1.
     """
     check_metrics(names := tuple(names), ks)
     values = {name: METRICS[name](ranking, ks) for name in names}  # (len(ks), q) each

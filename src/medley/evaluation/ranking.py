@@ -1,8 +1,8 @@
-"""Who is ranked against what, and where it lands.
+"""Ranks of held-out items among candidates.
 
-A held-out item's rank is a count, so nothing is sorted: 1 + the candidates that score higher + those that score the
-same and have a lower row. `top_k` lists items in the same order. An item that the user has seen is no candidate; the
-other held-out items of the user are.
+The rank of a held-out item is counted, without sorting: 1 + the candidates that score higher + the candidates that
+score the same and have a lower row. `top_k` lists items in the same order. The items that a user has seen are not
+candidates; the other held-out items of the user are.
 
 Shapes: U users, I items, q queries (users with held-out items), n held-out items, B rows of a block.
 """
@@ -22,11 +22,11 @@ from medley.types import Interactions, Ranking, Scorer
 
 Offsets = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # start, item, seen_start, seen_item of a block
 
-TILE = 4096  # scores that stay in the first level cache while every held-out item of a row is compared
+TILE = 4096  # scores that stay in the first-level cache while every held-out item of a row is compared
 
 
 class Queries(NamedTuple):
-    """The judged users, what is held out for them and what they have seen. Serves any number of rankings."""
+    """Users with held-out items, these items, and the items that the users have seen. Serves any number of rankings."""
 
     user: np.ndarray  # (q,) int64, ascending
     start: np.ndarray  # (q + 1,) int64; the held-out items of query x are item[start[x]:start[x + 1]], ascending
@@ -37,7 +37,7 @@ class Queries(NamedTuple):
 
     @classmethod
     def of(cls, held_out: Interactions, seen: sp.csr_array) -> "Queries":
-        """Groups the held-out items (disjoint from `seen`, (U, I)) by user; users without any are no query."""
+        """Groups held-out items, disjoint from `seen` (U, I), by user; users without such items are not queries."""
         user = np.unique(held_out.user).astype(np.int64)
         hidden, seen = sp.csr_array(held_out.csr()[user]), sp.csr_array(sp.csr_array(seen)[user])
         seen.sum_duplicates()
@@ -52,7 +52,7 @@ class Queries(NamedTuple):
         return np.repeat(np.arange(len(self.user)), np.diff(self.start))
 
     def per_pair(self) -> "Queries":
-        """The same with one query for each held-out item. Only to group ranks: what else is held out is forgotten."""
+        """Returns a query for each held-out item, to group ranks alone: seen and other held-out items are left out."""
         seen_start = np.zeros(len(self.item) + 1, dtype=np.int64)
         return Queries(
             self.user[self.query], np.arange(len(self.item) + 1), self.item, seen_start, self.item[:0], self.num_items
@@ -67,13 +67,13 @@ class Queries(NamedTuple):
         return Ranking(self.user[kept], np.concatenate([[0], np.cumsum(size)]), rank[np.lexsort((rank, query))])
 
     def block(self, rows: slice) -> Offsets:
-        """What a kernel needs of some queries; the starts still count from the first query of all."""
+        """Returns the arrays of some queries, for kernels; the starts still count from the first of all queries."""
         bounds = slice(rows.start, rows.stop + 1)
         return self.start[bounds], self.item, self.seen_start[bounds], self.seen_item
 
 
 def full_ranks(score: Scorer, queries: Queries, *, memory_mb: int = 64) -> np.ndarray:
-    """(n,) rank of each held-out item among all unseen items, in the order of `queries.item`.
+    """Returns (n,), the rank of each held-out item among all unseen items, in the order of `queries.item`.
 
     Args:
         score: the scorer of a model; final vectors are faster than a function.
@@ -99,10 +99,10 @@ def sampled_ranks(
     per: Literal["pair", "user"] = "pair",
     memory_mb: int = 64,
 ) -> np.ndarray:
-    """(n,) rank of each held-out item among a few sampled items, in the order of `queries.item` (MMGCN).
+    """Returns (n,), the rank of each held-out item among sampled items, in the order of `queries.item` (MMGCN).
 
     The sampled items are neither seen nor held out for the user. Each list of candidates is drawn uniformly without
-    replacement; a user with fewer than `num_candidates` such items gets all of them.
+    replacement; for a user with fewer than `num_candidates` such items, all of them are candidates.
 
     Args:
         score: the scorer of a model.
@@ -110,7 +110,7 @@ def sampled_ranks(
         generator: draws the candidates; the same state gives the same candidates, whatever the model.
         num_candidates: sampled items per list.
         per: "pair" gives each held-out item its own list; "user" puts all held-out items of a user into one list,
-            where they also compete with each other.
+            where the held-out items also compete with each other.
         memory_mb: bound on a block of scores (at least one row), in MiB.
 
     Raises:
@@ -135,7 +135,7 @@ def _count_with_numba(scores: Tensor, offsets: Offsets, ranks: np.ndarray) -> in
 def _count(first_row, last_row, scores, start, item, seen_start, seen_item, ranks, nans):  # pragma: no cover (compiled)
     """Writes the ranks of the rows' held-out items, and how many scores of each row are NaN.
 
-    Better items are counted among all, then the seen ones are taken off: the scores are only read.
+    Better items are counted among all items, then the seen items are subtracted: the scores are not changed.
     """
     num_items = scores.shape[1]
     for row in range(first_row, last_row):
@@ -161,7 +161,7 @@ def _count(first_row, last_row, scores, start, item, seen_start, seen_item, rank
 
 
 def _count_with_torch(scores: Tensor, offsets: Offsets, ranks: np.ndarray) -> int:
-    """As `_count`, on the device of the scores. Compares a few rows at a time: as many as the block has."""
+    """As `_count`, on the device of the scores. Compares as many held-out items at a time as the block has rows."""
     start, item, seen_start, seen_item = offsets
     num_rows, num_items = scores.shape
     device = scores.device
@@ -188,7 +188,7 @@ def _rank_sampled(
     """Writes the ranks among sampled items.
 
     Candidates are the first allowed items of a random permutation, of which only the needed front is shuffled
-    (Fisher-Yates); any permutation that an earlier list left in `order` (I,) is as good a beginning as any other.
+    (Fisher-Yates). The shuffle may start from any permutation, so `order` (I,) is never reset.
     """
     num_items = len(order)
     for row in range(scores.shape[0]):

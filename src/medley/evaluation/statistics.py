@@ -1,4 +1,4 @@
-"""Is the difference real? Spread over seeds, paired comparison over users, correction for many comparisons."""
+"""Spread over seeds, paired comparison over users, correction for several comparisons."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -34,10 +34,10 @@ class Comparison(NamedTuple):
 
 
 def spread(values: ArrayLike) -> Spread:
-    """Mean and standard deviation of one metric over seeds.
+    """Returns mean and standard deviation of one metric over seeds.
 
     Raises:
-        InputError: there are no values, or some are no numbers.
+        InputError: there are no values, or a value is not finite.
     """
     values = _finite(values)
     return Spread(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else float("nan"), len(values))
@@ -58,11 +58,11 @@ def compare_paired(
         second: (q,) values of the other model for the same users.
         generator: draws the resamples.
         confidence: of the percentile bootstrap interval.
-        num_resamples: of the bootstrap and of the permutation test; the least p-value is 1 / (num_resamples + 1),
+        num_resamples: of the bootstrap and of the permutation test; the smallest p-value is 1 / (num_resamples + 1),
             unless there are so few users that all 2^q flips are tried.
 
     Raises:
-        InputError: the lengths differ, there are fewer than two users, or some values are no numbers.
+        InputError: the lengths differ, there are fewer than two users, or a value is not finite.
     """
     first, second = _finite(first), _finite(second)
     if first.shape != second.shape or len(first) < 2:
@@ -99,8 +99,8 @@ def compare_with_first(values: Mapping[str, ArrayLike], *, seed: int = 0) -> dic
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """Holm's step-down correction: p-values (m,) of m comparisons, adjusted so that the chance of a single false claim
-    among all stays below the level to which they are compared."""
+    """Holm's step-down correction: p-values (m,) of m comparisons, adjusted so that the
+    chance of one or more false claims stays below the level with which the p-values are compared."""
     p = _finite(p_values)
     order = np.argsort(p)
     adjusted = np.empty(len(p))

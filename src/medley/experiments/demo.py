@@ -30,7 +30,7 @@ CATALOGUE: dict[str, Any] = {
     "cluster_skew": 0.3,
     "feature_noise": 0.4,
 }
-"""Changes to the preset `demo`: few interactions per item, so that it pays to read the content."""
+"""Changes to the preset `demo`: few interactions per item, so that content helps."""
 
 TRAINING: dict[str, dict[str, Any]] = {
     "popularity": {},
@@ -59,23 +59,23 @@ def run_demo(
     changes: Mapping[str, Any] | None = None,
     console: Console | None = None,
 ) -> Path:
-    """Runs the whole demo; the data, the runs and the page are written below `out`, over those of an earlier demo.
+    """Runs the whole demo; data, runs and page are written below `out` and replace those of an earlier demo.
 
     Args:
         out: a folder that is new, empty, or an earlier demo's.
         seed: of the catalogue and of the training.
-        catalogue: another shape.
+        catalogue: another shape of the catalogue.
         changes: settings for the training of all models, e.g. `{"num_epochs": 2}`.
-        console: where results are printed; standard output by default.
+        console: prints the results; standard output by default.
 
     Returns:
         The path of the page.
 
     Raises:
-        InputError: `out` holds something else.
+        InputError: `out` holds anything but an earlier demo.
         MissingExtraError: the packages of the extra `plots` are absent.
     """
-    from medley.report import page as report  # first of all: it needs an extra, and nobody should wait to learn that
+    from medley.report import page as report  # first, because it needs an extra: an absent extra must fail at once
     from medley.report import terminal
     from medley.report.results import load_results
 
@@ -122,12 +122,12 @@ def _check_out(out: Path) -> None:
     remedy = "choose another folder, out=..., or delete this one"
     manifest = read_json(out / "data" / "manifest.json", remedy=remedy)
     if manifest.get("name") != "demo" or manifest.get("provenance", {}).get("source") != "simulated":
-        raise InputError("the folder holds something else than an earlier demo", file=out, remedy=remedy)
+        raise InputError("not the folder of an earlier demo", file=out, remedy=remedy)
 
 
 def _typical_users(data: Dataset, weights: np.ndarray) -> list[int]:
     """Returns rows of up to three users: for each modality the user whose planted weight (U, M) is nearest to
-    TYPICAL_WEIGHT, among those with enough held-out items to be found again. No model has a say in the choice."""
+    TYPICAL_WEIGHT, among users with enough held-out items. The choice does not depend on any model."""
     too_few = data.test.items_per_user() < LEAST_HELD_OUT
     nearest = [np.lexsort((np.abs(column - TYPICAL_WEIGHT), too_few))[0] for column in weights.T[:3]]
     return list(dict.fromkeys(int(row) for row in nearest))
@@ -142,5 +142,5 @@ def _description(data: Dataset) -> Text:
 
 
 def _medley() -> str:
-    """How the command is called from here."""
+    """Returns the command as a shell here finds it."""
     return "medley" if shutil.which("medley") else os.path.relpath(Path(sys.executable).with_name("medley"))

@@ -1,6 +1,6 @@
-"""A study: every model gets the same protocol. Settings are chosen on validation with one seed, then the chosen recipes
-are trained again with several seeds and scored on test once per seed. All runs are kept, so a study that was stopped
-goes on where it was.
+"""A study: many recipes under one protocol. Settings are chosen on validation with one seed, then the chosen recipes
+are trained again with several seeds and evaluated on test once per seed. All runs are kept, so a study that was stopped
+continues where it stopped.
 """
 
 import platform
@@ -29,9 +29,9 @@ Options = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Entry:
-    """A model and the values that are tried: every combination of the lists in `grid`, over the fixed `options`.
+    """A model and the values to try: every combination of the lists in `grid`, with the fixed `options`.
 
-    With `variant_of`, the label of an earlier entry, nothing is tried: `options` change what was chosen for that entry.
+    With `variant_of`, the label of an earlier entry, nothing is tried: `options` change the settings of that entry.
     """
 
     model: str
@@ -41,7 +41,7 @@ class Entry:
     variant_of: str = ""
 
     def combinations(self) -> Iterator[dict[str, Any]]:
-        """Each point of the grid with the fixed options."""
+        """Yields each point of the grid with the fixed options."""
         for values in product(*self.grid.values()):
             yield {**self.options, **dict(zip(self.grid, values, strict=True))}
 
@@ -51,7 +51,7 @@ class Task(NamedTuple):
 
     label: str
     recipe: Recipe
-    score: bool  # on test
+    score: bool  # whether the run is evaluated on test
 
 
 class Trained(NamedTuple):
@@ -78,12 +78,12 @@ class Result:
     best_epochs: tuple[int, ...]
     num_parameters: int
     fingerprint: str
-    measured: str  # day on which it was written, YYYY-MM-DD
+    measured: str  # day of the result, YYYY-MM-DD
     machine: str
 
 
 class Study:
-    """Trains and scores entries on one data set."""
+    """Trains and evaluates entries on one data set."""
 
     def __init__(
         self,
@@ -98,25 +98,25 @@ class Study:
     ):
         """Args:
         data: the data set.
-        folder: where the runs are kept.
+        folder: the folder of the runs.
         seeds: the first one also chooses the settings.
         at: cut-offs of the test metrics.
-        workers: trainings at a time, each in its own process.
-        threads: of each training; None leaves the number to torch.
-        report: called with a line per finished training.
+        workers: number of trainings at a time, each in its own process.
+        threads: number of threads of each training; None leaves the number to torch.
+        report: called with one line of text per finished training.
         """
         self.data, self.folder, self.seeds, self.at = data, folder, tuple(seeds), tuple(at)
         self.workers, self.threads, self.report = workers, threads, report
 
     def run(self, entries: Sequence[Entry], known: Mapping[str, Options] | None = None) -> list[Result]:
-        """Chooses on validation, repeats over the seeds, scores test once per seed.
+        """Chooses settings on validation, trains with every seed, evaluates on test once per seed.
 
         Args:
-            entries: what is trained.
-            known: label -> what an earlier study chose, for variants of entries that are not part of this one.
+            entries: the entries to train.
+            known: label -> settings that an earlier study chose, for variants of entries outside this study.
 
         Raises:
-            InputError: a variant of nothing; an entry diverged at every point of its grid.
+            InputError: a variant of an unknown entry; an entry diverged at every point of its grid.
         """
         chosen = {**(known or {}), **self._choose([one for one in entries if not one.variant_of])}
         for entry in entries:
@@ -135,11 +135,11 @@ class Study:
         return [_result(entry, chosen[entry.label], [next(done) for _ in self._seeds(entry)]) for entry in entries]
 
     def _seeds(self, entry: Entry) -> tuple[int, ...]:
-        """A model without a loss draws nothing at random, so one seed is enough."""
+        """Returns the seeds of an entry; one is enough for a model without a loss, which draws nothing at random."""
         return self.seeds if models.find(entry.model).loss is not models.Recommender.loss else self.seeds[:1]
 
     def _choose(self, entries: Sequence[Entry]) -> dict[str, Options]:
-        """Label -> the point of its grid that does best on validation with the first seed."""
+        """Returns label -> the point of the grid with the best validation metric under the first seed."""
         points = [(entry, options) for entry in entries for options in entry.combinations()]
         tasks = [_task(entry, options, self.seeds[0], score=False) for entry, options in points]
         best: dict[str, float] = {}
@@ -154,12 +154,12 @@ class Study:
         return chosen
 
     def _train(self, tasks: Sequence[Task]) -> list[Trained | None]:
-        """None where training diverged."""
+        """Runs the tasks in processes. Returns their results in order, None where training diverged."""
         with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
             futures: list[Future[Trained | None]] = []
             for task in tasks:
-                future = pool.submit(_work, task, self.data.folder, self.folder, self.at, self.threads)
-                future.add_done_callback(lambda done, task=task: self.report(_line(task, done)))
+                future = pool.submit(_run_task, task, self.data.folder, self.folder, self.at, self.threads)
+                future.add_done_callback(lambda done, task=task: self.report(_describe_task(task, done)))
                 futures.append(future)
             return [future.result() for future in futures]
 
@@ -168,7 +168,7 @@ def _task(entry: Entry, options: Options, seed: int, *, score: bool) -> Task:
     return Task(entry.label, Recipe.of({"model": entry.model, **options, "seed": seed}), score)
 
 
-def _work(task: Task, data_folder: Path, folder: Path, at: Sequence[int], threads: int | None) -> Trained | None:
+def _run_task(task: Task, data_folder: Path, folder: Path, at: Sequence[int], threads: int | None) -> Trained | None:
     if threads:
         torch.set_num_threads(threads)
     data = Dataset(data_folder)
@@ -182,7 +182,7 @@ def _work(task: Task, data_folder: Path, folder: Path, at: Sequence[int], thread
     return Trained(run.history, run.record.num_parameters, run.record.peak_gb, evaluation)
 
 
-def _line(task: Task, done: "Future[Trained | None]") -> str:
+def _describe_task(task: Task, done: "Future[Trained | None]") -> str:
     recipe = task.recipe
     defaults = Recipe.of({"model": recipe.model}).flat()
     short = " ".join(f"{key}={value}" for key, value in recipe.flat().items() if value != defaults.get(key))
@@ -223,7 +223,7 @@ def _result(entry: Entry, chosen: Options, trained: Sequence[Trained | None]) ->
 
 
 def _machine() -> str:
-    """Processor and GPU."""
+    """Returns the names of processor and GPU."""
     about = Path("/proc/cpuinfo")
     names = re.findall(r"^model name\s*: (.*)", about.read_text(), re.M) if about.exists() else []
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
@@ -231,5 +231,5 @@ def _machine() -> str:
 
 
 def _cpu(history: History, num_epochs: int | None = None) -> float:
-    """CPU seconds of the first epochs; of all epochs by default."""
+    """Sums the CPU seconds of the first epochs; of all epochs by default."""
     return sum(epoch.seconds_cpu for epoch in history.epochs[:num_epochs])

@@ -1,4 +1,4 @@
-"""Charts as SVG inside an HTML page. Their colours are CSS variables, so that they follow light and dark."""
+"""Charts as SVG inside an HTML page. Colours are CSS variables, so that charts follow the light or dark theme."""
 
 import io
 import re
@@ -20,12 +20,12 @@ except ImportError:
     raise MissingExtraError("The report", "plots") from None
 
 NUM_COLOURS = 8  # --s0 ... --s7 in report.html
-INK, FAINT = "#010101", "#020202"  # colours of the charts stand for CSS variables: see _svg
+INK, FAINT = "#010101", "#020202"  # placeholders of CSS variables: see _svg
 CSS_OF = {INK: "var(--ink)", FAINT: "var(--line)"} | {f"#0303{n:02x}": f"var(--s{n})" for n in range(NUM_COLOURS)}
 
 
 def bars(results: Sequence[Result]) -> list[Markup]:
-    """One chart per metric: a group of bars per run, one bar per K, with the 95% interval of the mean over users."""
+    """Draws a chart per metric: a group of bars per run, a bar per K, with the 95% interval of the mean over users."""
     charts = []
     for metric in SHOWN:
         names = [name for name in results[0].shown if name.startswith(f"{metric}@")]
@@ -55,17 +55,17 @@ def bars(results: Sequence[Result]) -> list[Markup]:
         axes.set_xlim(0, 1.32 * max(result.shown[name] for result in results for name in names) or 1)
         axes.grid(axis="x", color=FAINT, linewidth=0.8)
         axes.xaxis.set_major_locator(MaxNLocator(4))
-        told = "; ".join(
+        figures = "; ".join(
             f"{result.label} "
             + ", ".join(f"{result.shown[name]:.3f} at {cut}" for name, cut in zip(names, cuts, strict=True))
             for result in results
         )
-        charts.append(_svg(figure, f"Bars of {metric_title(metric)}: {told}", metric_title(metric)))
+        charts.append(_svg(figure, f"Bars of {metric_title(metric)}: {figures}", metric_title(metric)))
     return charts
 
 
 def curves(results: Sequence[Result]) -> list[Markup]:
-    """Loss, and the validation metric with a dot at the best epoch, by epoch."""
+    """Draws loss and validation metric by epoch, with a dot at the best epoch."""
     trained = [(place, result) for place, result in enumerate(results) if result.epochs]
     if not trained:
         return []
@@ -78,8 +78,8 @@ def curves(results: Sequence[Result]) -> list[Markup]:
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
     _by_epoch(axes)
-    told = "; ".join(f"{r.label} from {r.epochs[0].loss:.3f} to {r.epochs[-1].loss:.3f}" for _, r in trained)
-    charts = [_svg(loss, f"Training loss by epoch: {told}", "Training loss by epoch")]
+    figures = "; ".join(f"{r.label} from {r.epochs[0].loss:.3f} to {r.epochs[-1].loss:.3f}" for _, r in trained)
+    charts = [_svg(loss, f"Training loss by epoch: {figures}", "Training loss by epoch")]
 
     validated = [(place, result) for place, result in trained if result.epochs[0].metric is not None]
     if validated:
@@ -92,14 +92,14 @@ def curves(results: Sequence[Result]) -> list[Markup]:
         _by_epoch(axes)
         axes.set_ylim(bottom=0)
         name = metric_title(validated[0][1].record.recipe.settings.metric)
-        told = "; ".join(f"{r.label} best {r.record.best:.3f} in epoch {r.record.best_epoch}" for _, r in validated)
+        figures = "; ".join(f"{r.label} best {r.record.best:.3f} in epoch {r.record.best_epoch}" for _, r in validated)
         title = f"Validation {name} by epoch, a dot at the best"
-        charts.append(_svg(valid, f"Validation {name} by epoch: {told}", title))
+        charts.append(_svg(valid, f"Validation {name} by epoch: {figures}", title))
     return charts
 
 
 def _margin(values: np.ndarray) -> float:
-    """Half the 95% interval of a mean, by the normal approximation."""
+    """Returns half the 95% interval of a mean, by the normal approximation."""
     return float(1.96 * values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
@@ -108,7 +108,7 @@ def _colour(place: int) -> str:
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """An empty chart, in inches: narrow enough to be read on a phone."""
+    """Makes an empty chart; sizes are in inches, narrow enough for a phone."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[:].set_visible(False)
@@ -124,7 +124,7 @@ def _by_epoch(axes: Axes) -> None:
 
 
 def _svg(figure: Figure, description: str, title: str) -> Markup:
-    """The figure as an element of an HTML page, with a caption; colours become CSS variables."""
+    """Returns the figure as an element of an HTML page, with a caption; colours become CSS variables."""
     file = io.StringIO()
     settings = {"svg.fonttype": "none", "svg.hashsalt": title, "font.family": "sans-serif"}
     with matplotlib.rc_context(settings):

@@ -1,6 +1,6 @@
-"""Runs -> one self-contained HTML page: data, results, learning curves, explained users, settings and provenance.
+"""Writes a self-contained HTML page about runs: data, results, learning curves, explained users, settings, provenance.
 
-The page loads nothing: the charts are SVG inside it.
+The page loads nothing: its charts are SVG elements.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,21 +32,21 @@ NUM_WEIGHTS = 5  # lines of a finding
 
 @dataclass(frozen=True)
 class ExplainedUser:
-    """One user: what the user has seen, what a model recommends and why."""
+    """A user with seen items and explained recommendations."""
 
     user: str  # raw id
     seen: list[str]  # titles of some train items, the latest first
     num_seen: int  # all train items
     recommended: list[Recommendation]
-    found: frozenset[str]  # raw ids of recommended items that the user did touch in the test split
+    found: frozenset[str]  # raw ids of recommended items that are held out: the user has seen them in the test split
     num_held_out: int  # test items
     taste: dict[str, float]  # modality -> planted weight; empty where nothing was planted
-    about: list[Finding]  # what the model has learned about the user
-    about_items: dict[str, list[Finding]]  # and about the recommended items, by raw id
+    about: list[Finding]  # about the user
+    about_items: dict[str, list[Finding]]  # about the recommended items, by raw id
 
     @property
     def shares(self) -> dict[str, float]:
-        """Name of a part -> its share, averaged over the recommendations."""
+        """Name of a part -> mean share over the recommendations."""
         names = self.recommended[0].shares if self.recommended else ()
         return {name: float(np.mean([item.shares[name] for item in self.recommended])) for name in names}
 
@@ -60,15 +60,15 @@ def explain_user(
     num_seen: int = 6,
     taste: Mapping[str, float] | None = None,
 ) -> ExplainedUser:
-    """What a user has seen in train, and k explained recommendations; items of the test split may be among them.
+    """Returns train items of a user and k explained recommendations, which may contain items of the test split.
 
     Args:
         model: a trained model.
-        data: the data set that it was built from.
+        data: the data set that the model was built from.
         user: raw id.
-        k: recommendations.
-        num_seen: titles of seen items, the latest where the log has timestamps.
-        taste: modality -> planted weight, where the truth is known.
+        k: number of recommendations.
+        num_seen: number of seen items with titles; the latest items if the log has timestamps.
+        taste: modality -> planted weight, if the truth is known.
 
     Raises:
         InputError: unknown user, or k below 1.
@@ -106,12 +106,12 @@ def write_report(
 
     Args:
         path: the HTML file.
-        runs: finished runs on `data` that were evaluated on `split`; the first one is the yardstick.
-        data: their data set.
-        split: whose metrics are shown.
+        runs: finished runs on `data` that were evaluated on `split`; the first run is the baseline.
+        data: the data set of the runs.
+        split: the split of the metrics.
         users: explained users to be shown.
-        explained_by: the model behind their recommendations.
-        notes: sentences on how the runs were made.
+        explained_by: the title of the model that recommends.
+        notes: sentences about the runs.
 
     Raises:
         InputError: as in `load_results`.
@@ -147,7 +147,7 @@ def write_report(
 
 
 def _headline(results: Sequence[Result]) -> dict[str, Any]:
-    """The best run in the last shown recall, and how many times the first run's value that is."""
+    """Returns the best run by recall at the largest K, and its value divided by that of the first run."""
     name = max((name for name in results[0].shown if name.startswith("recall")), key=lambda n: int(n[7:]), default="")
     name = name or next(iter(results[0].shown))
     best = max(results, key=lambda result: result.shown[name])
@@ -157,7 +157,7 @@ def _headline(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def _settings(results: Sequence[Result]) -> dict[str, list[Any]]:
-    """Option or setting -> its value in each run, None where a run has no such option."""
+    """Returns option or setting -> its value in each run, None where a run has no such option."""
     chosen = [result.record.recipe.flat() for result in results]
     names = dict.fromkeys(name for options in chosen for name in options if name != "model")
     return {name: [options.get(name) for options in chosen] for name in names}

@@ -1,4 +1,4 @@
-"""Finished and evaluated runs as tables, charts and pages show them."""
+"""Finished and evaluated runs, for tables, charts and pages."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ SHOWN = ("recall", "precision", "ndcg")
 
 
 class Result(NamedTuple):
-    """A finished run as it is shown."""
+    """A finished and evaluated run with its label."""
 
     label: str
     folder: str
@@ -52,7 +52,7 @@ def load_results(runs: Sequence[Run], *, split: str = "test") -> list[Result]:
 
 
 def best_values(results: Sequence[Result]) -> dict[str, float]:
-    """The best value of every shown metric."""
+    """Returns the best value of every shown metric."""
     return {name: max(result.shown[name] for result in results) for name in results[0].shown}
 
 

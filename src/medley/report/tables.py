@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> list[str]:
-    """Lines of a table.
+    """Returns the lines of a table.
 
     Args:
         columns: titles.

@@ -1,7 +1,6 @@
-"""Documents -> the terminal. Every command makes one JSON-able document; here it is printed as JSON or as a table.
+"""Prints results on the terminal, as JSON or as tables.
 
-All text from data (ids, titles, paths) is printed as it is, never read as markup. In a pipe a table is as wide as it
-needs to be.
+Text from data (ids, titles, paths) is never read as markup. In a pipe, tables are as wide as their content.
 """
 
 import json
@@ -32,21 +31,21 @@ LABEL_WIDTH, VALUE_WIDTH = 24, 14  # of the columns in a table with one column p
 
 
 def console() -> Console:
-    """Standard output as it is now."""
+    """Returns a console on the current standard output."""
     width = None if sys.stdout.isatty() else ENDLESS
     return Console(markup=False, highlight=False, emoji=False, width=width)
 
 
 @contextmanager
 def recorded(svg: Path | None) -> Iterator[Console]:
-    """Standard output; with a path, what is printed is written there too, as an SVG picture."""
+    """Yields a console on standard output; with a path, the output is also written as an SVG picture."""
     if svg is None:
         yield console()
         return
     recording = Console(markup=False, highlight=False, emoji=False, record=True, width=104)
     yield recording
     picture = recording.export_svg(title="medley demo")
-    write_atomic(svg, re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL))  # it would load fonts
+    write_atomic(svg, re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL))  # the rule would load fonts
 
 
 def show_json(document: object) -> None:
@@ -74,7 +73,7 @@ def show_table(
 
 
 def show_columns(title: str, columns: Mapping[str, Mapping[str, Any]], *, caption: str | None = None) -> None:
-    """Prints a table with one column per run and one row per figure; in as many tables as the terminal is narrow."""
+    """Prints a table with one column per run and one row per figure; a narrow terminal gets several tables."""
     names, rows = list(columns), list(dict.fromkeys(row for column in columns.values() for row in column))
     fit = max(1, (console().width - LABEL_WIDTH) // VALUE_WIDTH)
     for first in range(0, len(names), fit):
@@ -95,7 +94,7 @@ def show_line(line: str, *, style: str = "") -> None:
 
 
 def show_findings(title: str, findings: Sequence["Finding"]) -> None:
-    """Prints what a model has learned about one user or item: a bar for every weight, dashed for a negative weight."""
+    """Prints findings about one user or item, with a bar for every weight, dashed for a negative weight."""
     console().print(Text(f"\n{title}", style="italic"))
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(overflow="fold")
@@ -113,7 +112,7 @@ def show_findings(title: str, findings: Sequence["Finding"]) -> None:
 
 
 def shares_bar(shares: Mapping[str, float]) -> Text:
-    """Shares whose sizes sum to 1, side by side in one colour each; dashed where a share is negative."""
+    """Draws shares as one bar with a colour per share, dashed where a share is negative."""
     bar, filled, size = Text(), 0, 0.0
     for place, share in enumerate(shares.values()):
         size += abs(share)
@@ -124,12 +123,12 @@ def shares_bar(shares: Mapping[str, float]) -> Text:
 
 
 def colour_of(place: int) -> str:
-    """The colour of a part of the score, by its place."""
+    """Returns the colour of the part of a score at a position."""
     return COLOURS[place % len(COLOURS)]
 
 
 def cell(value: object) -> str:
-    """A value as text: floats with four digits, counts with separators, a dash for nothing."""
+    """Formats a value: floats with four digits, counts with separators, None as a dash."""
     if value is None:
         return "-"
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -138,8 +137,11 @@ def cell(value: object) -> str:
 
 
 def results_table(results: "Sequence[Result]") -> Table:
-    """Test metrics of several runs, the best of each column in bold."""
-    from medley.report.results import best_values, metric_title  # here: they import torch, which other tables need not
+    """Returns a table of the test metrics of several runs, the best value of each column in bold."""
+    from medley.report.results import (  # here: it imports torch, which other tables do not need
+        best_values,
+        metric_title,
+    )
 
     best = best_values(results)
     table = Table(title="\nOn the test split", box=None, pad_edge=False, title_justify="left", caption_justify="left")
@@ -158,7 +160,7 @@ def results_table(results: "Sequence[Result]") -> Table:
 
 
 def explained_user(user: "ExplainedUser", explained_by: str) -> Group:
-    """What one user has seen, is recommended, and why."""
+    """Returns the seen items of one user and the explained recommendations, for the terminal."""
     names = list(user.shares)
     heading = Text.assemble("\n", ("User ", "bold"), (user.user, "bold"), f", has seen {user.num_seen:,}, lately:")
     seen = [Text(f"  {title}", style="dim", no_wrap=True, overflow="ellipsis") for title in user.seen[:4]]
@@ -179,6 +181,6 @@ def explained_user(user: "ExplainedUser", explained_by: str) -> Group:
 
 
 def _shares(shares: Mapping[str, float], names: Sequence[str]) -> list[Text]:
-    """A percentage per name, then all shares as one bar."""
+    """Returns a percentage per name, then all shares as one bar."""
     named = {name: shares.get(name, 0.0) for name in names}
     return [*(Text(f"{share:.0%}") for share in named.values()), shares_bar(named)]

@@ -1,4 +1,4 @@
-"""How a training went, epoch by epoch, in memory and as JSON lines."""
+"""The history of a training, epoch by epoch, in memory and as JSON lines."""
 
 import json
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Epoch:
     best_epoch: int
     seconds: float  # of this epoch, validation included
     seconds_validation: float
-    seconds_cpu: float = 0.0  # of all threads of the process: on one thread, what an idle machine would take
+    seconds_cpu: float = 0.0  # of all threads of the process; with one thread, the time on an idle machine
 
 
 @dataclass

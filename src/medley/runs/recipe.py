@@ -1,4 +1,4 @@
-"""A recipe: which model, with which options and settings, under which seed. Whatever trains a model takes one."""
+"""A recipe: model, options, settings and seed. All functions that train a model take a recipe."""
 
 import tomllib
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ from medley.runs.settings import SETTINGS, TrainSettings, check_settings
 
 
 class Recipe(BaseModel):
-    """What `medley.train` needs besides data. Equal recipes on equal data give equal bits on one machine.
+    """All that `medley.train` needs besides data. Equal recipes on equal data give equal bits on one machine.
 
-    Make one with `Recipe.of`, which checks everything; the constructor takes what a file holds as it is.
+    `Recipe.of` makes a recipe and checks all fields; the constructor does not check the options.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,7 +33,7 @@ class Recipe(BaseModel):
         """Returns a checked recipe; this is the one place that splits options from settings.
 
         Args:
-            flat: `model` (a name, an import path or a class), perhaps `seed`, and options and settings side by side:
+            flat: `model` (a name, an import path or a class), optionally `seed`, and options and settings together:
                 `{"model": "lightgcn", "dim": 32, "lr": 1e-3, "seed": 1}`.
 
         Raises:
@@ -52,11 +52,11 @@ class Recipe(BaseModel):
             raise invalid(error, "setting") from None
 
     def changed(self, changes: Mapping[str, Any]) -> "Recipe":
-        """The same recipe with other options, settings or another seed, checked like a new one."""
+        """Returns a checked copy of the recipe with changed options, settings or seed."""
         return Recipe.of({**self.flat(), **changes})
 
     def flat(self) -> dict[str, Any]:
-        """What `of` takes."""
+        """Returns the argument of `of` that makes this recipe."""
         return {"model": self.model, **self.options, **self.settings.model_dump(), "seed": self.seed}
 
     @property
@@ -65,7 +65,7 @@ class Recipe(BaseModel):
         return sha256_of_json(self.model_dump(mode="json", exclude={"settings": {"device"}}))
 
     def differences(self, other: "Recipe") -> dict[str, tuple[Any, Any]]:
-        """Name of an option or setting (or `model`, `seed`) -> its values here and there; the device does not count."""
+        """Returns name of an option or setting, `model` or `seed` -> two values that differ; the device is ignored."""
         one, two = self.flat(), other.flat()
         names = [name for name in {**one, **two} if name != "device"]
         return {name: (one.get(name), two.get(name)) for name in names if one.get(name) != two.get(name)}
@@ -76,7 +76,7 @@ class Recipe(BaseModel):
 
     @classmethod
     def load(cls, path: str | Path) -> "Recipe":
-        """Reads a recipe (JSON, or TOML by its name) and checks it.
+        """Reads and checks a recipe, from JSON, or from TOML if the file name ends in .toml.
 
         Raises:
             InputError: the file is absent or not a recipe.

@@ -1,9 +1,9 @@
-"""The folder of one run. Training fills it; evaluation, serving and reports read it. Only this file knows its names:
+"""The folder of one run, which training fills and evaluation, serving and reports read. Only this file knows the names:
 
 run.json                 recipe, hashes of the data that the model read, status, best epoch, versions
 history.jsonl            one JSON line per epoch
 weights.safetensors      the best parameters so far
-checkpoint.safetensors   what a resumed training needs; deleted when the run has finished
+checkpoint.safetensors   the state of an unfinished training; deleted when the run has finished
 <split>.json             metrics of an evaluation
 <split>.parquet          the metrics of every user
 """
@@ -35,7 +35,7 @@ REMEDY = "give a folder that medley train or medley.train wrote"
 
 
 class DataRecord(BaseModel):
-    """Which data set a run used, and the hashes of the parts that its model read."""
+    """The data set of a run, and the hashes of the parts that its model read."""
 
     path: str
     name: str
@@ -45,7 +45,7 @@ class DataRecord(BaseModel):
 
     @classmethod
     def of(cls, data: Dataset, model: Recommender) -> "DataRecord":
-        """The record for a model that was built from a data set: its log, users, items, and the modalities it reads."""
+        """Returns the record of a model and its data set: hashes of log, users, items and the modalities read."""
         manifest = data.manifest
         modalities = (model.spec.options.get("modalities") or manifest.modalities) if model.reads_features else ()
         read = ["log", "users", "items", *(f"features/{modality}" for modality in modalities)]
@@ -57,7 +57,7 @@ class DataRecord(BaseModel):
         )
 
     def differences(self, data: Dataset) -> list[str]:
-        """Names of the parts that this data set lacks or has with another content."""
+        """Returns the names of the parts that this data set lacks or has with another content."""
         if not self.parts:
             return [] if data.manifest.content_hash == self.content_hash else ["content"]
         return [part for part, digest in self.parts.items() if data.manifest.parts.get(part) != digest]
@@ -120,14 +120,14 @@ class Run:
         """
         folder = Path(folder)
         if (folder / "run.json").exists():
-            remedy = "choose another folder, or go on with this run: resume=True"
+            remedy = "choose another folder, or continue this run: resume=True"
             raise InputError("the folder holds a run already", file=folder, remedy=remedy)
         _write_record(folder, record)
         return cls(folder)
 
     @classmethod
     def open_or_create(cls, folder: str | Path, record: RunRecord, data: Dataset, *, resume: bool) -> "Run":
-        """Returns a new run, or with `resume` the run that the folder holds, if it is the same run.
+        """Returns a new run, or with `resume` the run in the folder if it has the same recipe and data.
 
         Raises:
             InputError: without `resume`, the folder holds a run; with it, another recipe or other data.
@@ -152,7 +152,7 @@ class Run:
         return run
 
     def keep(self, *, model: Recommender, data: Dataset, temporary: TemporaryDirectory | None) -> None:
-        """Holds on to the model that was just trained, to its data set, and to the folder if that is temporary."""
+        """Keeps the trained model, its data set, and the temporary folder if there is one, as long as the run lives."""
         self._trained, self._data, self._temporary = model, data, temporary
 
     def __repr__(self) -> str:
@@ -161,7 +161,7 @@ class Run:
         return f"Run({record.recipe.model} on {record.data.name}, {record.status}{best}; {self.folder})"
 
     def update(self, **changes: Any) -> None:
-        """Changes fields of the record, on disk too."""
+        """Changes fields of the record, also on disk."""
         self.record = self.record.model_copy(update=changes)
         _write_record(self.folder, self.record)
 
@@ -172,7 +172,7 @@ class Run:
 
     @property
     def history(self) -> History:
-        """How the training went so far."""
+        """The history of the training so far."""
         record = self.record
         best_epoch, ending = record.best_epoch or 0, record.message
         epochs = read_epochs(self._history)
@@ -200,10 +200,10 @@ class Run:
         return self.folder / "weights.safetensors"
 
     def load_weights(self, model: Recommender) -> Recommender:
-        """Puts the best parameters into a model that was built by the recipe of this run, and returns the model.
+        """Loads the best parameters into a model that was built by the recipe of this run, and returns the model.
 
         Raises:
-            InputError: the run has no weights yet, or they do not fit.
+            InputError: the run has no weights yet, or the weights do not fit the model.
         """
         try:
             model.load_state_dict(load_file(self._weights))
@@ -216,7 +216,7 @@ class Run:
         """Opens the data set of the run.
 
         Args:
-            path: where the data set is now, if it has moved.
+            path: the folder of the data set, if it was moved.
 
         Raises:
             InputError: the data set is gone, or a part that the model read has changed.
@@ -225,7 +225,7 @@ class Run:
             return self._data
         folder = Path(path or self.record.data.path)
         if not folder.exists():
-            remedy = "say where it is now: dataset=..."
+            remedy = "give its folder: dataset=..."
             raise InputError("the data set of this run is gone", file=folder, remedy=remedy)
         dataset = Dataset(folder)
         if changed := self.record.data.differences(dataset):
@@ -238,10 +238,10 @@ class Run:
         return dataset
 
     def model(self, dataset: Dataset) -> Recommender:
-        """Returns the trained model; a run of another process is built again, on the CPU.
+        """Returns the trained model; the model of a run from another process is built again, on the CPU.
 
         Raises:
-            InputError: the run has no weights yet, or they do not fit.
+            InputError: the run has no weights yet, or the weights do not fit the model.
         """
         if self._trained is not None:
             return self._trained
@@ -249,7 +249,7 @@ class Run:
         return self.load_weights(models.build(recipe.model, dataset.inputs(), seed=recipe.seed, **recipe.options))
 
     def save_evaluation(self, evaluation: Evaluation) -> None:
-        """Writes the metrics of a split and, beside them, the metrics of every user."""
+        """Writes the metrics of a split, and the metrics of every user."""
         table = io.BytesIO()
         evaluation.table().write_parquet(table)
         write_atomic(self.folder / f"{evaluation.split}.parquet", table.getvalue())
@@ -272,7 +272,7 @@ class Run:
 
 
 def _complete(recipe: Recipe) -> Recipe:
-    """The recipe with all defaults written out, so that runs of earlier versions compare."""
+    """Returns the recipe with all defaults, so that runs of earlier versions can be compared."""
     return Recipe.of(recipe.flat())
 
 

@@ -1,4 +1,4 @@
-"""How a model is trained, whatever the model. Options of the model itself (dim, num_layers, reg, ...) are its own."""
+"""Settings of a training, the same for all models. Options such as dim, num_layers and reg belong to the model."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -15,7 +15,7 @@ class TrainSettings(BaseModel):
 
     lr: float = Field(1e-3, gt=0, allow_inf_nan=False, description="learning rate of Adam")
     batch_size: int = Field(2048, ge=1, description="triplets per step")
-    num_epochs: int = Field(500, ge=0, description="epochs at most")
+    num_epochs: int = Field(500, ge=0, description="most epochs")
     patience: int = Field(
         20, ge=0, description="stop after so many epochs without a better validation metric; 0: never"
     )

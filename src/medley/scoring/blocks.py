@@ -1,6 +1,6 @@
 """Scores of users for all items, block by block, whatever kind of scorer a model has.
 
-Shapes: U users, I items, B users of a block, e items that they have seen.
+Shapes: U users, I items, B users of a block, e items that these users have seen.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,13 +13,13 @@ from torch import Tensor
 from medley.errors import InputError
 from medley.types import Embeddings, ItemToItem, Neighbours, Scorer, Seen
 
-CACHE_BYTES = 6 << 20  # a block of scores that the second and third level cache hold until they are ranked
-MIN_ROWS = 64  # fewer rows and the matrix product is bound by reading the items
+CACHE_BYTES = 6 << 20  # of a block of scores: the second- and third-level caches hold it until it is ranked
+MIN_ROWS = 64  # with fewer rows, reading the items dominates the matrix product
 
 
 @torch.no_grad()
 def score_blocks(score: Scorer, users: np.ndarray, num_items: int, memory_mb: int) -> Iterator[tuple[slice, Tensor]]:
-    """Yields slices of `users` and their scores (B, I); a block is valid until the next one is asked for.
+    """Yields slices of `users` and their scores (B, I); a block is valid until the next block is computed.
 
     Args:
         score: the scorer of a model.
@@ -52,7 +52,7 @@ def refuse_nan(count: int) -> None:
 
 
 def item_mask(start: np.ndarray, item: np.ndarray, num_items: int, device: torch.device) -> Tensor:
-    """(B, I) bool, true at item[start[x]:start[x + 1]] of row x."""
+    """Returns (B, I) bool, true at item[start[x]:start[x + 1]] of row x."""
     size = np.diff(start)
     mask = torch.zeros(len(size), num_items, dtype=torch.bool, device=device)
     row = torch.from_numpy(np.repeat(np.arange(len(size)), size)).to(device)
@@ -69,19 +69,19 @@ def _function_of(score: Scorer, num_rows: int) -> Callable[[Tensor], Tensor]:
 
 
 def sum_of_parts(score: ItemToItem, users: Tensor) -> Tensor:
-    """Scores of users (B,) by their seen items, (B, I)."""
+    """Scores users (B,) by their seen items, (B, I)."""
     parts = list(parts_of(score, users).values())
     return torch.stack(parts).sum(dim=0) if len(parts) > 1 else parts[0]
 
 
 def parts_of(score: ItemToItem, users: Tensor) -> dict[str, Tensor]:
-    """Part of the score -> (B, I)."""
+    """Returns part of the score -> (B, I)."""
     seen = score.seen(users)
     return {name: sum_of_rows(seen, weight) for name, weight in score.weights.items()}
 
 
 def sum_of_rows(seen: Seen, weight: Tensor | Neighbours) -> Tensor:
-    """Sum of the rows of an (I, I) matrix over the seen items of each user, (B, I)."""
+    """Sums the rows of an (I, I) matrix over the seen items of each user, (B, I)."""
     if isinstance(weight, Tensor):
         return F.embedding_bag(seen.item, weight, seen.start, mode="sum")
     num_users, num_items = len(seen.start), len(weight.index)
@@ -91,7 +91,7 @@ def sum_of_rows(seen: Seen, weight: Tensor | Neighbours) -> Tensor:
 
 
 def _inner_products(vectors: Embeddings, num_rows: int) -> Callable[[Tensor], Tensor]:
-    """Scores of up to `num_rows` users, always in the same memory: fresh pages would cost a fifth of the time."""
+    """Returns a function that scores up to `num_rows` users in reused memory: fresh pages cost a fifth of the time."""
     user, item = (_at_least_float32(table) for table in vectors)
     buffer = item.new_empty(num_rows, len(item))
 

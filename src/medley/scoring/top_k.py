@@ -1,4 +1,4 @@
-"""The k best items of each user that the user has not seen."""
+"""The k best unseen items of each user."""
 
 from typing import cast
 
@@ -16,7 +16,7 @@ from medley.types import Scorer
 def top_k(
     score: Scorer, users: np.ndarray | Tensor, seen: sp.csr_array, k: int, *, memory_mb: int = 64
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k best unseen items of each user, best first; equal scores by ascending row, as ranks are counted.
+    """Returns the k best unseen items of each user, best first; equal scores by ascending row, as in ranks.
 
     Args:
         score: the scorer of a model.
@@ -40,8 +40,8 @@ def top_k(
     values = np.full((len(users), k), -np.inf, dtype=np.float32)
     for rows, scores in score_blocks(score, users, num_items, memory_mb):
         refuse_nan(int(scores.isnan().sum()))
-        hidden = sp.csr_array(seen[users[rows]])
-        unseen = ~item_mask(hidden.indptr, hidden.indices, num_items, scores.device)  # (B, I)
+        of_rows = sp.csr_array(seen[users[rows]])
+        unseen = ~item_mask(of_rows.indptr, of_rows.indices, num_items, scores.device)  # (B, I)
         masked = scores.masked_fill(~unseen, -torch.inf)
         least = masked.topk(min(k, num_items), sorted=False).values.amin(dim=1, keepdim=True)  # (B, 1)
         tied = unseen & (masked == least)

@@ -1,14 +1,14 @@
-"""What a trained model has learned about users and items, for people to read: with raw ids and titles instead of rows.
+"""Findings of a trained model about users and items, for people: with raw ids and titles instead of rows.
 
 A model whose score is a sum of parts (modalities, `id`, ...) also shows which parts set a user's items apart from all
 others. With s_ui = sum_p s_ui^p,
 
     margin_u^p = mean of s_ui^p over the items that u has seen in train - mean of s_ui^p over all items
 
-both means over the items that have modality p. The definition is the same for all such models, needs the model and the
-train split alone, and where no item lacks a modality the margins of the parts sum to the margin of the score. The
-dominant modality of a user is the modality with the largest margin; docs/results/tastes.md measures how often that is
-the planted one.
+both means over the items that have modality p. The definition is the same for all such models and needs the model and
+the train split alone. Where no item lacks a modality, the margins of the parts sum to the margin of the score. The
+dominant modality of a user is the modality with the largest margin; docs/results/tastes.md shows how often this is the
+planted modality.
 
 Shapes: U users, I items, B users.
 """
@@ -25,27 +25,27 @@ from medley.models import Recommender
 from medley.models.base import Insight
 from medley.types import Features, Inputs
 
-MAX_SCORES = 2**24  # of each part at a time: 64 MiB
+MAX_SCORES = 2**24  # scores of each part at a time: 64 MiB
 
 
 class Weighed(NamedTuple):
     """One line of a `Finding`."""
 
     key: str  # a name, or the raw id of a user or item
-    title: str | None  # of an item
+    title: str | None  # of an item, if it has one
     weight: float
 
 
 class Finding(NamedTuple):
-    """What a model has learned about one user or one item; `models.base.Insight` with raw ids and titles."""
+    """An insight about one user or one item; `models.base.Insight` with raw ids and titles."""
 
     topic: str
-    kind: Literal["names", "users", "items"]  # what the keys are
+    kind: Literal["names", "users", "items"]  # of the keys
     weights: list[Weighed]  # largest first
 
 
 def about_user(model: Recommender, data: Dataset, user: str) -> list[Finding]:
-    """Returns the user's margin by part, where the score has parts, and the model's own insights.
+    """Returns the user's margins by part, if the score has parts, and the model's own insights.
 
     Args:
         model: a trained model.
@@ -79,11 +79,11 @@ def about_item(model: Recommender, data: Dataset, item: str) -> list[Finding]:
 
 
 def margins_by_part(model: Recommender, inputs: Inputs, users: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
-    """Measures by how much each part of the score sets the seen items of users apart from all others.
+    """Measures how far each part of the score sets the seen items of users apart from all others.
 
     Args:
         model: a trained model.
-        inputs: what the model was built from.
+        inputs: the inputs of the model.
         users: (B,) rows.
 
     Returns:
@@ -104,14 +104,14 @@ def margins_by_part(model: Recommender, inputs: Inputs, users: Sequence[int] | n
 
 
 def _margin(part: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Part of the scores (B, I) and seen items (B, I) 0/1 -> (B,)"""
+    """Returns the margins (B,) from a part of the scores (B, I) and the seen items (B, I), 0 or 1."""
     num_seen = seen.sum(axis=1)
     mean = np.divide((part * seen).sum(axis=1), num_seen, out=np.full(len(part), np.nan), where=num_seen > 0)
     return mean - part.mean(axis=1)
 
 
 def _present(features: Mapping[str, Features], part: str, num_items: int) -> np.ndarray:
-    """(I,) which items have the modality that a part is named for; all, where the part is not a modality."""
+    """Returns (I,), which items have the modality of a part; all True if the part is not a modality."""
     return features[part].present if part in features else np.ones(num_items, dtype=bool)
 
 

@@ -1,4 +1,4 @@
-"""A trained model and a data set -> recommendations with raw ids, titles and reasons."""
+"""Recommends items with raw ids, titles and reasons, by a trained model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class Recommendation:
     item: str  # raw id
     title: str | None
     score: float
-    parts: dict[str, float]  # of the score by modality, `id`, ...: they sum to the score. Empty where there are none
-    shares: dict[str, float]  # parts / sum of |parts|: their sizes sum to 1, a negative one speaks against the item
+    parts: dict[str, float]  # of the score, which is their sum: a modality, `id`, ...; empty if the score has none
+    shares: dict[str, float]  # part / sum of |parts|; a negative share speaks against the item
 
 
 def recommend(
@@ -40,8 +40,8 @@ def recommend(
         model: a trained model.
         data: the data set that the model was built from.
         user: raw id.
-        k: how many; fewer come back for a user who has seen nearly everything.
-        explain: fill `parts` and `shares`, where the score is a sum of parts.
+        k: number of items; fewer are returned for a user who has seen nearly all items.
+        explain: fill `parts` and `shares`, if the score is a sum of parts.
         seen: the user's items in these splits are not recommended.
 
     Raises:
@@ -52,7 +52,7 @@ def recommend(
     row = data.users.row(user)
     with torch.no_grad():
         items, scores = top_k(model.scorer(), np.array([row]), seen_items(data, seen), k)  # (1, k)
-        items, scores = items[items >= 0], scores[items >= 0]  # -1 where there are no more
+        items, scores = items[items >= 0], scores[items >= 0]  # -1 where unseen items run out
         contributions = model.contributions(torch.tensor([row]), torch.from_numpy(items)[None]) if explain else {}
     parts = {name: values[0].tolist() for name, values in contributions.items()}
     return [
@@ -62,7 +62,7 @@ def recommend(
 
 
 def seen_items(data: Dataset, splits: Sequence[str]) -> sp.csr_array:
-    """0/1 matrix (U, I) of the interactions in some splits."""
+    """Returns the 0/1 matrix (U, I) of the interactions in some splits."""
     parts = [data.interactions(split) for split in splits]
     user = np.concatenate([np.zeros(0, dtype=np.int32), *(part.user for part in parts)])
     item = np.concatenate([np.zeros(0, dtype=np.int32), *(part.item for part in parts)])

@@ -1,4 +1,4 @@
-"""The state of a training, and one safetensors file from which it goes on with the same bits."""
+"""The state of a training, and its checkpoint: a resumed training computes the same bits."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -27,7 +27,7 @@ class TrainingState:
     best: dict[str, Tensor] = field(default_factory=dict)  # the best parameters so far
 
     def keep_best(self) -> None:
-        """Copies the present parameters to `best`."""
+        """Copies the current parameters to `best`."""
         self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
 
 

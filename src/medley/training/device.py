@@ -1,4 +1,4 @@
-"""The device of a training: which one, whether its results are determined, and how much memory the process took."""
+"""The device of a training, its deterministic algorithms, and the peak memory of the process."""
 
 import sys
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from medley.errors import InputError
 
 
 def pick_device(wanted: str) -> torch.device:
-    """Returns the device of a setting; `auto` is a GPU where there is one.
+    """Returns the device of a setting; `auto` is a GPU if there is one.
 
     Raises:
-        InputError: no such device here.
+        InputError: the machine has no such device.
     """
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -42,5 +42,5 @@ def peak_gb() -> float:
         import resource
     except ImportError:
         return 0.0
-    unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, kilobytes elsewhere
+    unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes on macOS, kilobytes elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -27,9 +27,9 @@ def fit(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> History:
-    """Trains a model with Adam until validation no longer improves, and leaves the best parameters in it.
+    """Trains a model with Adam until validation no longer improves, and leaves the best parameters in the model.
 
-    The seed is the seed that the model was built with. The same model, data and settings give the same bits on a CPU,
+    The seed is that of `build`. The same model, data and settings give the same bits on a CPU,
     however often the run was killed and resumed. Ctrl-C stops early and keeps the best parameters so far.
 
     Args:
@@ -37,12 +37,12 @@ def fit(
         data: train interactions to learn from, validation interactions to choose the epoch. Test is not read.
         settings: see `TrainSettings`.
         out: a folder for the run (see `medley.runs.run`); None keeps everything in memory.
-        resume: go on with the run in `out`; a run that is not there yet is started.
-        progress: shows how the training goes.
+        resume: continue the run in `out`, or start it if there is none.
+        progress: called during the training; shows nothing by default.
 
     Raises:
-        InputError: nothing to learn from; `out` holds another run; the model was not made by `build`.
-        TrainingError: the loss is no longer a number.
+        InputError: no interactions to learn from; `out` holds another run; the model was not made by `build`.
+        TrainingError: the loss is not a finite number.
     """
     settings = settings or TrainSettings()
     device = pick_device(settings.device)
@@ -90,7 +90,7 @@ class _Loop:
         self.state.keep_best()
 
     def run(self) -> History:
-        """Epochs until the end, then the best parameters."""
+        """Trains to the end, then restores the best parameters."""
         if self.sampler is None or self.optimizer is None:
             return self._without_training()
         self.recorder.restore(self.state)
@@ -108,7 +108,7 @@ class _Loop:
         return self.state.history
 
     def _without_training(self) -> History:
-        """A model without parameters is complete when it is built."""
+        """Records a model without parameters, which is complete when it is built."""
         history = self.state.history
         history.ending, history.best = "nothing to train", self._validate()
         self.recorder.weights(self.state)
@@ -139,7 +139,7 @@ class _Loop:
             self.recorder.epoch(self.state)
 
     def _train_epoch(self, sampler: TripletSampler, optimizer: torch.optim.Optimizer) -> float:
-        """One pass over the interactions; the mean loss."""
+        """Trains on all interactions once. Returns the mean loss."""
         self.model.train()
         with torch.no_grad():
             self.model.start_epoch()
@@ -157,7 +157,7 @@ class _Loop:
             raise TrainingError(
                 f"the loss is {mean} in epoch {len(self.state.history.epochs) + 1}: training has diverged. "
                 f"Remedy: a smaller learning rate (lr is {self.settings.lr}), scaled features (feature_scale=standard) "
-                "or more regularisation (reg). The best parameters of the epochs before are kept"
+                "or more regularisation (reg). The best parameters so far are kept"
             )
         return mean
 
@@ -170,7 +170,7 @@ class _Loop:
 
 
 def _record(model: Recommender, data: Dataset, settings: TrainSettings, device: torch.device) -> RunRecord:
-    """The record of a run that begins."""
+    """Returns the record of a new run."""
     spec = model.spec
     return RunRecord(
         recipe=Recipe(model=spec.name, options=spec.options, settings=settings, seed=spec.seed),

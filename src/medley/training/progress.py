@@ -1,4 +1,4 @@
-"""What a person sees while a model is trained: a bar on the terminal, on standard error, or nothing."""
+"""Progress of a training, as a bar on standard error, or not shown."""
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -9,10 +9,10 @@ from medley.runs.history import Epoch
 
 
 class Progress:
-    """Shows nothing."""
+    """Shows nothing. Subclasses show the progress of a training; the loop calls the methods below."""
 
     def start(self, num_epochs: int, num_batches: int) -> None:
-        """Called once."""
+        """Called once, before the first epoch."""
 
     def batch(self) -> None:
         """Called after every step."""

@@ -1,4 +1,4 @@
-"""What a training writes down: everything into a run folder, or nothing."""
+"""Records a training in a run folder, or nowhere."""
 
 import time
 
@@ -6,14 +6,14 @@ from medley.runs import Run
 from medley.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from medley.training.device import peak_gb
 
-CHECKPOINT_SECONDS = 5.0  # least time between two checkpoints: writing them must not dominate the run time
+CHECKPOINT_SECONDS = 5.0  # least time between two checkpoints: their writing must not dominate the run time
 
 
 class Recorder:
     """Writes nothing: for a training in memory."""
 
     def restore(self, state: TrainingState) -> None:
-        """Called before the first epoch: puts back what an earlier process has written."""
+        """Called before the first epoch: restores the state that an earlier process has written."""
 
     def epoch(self, state: TrainingState) -> None:
         """Called after every epoch."""
@@ -36,7 +36,7 @@ class RunRecorder(Recorder):
         self.last_checkpoint = time.monotonic()
 
     def restore(self, state: TrainingState) -> None:
-        """Goes back to the last checkpoint, if there is one; the history on disk is cut to match."""
+        """Restores the last checkpoint, if there is one, and cuts the history on disk to match."""
         if state.optimizer is None:
             return
         if self.run.checkpoint.exists():
@@ -44,7 +44,7 @@ class RunRecorder(Recorder):
         self.run.cut_history(state.history.epochs)
 
     def epoch(self, state: TrainingState) -> None:
-        """One line; sometimes a checkpoint and the best weights."""
+        """Writes a line of the history, and every few seconds a checkpoint and the best weights."""
         self.run.add_epoch(state.history.epochs[-1])
         if time.monotonic() - self.last_checkpoint >= CHECKPOINT_SECONDS:
             save_checkpoint(self.run.checkpoint, state)
@@ -52,11 +52,11 @@ class RunRecorder(Recorder):
             self.last_checkpoint = time.monotonic()
 
     def weights(self, state: TrainingState) -> None:
-        """The best weights."""
+        """Writes the best weights."""
         self.run.save_weights(state.best)
 
     def close(self, state: TrainingState) -> None:
-        """The record; an interrupted run keeps its checkpoint and can be resumed."""
+        """Completes the record; an interrupted run keeps its checkpoint and can be resumed."""
         history = state.history
         interrupted = history.ending == "interrupted"
         self.run.update(
@@ -72,5 +72,5 @@ class RunRecorder(Recorder):
             self.run.checkpoint.unlink(missing_ok=True)
 
     def failed(self, error: Exception) -> None:
-        """Why the training failed."""
+        """Records the reason of the failure."""
         self.run.update(status="failed", message=str(error))

@@ -1,4 +1,4 @@
-"""Batches for pairwise training: each epoch every interaction once, each with one fresh negative."""
+"""Batches for pairwise training: every epoch has each interaction once, with one fresh negative."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -13,24 +13,24 @@ from medley.engine.kernels import compiled
 from medley.errors import InputError
 from medley.types import Interactions, Triplets
 
-BITS = 16  # or more per interaction: of pairs that are none, at most one in 16 has its bit set and is searched for
-LOOK_UP = 16  # about so many operations for one
+BITS = 16  # or more per interaction: at most 1 in 16 other pairs has its bit set and needs the exact search
+LOOK_UP = 16  # operations of one look-up, about
 
 
 class TripletSampler:
     """Draws whole epochs of (user, positive, negative) at once; a negative is never a train positive of the user.
 
-    Negatives are uniform over the items that the user did not touch in train: whoever is drawn and was touched is
-    drawn again until none is left. Users who touched every item have no negative and are left out.
+    Negatives are uniform over the items that the user has not seen in train: a seen item is replaced by another draw
+    until no seen item is left. Users who have seen all items have no negative and are left out.
     """
 
     def __init__(self, train: Interactions, generator: torch.Generator):
         """Args:
-        train: the interactions; epochs live on the device of `generator`.
-        generator: the only source of randomness here.
+        train: the interactions.
+        generator: the only source of randomness; epochs are on its device.
 
         Raises:
-            InputError: there is nothing to draw from.
+            InputError: no user has both a seen and an unseen item.
         """
         self.generator, self.device = generator, generator.device
         self.num_items = train.num_items
@@ -42,7 +42,7 @@ class TripletSampler:
         self.user, self.item = user[can_lose[user]], item[can_lose[user]]
         if not len(self.user):
             raise InputError(
-                "the train split", expected="users with an item they did not touch", got=f"{len(train):,} interactions"
+                "the train split", expected="users who have not seen all items", got=f"{len(train):,} interactions"
             )
 
     def __len__(self) -> int:
@@ -50,17 +50,17 @@ class TripletSampler:
         return len(self.user)
 
     def epoch(self) -> Triplets:
-        """All interactions in a new order, with new negatives: n triplets."""
-        neg = self._negatives(self.user)  # before they are mixed: one user after another is quicker to look up
+        """Returns all interactions in a new order, with new negatives: n triplets."""
+        neg = self._negatives(self.user)  # before the shuffle: look-ups are faster user by user
         order = torch.randperm(len(self), generator=self.generator, device=self.device)
         return Triplets(self.user[order], self.item[order], neg[order])
 
     def _negatives(self, user: Tensor) -> Tensor:
         neg = self._uniform(len(user))
-        wrong = torch.nonzero(self._is_touched(user, neg)).flatten()
+        wrong = torch.nonzero(self._is_seen(user, neg)).flatten()
         while len(wrong):
             neg[wrong] = self._uniform(len(wrong))
-            wrong = wrong[self._is_touched(user[wrong], neg[wrong])]
+            wrong = wrong[self._is_seen(user[wrong], neg[wrong])]
         return neg
 
     def _uniform(self, count: int) -> Tensor:
@@ -68,12 +68,12 @@ class TripletSampler:
 
     @cached_property
     def _codes(self) -> Tensor:
-        """(n,) one ascending number per interaction, on the device; the CPU never asks for it."""
+        """(n,) one ascending number per interaction, on the device; not used on the CPU."""
         user = torch.repeat_interleave(torch.from_numpy(np.diff(self._start)))
         return (user * self.num_items + torch.from_numpy(self._item)).to(self.device)
 
-    def _is_touched(self, user: Tensor, item: Tensor) -> Tensor:
-        """(n,) bool, whether the users touched the items; on the CPU compiled, torch's search takes far longer."""
+    def _is_seen(self, user: Tensor, item: Tensor) -> Tensor:
+        """Returns (n,) bool, whether users have seen items. Compiled on the CPU, as torch's search takes far longer."""
         if self.device.type != "cpu":
             code = user * self.num_items + item
             place = torch.searchsorted(self._codes, code).clamp_(max=len(self._codes) - 1)
@@ -85,17 +85,17 @@ class TripletSampler:
 
     @cached_property
     def _bits(self) -> np.ndarray:
-        """A bit per hash of a pair, set for those that are interactions: small enough for a cache, unlike the pairs."""
+        """Bits by hash of a pair, set for interactions: unlike the pairs, small enough for a cache."""
         bits = np.zeros(2 ** max(3, int(len(self._item) * BITS).bit_length() - 3), dtype=np.uint8)
         _set_bits(self._start, self._item, self.num_items, bits)
         return bits
 
 
 @compiled
-def _set_bits(start, touched, num_items, bits):  # pragma: no cover - compiled
+def _set_bits(start, seen, num_items, bits):  # pragma: no cover - compiled
     for user in range(len(start) - 1):
         for x in range(start[user], start[user + 1]):
-            byte, mask = _place(user, touched[x], num_items, bits)
+            byte, mask = _place(user, seen[x], num_items, bits)
             bits[byte] |= mask
 
 
@@ -108,8 +108,8 @@ def _place(user, item, num_items, bits):  # pragma: no cover - compiled
 
 
 @compiled
-def _look_up(first, last, start, touched, bits, num_items, user, item, found):  # pragma: no cover - compiled
-    """found[x] = whether item[x] is among touched[start[user[x]]:start[user[x] + 1]], which ascend."""
+def _look_up(first, last, start, seen, bits, num_items, user, item, found):  # pragma: no cover - compiled
+    """Sets found[x] to whether item[x] is among seen[start[user[x]]:start[user[x] + 1]], which is ascending."""
     for x in range(first, last):
         byte, mask = _place(user[x], item[x], num_items, bits)
         if not bits[byte] & mask:
@@ -119,15 +119,15 @@ def _look_up(first, last, start, touched, bits, num_items, user, item, found):  
         high = end
         while low < high:
             middle = (low + high) // 2
-            if touched[middle] < item[x]:
+            if seen[middle] < item[x]:
                 low = middle + 1
             else:
                 high = middle
-        found[x] = low < end and touched[low] == item[x]
+        found[x] = low < end and seen[low] == item[x]
 
 
 def batches(epoch: Triplets, batch_size: int) -> Iterator[Triplets]:
-    """An epoch in slices of at most `batch_size` triplets."""
+    """Yields an epoch in slices of at most `batch_size` triplets."""
     for begin in range(0, len(epoch.user), batch_size):
         end = begin + batch_size
         yield Triplets(epoch.user[begin:end], epoch.pos[begin:end], epoch.neg[begin:end])

@@ -1,7 +1,7 @@
-"""What the papers ran, as recipes: `mmgcn/tiktok`, `ludp/movielens`, and with a variant `mmgcn/tiktok/co-id`.
+"""The papers' recipes: `mmgcn/tiktok`, `ludp/movielens`, and with a variant `mmgcn/tiktok/co-id`.
 
-Each file has a `Published` per data set (TIKTOK, MOVIELENS, ...), VARIANTS (options over those of a data set), GRID
-(what the paper searched) and DOUBTS (what the paper leaves open).
+Each file has a `Published` per data set (TIKTOK, MOVIELENS, ...), VARIANTS (changes to the options of a data set), GRID
+(the values that the paper searched) and DOUBTS (what the paper leaves open).
 """
 
 from types import ModuleType
@@ -16,7 +16,7 @@ PAPERS: dict[str, ModuleType] = {"mmgcn": mmgcn, "ludp": ludp, "dualgnn": dualgn
 
 
 def find(name: str) -> Recipe:
-    """Returns the recipe of a name: MODEL/DATA or MODEL/DATA/VARIANT.
+    """Returns the recipe with a name: MODEL/DATA or MODEL/DATA/VARIANT.
 
     Raises:
         InputError: no such recipe or variant.
@@ -27,12 +27,12 @@ def find(name: str) -> Recipe:
 
 
 def names() -> list[str]:
-    """All names without variants."""
+    """Returns all names without variants."""
     return [f"{model}/{data}" for model, paper in PAPERS.items() for data in published_of(paper)]
 
 
 def listed() -> list[dict[str, Any]]:
-    """Name, data set and variants of every recipe."""
+    """Returns name, data set and variants of every recipe."""
     return [
         {"name": f"{model}/{data}", "data": published.data, "variants": list(paper.VARIANTS)}
         for model, paper in PAPERS.items()
@@ -41,7 +41,7 @@ def listed() -> list[dict[str, Any]]:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """The recipe of a name beside the published scores, the searched grid and the doubts, JSON-able.
+    """Returns the recipe with a name, the published scores, the searched grid and the doubts, JSON-able.
 
     Raises:
         InputError: as in `find`.
@@ -58,7 +58,7 @@ def describe(name: str) -> dict[str, Any]:
 
 
 def published_of(paper: ModuleType) -> dict[str, Published]:
-    """Name of a data set -> what a paper published on it."""
+    """Returns name of a data set -> published settings and scores of a paper."""
     return {name.lower(): value for name, value in vars(paper).items() if isinstance(value, Published)}
 
 
@@ -66,7 +66,7 @@ def _look_up(name: str) -> tuple[str, Published, str]:
     model, _, rest = name.partition("/")
     data, _, variant = rest.partition("/")
     if model not in PAPERS or data not in published_of(PAPERS[model]):
-        remedy = "medley recipes lists them; a file or a run folder is a recipe too"
+        remedy = "medley recipes lists the names; a recipe file or a run folder is a recipe too"
         raise InputError("unknown recipe", expected=" or ".join(names()), got=repr(name), remedy=remedy)
     if variant and variant not in PAPERS[model].VARIANTS:
         raise InputError(f"unknown variant of {model}", expected=" or ".join(PAPERS[model].VARIANTS), got=repr(variant))

@@ -67,7 +67,7 @@ DOUBTS = (
     "On TikTok all raw features have 128, so none is projected here; with other features choose projection='linear'.",
     "The authors' code gives every u_m(0) and i_m(0) length one (unit_input=True); the paper does not.",
     "The authors' code masks seen items with 1e-5, hides test items while validating, and divides NDCG by the ideal of "
-    "the items that were hit, which raises it: published NDCG is no measure of Medley's.",
+    "the items that were hit, which raises it: published NDCG cannot be compared with Medley's.",
     "Fig. 9: the metric whose decrease is given is not named. The authors' code drops edges in lists it never reads.",
     "The loss of the paper is a sum and that of the authors' code a mean in log2, so reg has another scale here.",
 )

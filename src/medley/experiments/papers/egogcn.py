@@ -54,10 +54,10 @@ DOUBTS = (
     "The paper stops on validation recall@10; the authors' code keeps the epoch with the best *test* recall@10.",
     "The authors' code multiplies the learning rate by 0.8 and forgets Adam's moments every 50 epochs; not done here.",
     "The authors' code gives all vectors length one at layer 0 and after every layer, the paper none. unit_layers does "
-    "so for those of the modalities; IDs keep their length, for length one costs them a fifth of the recall on TikTok.",
-    "The authors standardise no features; feature_scale=none is theirs.",
+    "so for those of the modalities; IDs keep their length, for length one costs a fifth of the recall on TikTok.",
+    "The authors do not standardise features: feature_scale=none.",
     "Which fusion (hard or soft) 'ID embeddings with soft pruning' was run with is not said; its code is not there.",
     "The authors' code masks seen items with 1e-5 and divides NDCG by the ideal of the items that were hit, which "
-    "raises it: published NDCG is no measure of Medley's.",
+    "raises it: published NDCG cannot be compared with Medley's.",
     "Kwai was left out for having one modality; here hard and soft are then the graph-merge form and run.",
 )

@@ -91,9 +91,11 @@ DOUBTS = (
     "which applies one weight to all three terms, without 1/K in eq. 9 and with 1/K^2 in eq. 10.",
     "Whether 8:1:1 is per user or over all interactions is not said; the splits are not published.",
     "The authors' code chooses the best epoch by the recall on test, so published scores are too high to compare with.",
-    "It divides NDCG by the ideal of the items that were hit: published NDCG is no measure of Medley's.",
-    "It masks seen items with a score of 1e-5, not with minus infinity.",
-    "Its convolution is a mean over neighbours with a weight matrix and LeakyReLU applied twice; eq. 4 is linear.",
+    "The authors' code divides NDCG by the ideal of the items that were hit: published NDCG cannot be compared with "
+    "Medley's.",
+    "The authors' code masks seen items with a score of 1e-5, not with minus infinity.",
+    "The convolution of the authors' code is a mean over neighbours with a weight matrix and LeakyReLU applied twice; "
+    "eq. 4 is linear.",
     "Sec. 4.1.1 says at least 5 common users, Sec. 4.3.3 'larger than 5': Medley takes at least.",
     "Nothing is said of items without neighbours, nor of the scale of the features (feature_scale), which both change "
     "results.",

@@ -1,4 +1,4 @@
-"""What a paper ran on one data set, and what it reports."""
+"""Settings and scores that a paper published on one data set."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

@@ -1,14 +1,14 @@
-"""Do models find the tastes that were planted? docs/results/tastes.md has the answer, by `make tastes`.
+"""Measures how often models find planted tastes. `make tastes` writes the answer to docs/results/tastes.md.
 
-Every seed simulates a catalogue of its own, in which each user weighs the modalities by w_u, and trains each model on
-it. A user's planted modality is the largest w_um; the model's answer is the modality with the largest margin
+Every seed simulates its own catalogue, in which each user weighs the modalities by w_u, and trains each model on this
+catalogue. A user's planted modality is the largest w_um; the model's answer is the modality with the largest margin
 (`medley.serving.explain`), which is computed from the model and the train split alone. The references are
 
     chance    the share of the most frequent planted modality: the best answer without looking at a user
-    own       the largest weight that the model itself gives a modality for the user (alpha, attention), if it has any
+    own       the largest weight of a modality in the model itself (alpha, attention), for models with such weights
     random    the margin of the same model, trained on random features
     clusters  the modality in which most train items of the user lie in clusters that the simulator let the user like:
-              the truth behind the features, and so about what can be read from so few interactions
+              this needs the truth behind the features, and is about the limit for so few interactions
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "dualgnn": {"feature_scale": "standard", "reg": 1e-1},
     "ludp": {"feature_scale": "standard", "reg": 1e-5},
 }
-"""With `LR`: the best on validation, by Recall@20 with seed 0, in the grid below; recovery was not looked at."""
+"""With `LR`: the best on validation, by Recall@20 with seed 0, in the grid below; the choice does not use recovery."""
 
 GRID = {
     "mmgcn": "num_layers in {1, 2}, reg in {1e-4, 1e-3}",
@@ -41,7 +41,7 @@ DIM = 32
 LR = {"mmgcn": 1e-2, "dualgnn": 3e-3, "ludp": 3e-3}
 TRAINING = {"num_epochs": 100, "patience": 10, "metric": "recall@20"}
 OWN_WEIGHTS = "weights of the modalities"  # the topic of the insight
-CLEAR = 2 / 3  # planted weight of a taste that is called clear
+CLEAR = 2 / 3  # planted weight from which a taste is clear
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Recovery:
 
 @dataclass(frozen=True)
 class Reference:
-    """The same shares without a model."""
+    """Shares of the users whose planted modality is found without a model."""
 
     chance: float
     clear_chance: float
@@ -122,14 +122,14 @@ def reference(data: Dataset) -> Reference:
 
 
 def dominant(model: Recommender, data: Dataset) -> np.ndarray:
-    """(U,) the column of the modality with each user's largest margin, in the order of the manifest."""
+    """Returns (U,), the column of the modality with each user's largest margin, in the order of the manifest."""
     margins = margins_by_part(model, data.inputs(), np.arange(model.num_users))
     columns = np.stack([margins[m] for m in data.manifest.modalities], axis=1)  # (U, M)
     return np.where(np.isnan(columns), -np.inf, columns).argmax(axis=1)
 
 
 def dominant_by_own_weights(model: Recommender, data: Dataset) -> np.ndarray | None:
-    """(U,) the column of the modality that the model itself weighs most; None for a model without such weights."""
+    """Returns (U,), the column of the modality that the model itself weighs most; None for a model without weights."""
     modalities, heaviest = list(data.manifest.modalities), []
     with torch.no_grad():
         for user in range(model.num_users):
@@ -141,7 +141,7 @@ def dominant_by_own_weights(model: Recommender, data: Dataset) -> np.ndarray | N
 
 
 def _liked(truth: Planted, data: Dataset) -> np.ndarray:
-    """(U, M) number of train items of each user in clusters that the user likes, by modality."""
+    """Counts the train items of each user in clusters that the user likes, by modality, (U, M)."""
     train = data.train
     of_item = truth.item_clusters[train.item]  # (n, M)
     likes = (truth.user_clusters[train.user] == of_item[:, :, None]).any(axis=2)  # (n, M)

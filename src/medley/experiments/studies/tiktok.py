@@ -23,7 +23,7 @@ BASELINES = (
     _grid("mf", "MF (BPR)", lr=LR, reg=(1e-2, 1e-1)),
     _grid("vbpr", "VBPR", lr=(1e-3,), reg=(1e-2, 1e-1)),
     _grid("duif", "DUIF", lr=(1e-3,), reg=(1e-3, 1e-2)),
-    _grid("cb2cf", "CB2CF", lr=(3e-3,), reg=(1e-2, 1e-1), patience=(30,)),  # maps vectors that must be learned first
+    _grid("cb2cf", "CB2CF", lr=(3e-3,), reg=(1e-2, 1e-1), patience=(30,)),  # its targets must be learned first
     _grid("acf", "ACF", lr=(3e-3,), reg=(1e-1,)),
     _grid("graphsage", "GraphSAGE", lr=(3e-3,), reg=(1e-2,), normalise=(False, True), patience=(30,)),  # rises slowly
     _grid("gat", "GAT", lr=(3e-3,), reg=(1e-3, 1e-2)),
