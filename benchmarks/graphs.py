@@ -1,12 +1,12 @@
-"""How long graphs take to build, and how much memory: every graph the models need, on a simulated shape.
+"""Time and memory to build every graph that the models need, on a simulated shape.
 
     python benchmarks/graphs.py --shape kwai --data /tmp/shapes
     python benchmarks/graphs.py --shape kwai --data /tmp/shapes --only "kNN visual" --items 20000 40000 80000
 
-Each graph is built in a process of its own, so that its peak memory is its own. "Peak" is the resident memory of that
-process, with the mapped features that the system may drop at any time; "own" is without them, and without what the
-process held before. All interactions of the simulation are used, so that their number is that of the published data.
-The first build of a process also loads compiled code; it is built on a toy before the clock starts.
+Each graph is built in a process of its own, so that peak memory is measured per graph. "Peak" is the resident memory of that
+process, with the mapped features that the system may drop at any time; "own" excludes them and the memory that
+the process held before. All interactions of the simulation are used, so that their number is that of the published data.
+The first build of a process also loads compiled code, so a toy graph is built before the clock starts.
 """
 
 import argparse
@@ -35,9 +35,9 @@ def main() -> None:
     """Prints a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=PRESETS, required=True)
-    parser.add_argument("--data", type=Path, required=True, help="simulated shapes are kept here")
-    parser.add_argument("--only", help="of the graphs, those whose name contains this")
-    parser.add_argument("--items", type=int, nargs="+", help="of the catalogue, only so many: for kNN graphs")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the simulated shapes")
+    parser.add_argument("--only", help="only graphs whose name contains this text")
+    parser.add_argument("--items", type=int, nargs="+", help="use only so many items of the catalogue: for kNN graphs")
     parser.add_argument("--faiss", action="store_true", help="also the approximate kNN graphs, with their recall")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def names(dataset: Dataset, faiss: bool) -> list[str]:
-    """All graphs of a data set."""
+    """Returns the names of all graphs of a data set."""
     kinds = ["kNN", "faiss"] if faiss else ["kNN"]
     return [f"{kind} {modality}" for kind in kinds for modality in dataset.features] + [
         "user co-occurrence",
@@ -78,7 +78,7 @@ def names(dataset: Dataset, faiss: bool) -> list[str]:
 
 
 def measure(dataset: Dataset, name: str, num_items: int | None) -> dict[str, float]:
-    """One graph, built once."""
+    """Builds and measures one graph."""
     build(toy_features(), toy_interactions(), name)
     train = all_interactions(dataset)
     features = None
@@ -99,7 +99,7 @@ def measure(dataset: Dataset, name: str, num_items: int | None) -> dict[str, flo
 
 
 def build(features: Features | None, train: Interactions, name: str):
-    """The graph of that name; the shape alone for the bipartite ones, which are torch modules."""
+    """Builds the graph with a name; for bipartite graphs, which are torch modules, the result has the shape alone."""
     if name.startswith("kNN"):
         return graphs.item_knn(features, K)
     if name.startswith("faiss"):
@@ -119,7 +119,7 @@ def build(features: Features | None, train: Interactions, name: str):
 
 
 def recall(graph, features: Features, num_queries: int = 500) -> float:
-    """Share of the true neighbours of some random items that the graph holds; the items themselves not counted."""
+    """Measures the share of the true neighbours that the graph holds, for random items, which do not count themselves."""
     rng = np.random.default_rng(0)
     vectors = graphs.knn.UnitVectors.of(features)
     queries = np.sort(rng.choice(len(vectors.item), num_queries, replace=False))
@@ -137,24 +137,24 @@ def recall(graph, features: Features, num_queries: int = 500) -> float:
 
 
 def all_interactions(dataset: Dataset) -> Interactions:
-    """The splits as one."""
+    """Joins all splits."""
     parts = [dataset.interactions(split) for split in SPLITS]
     user, item = (np.concatenate([getattr(part, side) for part in parts]) for side in ("user", "item"))
     return Interactions(user, item, parts[0].num_users, parts[0].num_items)
 
 
 def toy_features() -> Features:
-    """So few that nothing is measured, enough that everything is compiled."""
+    """Makes features that compile all loops and cost no time."""
     return Features(np.random.default_rng(0).normal(size=(4100, 8)).astype(np.float16), np.ones(4100, dtype=bool))
 
 
 def toy_interactions() -> Interactions:
-    """Likewise."""
+    """Makes interactions that compile all loops and cost no time."""
     return Interactions(np.arange(9, dtype=np.int32) % 3, np.arange(9, dtype=np.int32) // 3, 3, 3)
 
 
 class Memory:
-    """Samples memory every 20 ms: `peak` in all, `own` without mapped files and what was there before."""
+    """Samples memory every 20 ms: `peak` is all, `own` excludes mapped files and the memory held before."""
 
     def __enter__(self) -> "Memory":
         self.peak = self.own = 0.0
@@ -175,7 +175,7 @@ class Memory:
 
 
 def _status(field: str) -> float:
-    """MB, as Linux tells."""
+    """Returns a field of /proc/self/status in MB."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) / 1000

@@ -1,11 +1,11 @@
-"""What one epoch of each model costs, on TikTok and on the simulated shapes of the papers.
+"""Cost of one epoch of each model, on TikTok and on the simulated shapes of the papers.
 
     python benchmarks/models.py --data ../shared/data/tiktok
     python benchmarks/models.py --shapes movielens tiktok kwai --models lightgcn mmgcn ludp dualgnn egogcn huign
 
-Each model is built and trained in a process of its own, so that its peak memory is its own. An epoch is timed on its
-first batches (after two that do not count) and scaled up; what a model does once per epoch is counted once.
-"Build" is the construction of the model, its graphs included (from the disk cache where they are there).
+Each model is built and trained in a process of its own, so that peak memory is measured per model. An epoch is timed on its
+first batches (after two batches of warm-up) and scaled up; work that is done once per epoch is counted once. "Build" is the
+construction of the model with its graphs, which may come from the cache on disk.
 """
 
 import argparse
@@ -17,11 +17,11 @@ import time
 from pathlib import Path
 
 import torch
-from medley.training.memory import peak_gb
 
 from medley import models
 from medley.data.dataset import Dataset
 from medley.data.importing import import_dataset
+from medley.training.device import peak_gb
 from training import CACHE, Trainee, shape
 
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=list(models.MODELS))
     parser.add_argument("--batch-size", type=int, default=2048)
     parser.add_argument("--batches", type=int, default=5, help="timed batches per model")
-    parser.add_argument("--cpu", action="store_true", help="processor time of one thread: for a machine that is shared")
+    parser.add_argument("--cpu", action="store_true", help="processor time of one thread: for a shared machine")
     parser.add_argument("--limit", type=float, default=900, help="seconds that one model may take")
     parser.add_argument("--one", nargs=2, metavar=("MODEL", "DATASET"), help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def table(data: Dataset, chosen: argparse.Namespace) -> None:
-    """One row per model."""
+    """Prints one row per model."""
     print(f"\n{data}\n\n| model | build s | s/epoch | interactions/s | peak GB |\n|---|---:|---:|---:|---:|")
     for name in chosen.models:
         command = [sys.executable, __file__, "--one", name, str(data.folder)]
@@ -73,7 +73,7 @@ def table(data: Dataset, chosen: argparse.Namespace) -> None:
 
 
 def cost(name: str, folder: str, chosen: argparse.Namespace) -> dict[str, float | None]:
-    """Seconds to build, seconds per epoch (None: nothing to train), peak GB of this process."""
+    """Measures seconds to build, seconds per epoch (None: nothing to train) and peak GB of this process."""
     clock = time.process_time if chosen.cpu else time.perf_counter
     data = Dataset(folder)
     begin = clock()

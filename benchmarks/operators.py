@@ -1,13 +1,13 @@
-"""How far the graph operators are from the memory bandwidth of the machine, opponents in the same run.
+"""Graph operators against the memory bandwidth of the machine and against opponents, in the same run.
 
     python benchmarks/operators.py                  # every product on the shapes of the papers
     python benchmarks/operators.py --operators      # also the operators on edges, and propagation
     python benchmarks/operators.py --threads        # LightGCN steps under each arrangement of threads
 
-GB/s count n * d * 4 bytes read and the output written, so caches may lift them above a copy, which counts what it
-reads and what it writes. Rounds are interleaved, so that a noisy machine is noisy for all; the best round is printed,
-as noise only adds. --cpu counts processor seconds instead of wall seconds: on a machine that others use too, with one
-thread (OMP_NUM_THREADS=1), it is the only figure that means much.
+GB/s count n * d * 4 bytes read and the output written, so caches may lift the figures above that of a copy, which counts
+bytes read and written. Rounds are interleaved, so that noise hits all contenders alike; the best round is printed, as noise
+only adds time. --cpu counts processor seconds instead of wall seconds: on a shared machine, only processor seconds of one
+thread (OMP_NUM_THREADS=1) are reliable.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def interactions(shape: str) -> Interactions:
-    """As many as the published data: log-normal activity of users, popularity of items falling as rank^-0.9."""
+    """Draws as many interactions as published: log-normal activity of users, popularity of items as rank^-0.9."""
     num_users, num_items, count = SHAPES[shape]
     rng = np.random.default_rng(0)
     activity = rng.lognormal(0, 1, num_users).cumsum()
@@ -79,26 +79,26 @@ def interactions(shape: str) -> Interactions:
 def seconds_of(
     contenders: dict[str, Callable[[], object]], rounds: int, clock: Clock = time.perf_counter
 ) -> dict[str, list[float]]:
-    """Contender -> seconds of each round, each once in turn."""
+    """Times the contenders in turn: contender -> seconds of each round."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         for name, run in contenders.items():
             begin = clock()
             run()
-            if number:  # the first compiles
+            if number:  # round 0 compiles
                 seconds[name].append(clock() - begin)
     return seconds
 
 
 def copier() -> Callable[[], object]:
-    """Copies COPY_BYTES."""
+    """Returns a function that copies COPY_BYTES."""
     source = torch.randn(COPY_BYTES // 4)
     target = torch.empty_like(source)
     return lambda: target.copy_(source)
 
 
 def compare_products(shapes: list[str], rounds: int, clock: Clock) -> None:
-    """Both directions of every shape."""
+    """Prints the speed of products in both directions of every shape."""
     print("| shape | product | d | medley GB/s | copy GB/s | of copy | torch CSR | torch COO |")
     print("|---|---|---|---|---|---|---|---|")
     for shape in shapes:
@@ -131,7 +131,7 @@ def compare_products(shapes: list[str], rounds: int, clock: Clock) -> None:
 
 
 def compare_operators(shapes: list[str], rounds: int, clock: Clock) -> None:
-    """Milliseconds of operators with their gradients, d = 64."""
+    """Prints milliseconds of operators with their gradients, d = 64."""
     print("\n| shape | operator, forward and backward, d = 64 | ms | torch, one vector per edge, ms |")
     print("|---|---|---|---|")
     for shape in shapes:
@@ -145,7 +145,7 @@ def compare_operators(shapes: list[str], rounds: int, clock: Clock) -> None:
 
 
 def operators_of(matrix: sp.csr_array) -> dict[str, tuple[Callable[[], Tensor], Callable[[], Tensor] | None]]:
-    """Operator -> Medley's form, and the one that scatters a vector per edge."""
+    """Returns operator -> Medley's form, and torch's form, which scatters a vector per edge."""
     pattern, fixed = Pattern(matrix), SparseMatrix(matrix)
     row, column = pattern.by_row.row_of_entry().long(), pattern.by_row.index.long()
     num_users, num_items = matrix.shape
@@ -186,7 +186,7 @@ def operators_of(matrix: sp.csr_array) -> dict[str, tuple[Callable[[], Tensor], 
 
 
 def lightgcn_steps(rounds: int) -> float:
-    """Best milliseconds of a training step of LightGCN on 60,000 interactions, batch 2048, d = 64."""
+    """Returns the best milliseconds of a training step of LightGCN on 60,000 interactions, batch 2048, d = 64."""
     rng = np.random.default_rng(0)
     codes = np.unique(rng.integers(9_308, size=62_000) * 6_710 + (6_710 * rng.random(62_000) ** 3).astype(np.int64))
     train = Interactions((codes // 6_710).astype("i4"), (codes % 6_710).astype("i4"), 9_308, 6_710)
@@ -206,7 +206,7 @@ def lightgcn_steps(rounds: int) -> float:
 
 
 def compare_threads(rounds: int) -> None:
-    """Each arrangement in processes of its own, in turn."""
+    """Prints the time of a step under each arrangement of threads, in separate processes."""
     arrangements = {
         "as it is": {},
         "torch's idle threads do not spin: GOMP_SPINCOUNT=0": {"GOMP_SPINCOUNT": "0"},

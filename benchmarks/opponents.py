@@ -1,5 +1,5 @@
-"""The same models as people write them today, to be timed in the same run: torch-geometric's layers and torch's own
-sparse matrices. The loss, the batches and Adam are those of Medley; only the propagation differs.
+"""The same models with torch-geometric's layers and with torch's sparse matrices, to be timed in the same run. The loss,
+the batches and Adam are those of Medley; only the propagation differs.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from medley.types import Embeddings, Inputs, Triplets
 
 
 def edges_of(inputs: Inputs) -> Tensor:
-    """(2, 2n) int64: users first, items after them, both directions."""
+    """Returns (2, 2n) int64: both directions of every interaction, items numbered after users."""
     train = inputs.train
     user, item = torch.tensor(train.user, dtype=torch.int64), torch.tensor(train.item, dtype=torch.int64)
     there = torch.stack([user, item + train.num_users])
@@ -21,7 +21,7 @@ def edges_of(inputs: Inputs) -> Tensor:
 
 
 class LightGCNOpponent(nn.Module):
-    """LightGCN over all nodes at once, as PyG and most published code do it."""
+    """LightGCN over all nodes at once, as in PyG and most published code."""
 
     def __init__(self, inputs: Inputs, *, num_layers: int = 3, dim: int = 64, reg: float = 1e-4):
         super().__init__()
@@ -29,11 +29,11 @@ class LightGCNOpponent(nn.Module):
         self.e0 = xavier(inputs.train.num_users + inputs.train.num_items, dim)
 
     def propagate(self, x: Tensor) -> Tensor:
-        """One layer."""
+        """Computes one layer."""
         raise NotImplementedError
 
     def forward(self) -> Embeddings:
-        """Mean over the layers."""
+        """Returns the mean over the layers."""
         layers = [self.e0]
         for _ in range(self.num_layers):
             layers.append(self.propagate(layers[-1]))

@@ -1,9 +1,9 @@
-"""Seconds per epoch of libraries from PyPI on the same train interactions, each in an environment of its own.
+"""Seconds per epoch of libraries from PyPI on the same train interactions, each in its own environment.
 
     python benchmarks/peers.py --data ../shared/data/tiktok --install  # makes .venv-peers/<library>
     python benchmarks/peers.py --data ../shared/data/tiktok
 
-All have 64 dimensions and the threads of the machine; graph models three layers and batches of 2048. implicit's and
+All models have 64 dimensions and the threads of the machine; graph models have three layers and batches of 2048. implicit's and
 Cornac's BPR take one triplet at a time in compiled code and have no batches. Cornac's graph models need DGL, which has
 no build for this torch, so they are not timed. Rounds are interleaved: one process of each library in turn.
 """
@@ -33,7 +33,7 @@ MODELS = {
     "cornac": ["bpr"],
     "recbole": ["BPR", "LightGCN", "NGCF"],
 }
-EPOCHS = 3  # per process; the first does not count
+EPOCHS = 3  # per process; the first is warm-up
 
 
 def main() -> None:
@@ -73,12 +73,12 @@ def main() -> None:
 
 
 def environment() -> dict[str, str]:
-    """Of the processes: what is set here, without this environment's packages."""
+    """Returns the environment variables without the packages of this environment."""
     return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
 
 def install() -> None:
-    """One environment per library; those that are there are left alone."""
+    """Makes one environment per library, unless it exists."""
     for library, requirements in REQUIREMENTS.items():
         folder = ENVIRONMENTS / library
         if not folder.exists():
@@ -88,12 +88,12 @@ def install() -> None:
 
 
 def pairs(folder: Path) -> np.ndarray:
-    """(n, 2) int64 users and items of train."""
+    """Reads users and items of train, (n, 2) int64."""
     return np.loadtxt(folder / "train.csv", delimiter=",", skiprows=1, dtype=np.int64, usecols=(0, 1))
 
 
 def of_medley(model: str, train: np.ndarray) -> list[float]:
-    """Medley's own model."""
+    """Times a model of Medley."""
     from medley import models
     from medley.data.dataset import Dataset
     from medley.data.importing import import_dataset
@@ -107,7 +107,7 @@ def of_medley(model: str, train: np.ndarray) -> list[float]:
 
 
 def of_implicit(model: str, train: np.ndarray) -> list[float]:
-    """Epochs that a fit of several takes beyond a fit of one."""
+    """Times BPR of implicit, by the difference of a long and a short fit."""
     import scipy.sparse as sp
     from implicit.bpr import BayesianPersonalizedRanking
 
@@ -121,7 +121,7 @@ def of_implicit(model: str, train: np.ndarray) -> list[float]:
 
 
 def of_cornac(model: str, train: np.ndarray) -> list[float]:
-    """Epochs that a fit of several takes beyond a fit of one."""
+    """Times BPR of Cornac, by the difference of a long and a short fit."""
     import cornac
 
     data = cornac.data.Dataset.from_uir([(int(user), int(item), 1.0) for user, item in train], seed=0)
@@ -133,7 +133,7 @@ def of_cornac(model: str, train: np.ndarray) -> list[float]:
 
 
 def beyond_the_first(fit: Callable[[int], None], more: int) -> list[float]:
-    """Seconds per epoch of (1 + more) epochs less one."""
+    """Returns seconds per epoch: those of 1 + more epochs less those of one, divided by more."""
     fit(1)
     begin = time.perf_counter()
     fit(1)
@@ -144,13 +144,13 @@ def beyond_the_first(fit: Callable[[int], None], more: int) -> list[float]:
 
 
 def of_recbole(model: str, train: np.ndarray) -> list[float]:
-    """Its own trainer, epoch by epoch."""
+    """Times a model of RecBole with RecBole's trainer, epoch by epoch."""
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
     from recbole.utils import get_model, get_trainer, init_seed
 
     with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)  # it writes logs where it runs
+        os.chdir(folder)  # RecBole writes logs into the working directory
         (Path(folder) / "tiktok").mkdir()
         lines = ["user_id:token\titem_id:token", *(f"{user}\t{item}" for user, item in train)]
         (Path(folder) / "tiktok/tiktok.inter").write_text("\n".join(lines) + "\n")
@@ -167,7 +167,7 @@ def of_recbole(model: str, train: np.ndarray) -> list[float]:
             "checkpoint_dir": folder,
             "eval_args": {"split": {"RS": [1.0, 0.0, 0.0]}, "order": "RO", "group_by": "none", "mode": "full"},
         }
-        arguments, sys.argv = sys.argv, sys.argv[:1]  # it reads the command line
+        arguments, sys.argv = sys.argv, sys.argv[:1]  # RecBole reads the command line
         config = Config(model=model, dataset="tiktok", config_dict=settings)
         sys.argv = arguments
         init_seed(0, True)

@@ -6,8 +6,8 @@
     python benchmarks/training.py --data ../shared/data/tiktok --precision # bf16 against float32
     python benchmarks/training.py --scaling                               # from 100 thousand to 10 million interactions
 
-Rounds are interleaved (one epoch of each in turn), so that a noisy machine is noisy for all; medians are printed and
-ratios are taken round by round.
+Rounds are interleaved (one epoch of each contender in turn), so that noise hits all alike; medians are printed, and ratios
+are taken round by round.
 """
 
 import argparse
@@ -19,8 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from medley.training.memory import peak_gb
-from medley.training.settings import TrainSettings
 from opponents import OPPONENTS
 
 from medley import models
@@ -28,6 +26,8 @@ from medley.data.dataset import Dataset
 from medley.data.importing import import_dataset
 from medley.data.simulate import preset, simulate
 from medley.evaluation.evaluator import Evaluator
+from medley.runs import TrainSettings
+from medley.training.device import peak_gb
 from medley.training.fit import fit
 from medley.training.sampling import TripletSampler, batches
 
@@ -69,7 +69,7 @@ class Trainee:
 
 
 def compare_epochs(data: Dataset, name: str, *, batch_size: int, rounds: int, **options: object) -> None:
-    """Medley and the opponents, one epoch each in turn; prints medians and paired ratios."""
+    """Times Medley and the opponents, one epoch each in turn; prints medians and paired ratios."""
     inputs = data.inputs()
     trainees = {"medley": Trainee(models.build(name, inputs, **options), data, batch_size)}
     for label, opponent in OPPONENTS.get(name, {}).items():
@@ -96,7 +96,7 @@ def compare_epochs(data: Dataset, name: str, *, batch_size: int, rounds: int, **
 
 
 def time_evaluation(data: Dataset, *, rounds: int) -> None:
-    """One validation and one test evaluation with precision, recall and NDCG at 1..50."""
+    """Times one validation and one test evaluation with precision, recall and NDCG at 1..50."""
     model = models.build("mf", data.inputs())
     evaluators = [
         Evaluator(data, split=split, at=range(1, 51), metrics=("precision", "recall", "ndcg"))
@@ -113,14 +113,14 @@ def time_evaluation(data: Dataset, *, rounds: int) -> None:
 
 
 def time_to(data: Dataset, wanted: float) -> None:
-    """Wall time from here to a LightGCN chosen on validation, and its test Recall@20, for three seeds.
+    """Times the training of a LightGCN chosen on validation, for three seeds, and prints its test Recall@20.
 
     lr, reg and batch size were chosen by mean validation Recall@20 over these seeds among five points.
     """
     for seed in range(3):
         begin = time.perf_counter()
         model = models.build("lightgcn", data.inputs(), seed=seed, num_layers=3, reg=1e-2)
-        history = fit(model, data, TrainSettings(lr=1e-2, batch_size=8192, num_epochs=60, patience=8, seed=seed))
+        history = fit(model, data, TrainSettings(lr=1e-2, batch_size=8192, num_epochs=60, patience=8))
         seconds = time.perf_counter() - begin
         recall = Evaluator(data, split="test", at=(20,), metrics=("recall",))(model.scorer()).metrics["recall@20"]
         verdict = "reached" if recall >= wanted else "NOT reached"
@@ -131,7 +131,7 @@ def time_to(data: Dataset, wanted: float) -> None:
 
 
 def compare_precisions(data: Dataset, names: Sequence[str]) -> None:
-    """Validation Recall@20 and seconds per epoch of float32 and bf16, three seeds each; test is not looked at."""
+    """Prints validation Recall@20 and seconds per epoch of float32 and bf16, three seeds each."""
     for name in names:
         for precision in ("float32", "bf16"):
             settings = TrainSettings(
@@ -140,7 +140,7 @@ def compare_precisions(data: Dataset, names: Sequence[str]) -> None:
             best, seconds = [], []
             for seed in range(3):
                 model = models.build(name, data.inputs(), seed=seed)
-                history = fit(model, data, settings.model_copy(update={"seed": seed}))
+                history = fit(model, data, settings)
                 best.append(history.best or 0.0)
                 seconds.append(history.seconds / len(history.epochs))
             spread = f"{statistics.mean(best):.4f} +- {statistics.stdev(best):.4f}"
@@ -150,8 +150,8 @@ def compare_precisions(data: Dataset, names: Sequence[str]) -> None:
 
 
 def time_scaling(sizes: Sequence[int] = (100_000, 316_000, 1_000_000, 3_160_000, 10_000_000)) -> None:
-    """LightGCN, 30 steps an epoch at every size: the batch grows with the data. (With a fixed batch every step still
-    propagates over the whole graph, so an epoch of full propagation is quadratic in any implementation.)"""
+    """Times LightGCN with 30 steps per epoch at every size: the batch grows with the data. (With a fixed batch, every step
+    still propagates over the whole graph, so the time of an epoch is quadratic in any implementation.)"""
     seconds = []
     for size in sizes:
         data = shape(
@@ -171,7 +171,7 @@ def time_scaling(sizes: Sequence[int] = (100_000, 316_000, 1_000_000, 3_160_000,
 
 
 def timed(call: Callable[[], object], rounds: int) -> list[float]:
-    """Seconds of several calls, after one that does not count."""
+    """Returns the seconds of several calls, after one call of warm-up."""
     call()
     seconds = []
     for _ in range(rounds):
@@ -182,13 +182,13 @@ def timed(call: Callable[[], object], rounds: int) -> list[float]:
 
 
 def shape(name: str, **changes: object) -> Dataset:
-    """A simulated data set, kept between runs."""
+    """Returns a simulated data set, which is kept between runs."""
     folder = CACHE / "-".join([name, *(f"{key}={value}" for key, value in changes.items())])
     return Dataset(folder) if folder.exists() else simulate(folder, settings=preset(name, **changes), seed=0)
 
 
 def main() -> None:
-    """Parses and measures."""
+    """Parses arguments and measures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of the TikTok files")
     parser.add_argument("--shapes", nargs="*", default=[], help="simulated shapes: movielens tiktok kwai")

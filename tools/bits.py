@@ -1,12 +1,12 @@
-"""Do two versions of Medley compute the same bits? Run before and after a refactor.
+"""Checks that two versions of Medley compute the same bits, before and after a refactor.
 
-python tools/bits.py --against REV          # a git revision; REV is checked out beside this tree and runs the same code
-python tools/bits.py --record FILE          # what this tree computes, as JSON
+python tools/bits.py --against REV          # a git revision; REV is checked out into another folder and runs the same code
+python tools/bits.py --record FILE          # writes the results of this tree as JSON
 
 Trains every model for three epochs on a small simulated data set, the five systems with the variants of their papers,
-and LightGCN, EgoGCN and DualGNN on TikTok where it is there. Compared are the hashes of all parameters (whatever their
-names), the losses and validation metrics, the test metrics with their fingerprints, and some recommendations; parts of
-scores up to 1e-4. Uses only what `medley` itself exports, so that old revisions can be asked.
+and LightGCN, EgoGCN and DualGNN on TikTok if the data is there. Compares the hashes of all parameters (whatever their
+names), the losses and validation metrics, the test metrics with their fingerprints, and some recommendations exactly,
+and parts of scores up to 1e-4. Uses the public names of `medley`, which old revisions have too.
 """
 
 import argparse
@@ -63,7 +63,7 @@ CLOSE = 1e-4
 
 
 def record(real: Path | None) -> dict[str, Any]:
-    """What the `medley` that is imported computes: label -> figures."""
+    """Trains and evaluates with the imported `medley`: label -> figures."""
     import medley
     from medley.data.simulate import preset
 
@@ -102,7 +102,7 @@ def _measure(name: str, data: Any, options: dict[str, Any], **settings: Any) -> 
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """What differs, in words."""
+    """Describes all differences in words."""
     found = [f"{label}: only in one of them" for label in before.keys() ^ after.keys()]
     for label in before.keys() & after.keys():
         one, two = before[label], after[label]
@@ -127,11 +127,11 @@ def _record_with(source: Path, real: Path, out: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Parses, records, compares; exit code 1 where anything differs."""
+    """Parses arguments, records or compares; the exit code is 1 if anything differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--against", metavar="REV", help="a git revision, or a file that --record wrote")
     parser.add_argument("--record", type=Path, metavar="FILE")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="where TikTok is looked for")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder that holds tiktok/")
     chosen = parser.parse_args()
     if chosen.record:
         chosen.record.write_text(json.dumps(record(chosen.data)))

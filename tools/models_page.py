@@ -1,4 +1,4 @@
-"""`make docs`: docs/models.md, one line per model, from the docstrings of the models and the measured results.
+"""Writes docs/models.md, one line per model, from docstrings and measured results, for `make docs`.
 
 python tools/models_page.py --results docs/results/tiktok.json --out docs/models.md
 """
@@ -23,7 +23,7 @@ SECTIONS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parses and writes the page."""
+    """Parses arguments and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, required=True, help="written by tools/results_page.py")
     parser.add_argument("--out", type=Path, required=True, help="the page to write")
@@ -33,10 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def page(measured: Mapping[str, Mapping[str, Any]]) -> str:
-    """The page in Markdown.
+    """Returns the page in Markdown.
 
     Args:
-        measured: label of a entry -> its figures; a model without any has dashes.
+        measured: label of an entry -> its figures; a model without figures has dashes.
     """
     lines = [
         "# Models",

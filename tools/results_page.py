@@ -1,8 +1,9 @@
-"""`make results-tiktok`: the table of docs/results/tiktok.md, by one command.
+"""Writes docs/results/tiktok.md, for `make results-tiktok`.
 
 python tools/results_page.py --data ../shared/data/tiktok --out docs/results/tiktok.md
 
-The figures are kept as JSON beside the page. With `--only` some are measured anew, or added, and the others stay.
+The figures are also written as JSON, next to the page. With `--only`, some rows are measured again or added, and all
+other rows stay.
 """
 
 import argparse
@@ -31,19 +32,19 @@ COSTS = ("CPU s/epoch", "CPU s to best", "GB", "parameters")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parses, runs the study, writes the page and its figures as JSON beside it."""
+    """Parses arguments, runs the study, writes the page and its figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with train.csv, valid.csv, test.csv, *.npy")
     parser.add_argument("--out", type=Path, required=True, help="the page to write")
-    parser.add_argument("--runs", type=Path, default=Path("runs/results-tiktok"), help="where runs are kept")
+    parser.add_argument("--runs", type=Path, default=Path("runs/results-tiktok"), help="folder of the runs")
     parser.add_argument("--only", nargs="*", help="labels (with their variants) or models; all by default")
-    parser.add_argument("--workers", type=int, default=2, help="trainings at a time")
-    parser.add_argument("--threads", type=int, default=1, help="of each training")
+    parser.add_argument("--workers", type=int, default=2, help="number of trainings at a time")
+    parser.add_argument("--threads", type=int, default=1, help="number of threads of each training")
     chosen = parser.parse_args(arguments)
 
-    entries = list(ROWS) if chosen.only is None else asked(chosen.only)
+    entries = list(ROWS) if chosen.only is None else select_rows(chosen.only)
     record = chosen.out.with_suffix(".json")
-    kept = read(record) if chosen.only is not None and record.exists() else {}
+    kept = read_record(record) if chosen.only is not None and record.exists() else {}
     folder = chosen.runs / "data"
     data = Dataset(folder) if folder.exists() else import_dataset("csv", chosen.data, folder, name="tiktok")
     study = Study(
@@ -65,11 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"written: {chosen.out}")
 
 
-def asked(names: Sequence[str]) -> list[Entry]:
-    """Rows by their labels or models; a row comes with its variants, which follow the settings that it gets.
+def select_rows(names: Sequence[str]) -> list[Entry]:
+    """Selects rows by label or model, with their variants, whose settings follow those of the row.
 
     Raises:
-        InputError: a name that is neither.
+        InputError: a name that is neither a label nor a model.
     """
     rows = {name: [one for one in ROWS if name in (one.model, one.label, one.variant_of)] for name in names}
     for name in names:
@@ -93,11 +94,11 @@ def _numbers(spread: Spread) -> dict[str, Any]:
     return {**spread._asdict(), "std": None if math.isnan(spread.std) else spread.std}  # JSON has no NaN
 
 
-def read(record: Path) -> dict[str, Result]:
-    """Label -> figures, of a page that was written before.
+def read_record(record: Path) -> dict[str, Result]:
+    """Reads the figures of an earlier page: label -> result.
 
     Raises:
-        InputError: the file is no such record.
+        InputError: the file does not hold such figures.
     """
 
     def spread(numbers: Mapping[str, Any]) -> Spread:
@@ -118,7 +119,7 @@ def read(record: Path) -> dict[str, Result]:
 
 
 def page(data: Dataset, study: Study, results: Sequence[Result]) -> str:
-    """The page in Markdown."""
+    """Returns the page in Markdown."""
     counts = " / ".join(f"{count:,}" for count in data.manifest.num_interactions.values())
     dims = ", ".join(f"{name} {record.dim}-d" for name, record in data.manifest.modalities.items())
     installed = ", ".join(f"{name} {number}" for name, number in versions().items())
@@ -163,7 +164,7 @@ def page(data: Dataset, study: Study, results: Sequence[Result]) -> str:
 
 
 def _machines(results: Sequence[Result]) -> str:
-    """Each machine, and what was measured there unless most of it was."""
+    """Lists the machines, with the labels of the results of all but the most frequent machine."""
     labels: dict[str, list[str]] = {}
     for result in results:
         labels.setdefault(result.machine, []).append(result.entry.label)
@@ -173,7 +174,7 @@ def _machines(results: Sequence[Result]) -> str:
 
 
 def _variants(results: Sequence[Result]) -> list[str]:
-    """Each system beside what its paper switches off or exchanges."""
+    """Returns a table of each system and its variants."""
     shown = []
     for system in results:
         variants = [one for one in results if one.entry.variant_of == system.entry.label]

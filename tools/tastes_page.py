@@ -1,4 +1,4 @@
-"""`make tastes`: the page docs/results/tastes.md.
+"""Writes docs/results/tastes.md, for `make tastes`.
 
 python tools/tastes_page.py --out docs/results/tastes.md
 """
@@ -31,7 +31,7 @@ from medley.version import versions
 
 
 def run_tastes(names: Sequence[str], seeds: Sequence[int], settings: SimulationSettings) -> str:
-    """Trains every model on one catalogue per seed; the page in Markdown."""
+    """Trains every model on one catalogue per seed. Returns the page in Markdown."""
     references: list[Reference] = []
     recoveries: dict[str, list[Recovery]] = {name: [] for name in names}
     for seed in seeds:
@@ -51,7 +51,7 @@ def page(
     seeds: Sequence[int],
     settings: SimulationSettings,
 ) -> str:
-    """The page in Markdown: means and sample standard deviations over the seeds."""
+    """Returns the page in Markdown: means and sample standard deviations over the seeds."""
 
     def column(field: str, of: Sequence[Any]) -> Spread | None:
         values = [getattr(each, field) for each in of]
@@ -90,17 +90,17 @@ def page(
             "",
             f"By margin, seed by seed: {by_seed}.",
             "",
-            "- *By margin*: the modality whose part of the score is larger on the user's train items than on all items "
-            "by most; both means over the items that have the modality. Made of the model and the train split alone, "
-            "and the same for all models: `medley.serving.explain`, shown by `medley recommend --explain`.",
+            "- *By margin*: the modality whose part of the score exceeds its mean over all items most, on the user's train "
+            "items; both means over the items that have the modality. It depends on the model and the train split alone, "
+            "and is the same for all models: `medley.serving.explain`, shown by `medley recommend --explain`.",
             f"- *Clear tastes*: by margin, among users whose strongest planted weight is {CLEAR:.2f} or more.",
             "- *By its own weights*: DualGNN's alpha, LUDP's attention beta. They scale vectors whose lengths are "
             "learned too, so the largest need not be the modality that matters most.",
-            "- *Random features*: by margin, after training on N(0, 1) values in place of the features. What is left "
-            "then is read from who touched what; the rest comes from the content.",
+            "- *Random features*: by margin, after training on N(0, 1) values in place of the features. The shares that "
+            "remain come from the interactions; the rest comes from the content.",
             "- *Chance*: naming the most frequent strongest modality for everybody.",
             "- *Planted clusters*: the modality in which most of a user's train items lie in clusters that the user "
-            "likes. It needs the truth behind the features, and shows about how much so few interactions can tell.",
+            "likes. It needs the truth behind the features, and is about the limit for so few interactions.",
             "",
             "## Settings",
             "",
@@ -123,10 +123,10 @@ def page(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parses, trains with one thread, writes the page."""
+    """Parses arguments, trains with one thread, writes the page."""
     parser = argparse.ArgumentParser(prog="python tools/tastes_page.py", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the page to write")
-    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 on")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds, from 0")
     parser.add_argument("--models", nargs="*", choices=list(OPTIONS), default=list(OPTIONS))
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)

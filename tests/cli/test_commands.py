@@ -159,7 +159,11 @@ def test_simulate_and_inspect_print_the_same_statistics(tmp_path):
     ("arguments", "code", "message"),
     [
         (["train", "ncf", "{data}", "--out", "{tmp}/run"], 2, "unknown model: expected popularity or mf"),
-        (["train", "mf", "{tmp}/nothing", "--out", "{tmp}/run"], 2, "the file does not exist. Remedy"),
+        (
+            ["train", "mf", "{tmp}/nothing", "--out", "{tmp}/run"],
+            2,
+            "not a data set folder: got no manifest.json. Remedy",
+        ),
         (["train", "mf", "{data}", "--out", "{tmp}/run", "-s", "dim"], 2, "--set: expected key=value, got 'dim'"),
         (
             ["train", "mf", "{data}", "--out", "{tmp}/run", "-s", "dims=3"],
@@ -168,7 +172,7 @@ def test_simulate_and_inspect_print_the_same_statistics(tmp_path):
         ),
         (["train", "mf", "{data}", "--out", "{run}"], 2, "holds a run already"),
         (["evaluate", "{tmp}"], 2, "run.json: the file does not exist"),
-        (["evaluate", "{run}", "--at", "0"], 2, "--at: expected whole numbers from 1 on"),
+        (["evaluate", "{run}", "--at", "0"], 2, "--at: expected whole numbers of at least 1"),
         (["evaluate", "{run}", "--split", "train"], 2, "expected valid or test"),
         (["recommend", "{run}", "--user", "nobody"], 2, "unknown user id: got 'nobody'"),
         (["simulate", "demo", "--out", "{data}"], 2, "pass --overwrite"),

@@ -177,7 +177,7 @@ def test_the_page_shows_what_the_model_has_learned_about_users_and_items(tmp_pat
     ]
     shown = re.findall(r"<dt>([^<]*)</dt><dd><span class=\"bar[^>]*></span>([-\d.]+)</dd>", html)
     assert shown == [(each.key, f"{each.weight:.4f}") for finding in findings for each in finding.weights]
-    assert html.count("what it has learned about this item") == 2
+    assert html.count("what LUDP has learned about this item") == 2
 
 
 def test_the_demo_replaces_an_earlier_one_and_gives_the_same_numbers(tmp_path):

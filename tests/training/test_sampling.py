@@ -65,7 +65,7 @@ def test_the_search_of_other_devices_finds_the_same(monkeypatch):
     seen = np.random.default_rng(0).random((7, 30)) < 0.4
     sampler = sampler_of(seen)
     user, item = torch.randint(7, (500,)), torch.randint(30, (500,))
-    compiled, _ = sampler._is_touched(user, item), sampler._codes
+    compiled, _ = sampler._is_seen(user, item), sampler._codes
     monkeypatch.setattr(sampler, "device", torch.device("meta"))
-    assert torch.equal(sampler._is_touched(user, item), compiled)
+    assert torch.equal(sampler._is_seen(user, item), compiled)
     assert compiled.tolist() == seen[user, item].tolist()
