@@ -3,9 +3,9 @@
     python benchmarks/graphs.py --shape kwai --data /tmp/shapes
     python benchmarks/graphs.py --shape kwai --data /tmp/shapes --only "kNN visual" --items 20000 40000 80000
 
-Each graph is built in a process of its own, so that peak memory is measured per graph. "Peak" is the resident memory of that
-process, with the mapped features that the system may drop at any time; "own" excludes them and the memory that
-the process held before. All interactions of the simulation are used, so that their number is that of the published data.
+Each graph is built in a process of its own, so that peak memory is measured per graph. "Peak" is the resident memory of
+that process, with the mapped features that the system may drop at any time; "own" excludes them and the memory that the
+process held before. All interactions of the simulation are used, so that their number is that of the published data.
 The first build of a process also loads compiled code, so a toy graph is built before the clock starts.
 """
 
@@ -119,7 +119,7 @@ def build(features: Features | None, train: Interactions, name: str):
 
 
 def recall(graph, features: Features, num_queries: int = 500) -> float:
-    """Measures the share of the true neighbours that the graph holds, for random items, which do not count themselves."""
+    """Measures the share of the true neighbours that the graph holds, for random items, without the items themselves."""
     rng = np.random.default_rng(0)
     vectors = graphs.knn.UnitVectors.of(features)
     queries = np.sort(rng.choice(len(vectors.item), num_queries, replace=False))

@@ -3,9 +3,9 @@
     python benchmarks/models.py --data ../shared/data/tiktok
     python benchmarks/models.py --shapes movielens tiktok kwai --models lightgcn mmgcn ludp dualgnn egogcn huign
 
-Each model is built and trained in a process of its own, so that peak memory is measured per model. An epoch is timed on its
-first batches (after two batches of warm-up) and scaled up; work that is done once per epoch is counted once. "Build" is the
-construction of the model with its graphs, which may come from the cache on disk.
+Each model is built and trained in a process of its own, so that peak memory is measured per model. An epoch is timed on
+its first batches (after two batches of warm-up) and scaled up; work that is done once per epoch is counted once.
+"Build" is the construction of the model with its graphs, which may come from the cache on disk.
 """
 
 import argparse

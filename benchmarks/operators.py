@@ -4,10 +4,10 @@
     python benchmarks/operators.py --operators      # also the operators on edges, and propagation
     python benchmarks/operators.py --threads        # LightGCN steps under each arrangement of threads
 
-GB/s count n * d * 4 bytes read and the output written, so caches may lift the figures above that of a copy, which counts
-bytes read and written. Rounds are interleaved, so that noise hits all contenders alike; the best round is printed, as noise
-only adds time. --cpu counts processor seconds instead of wall seconds: on a shared machine, only processor seconds of one
-thread (OMP_NUM_THREADS=1) are reliable.
+GB/s count n * d * 4 bytes read and the output written, so caches may lift the figures above that of a copy, which
+counts bytes read and written. Rounds are interleaved, so that noise hits all contenders alike; the best round is
+printed, as noise only adds time. --cpu counts processor seconds instead of wall seconds: on a shared machine, only
+processor seconds of one thread (OMP_NUM_THREADS=1) are reliable.
 """
 
 import argparse

@@ -1,5 +1,5 @@
-"""The same models with torch-geometric's layers and with torch's sparse matrices, to be timed in the same run. The loss,
-the batches and Adam are those of Medley; only the propagation differs.
+"""The same models with torch-geometric's layers and with torch's sparse matrices, to be timed in the same run. The
+loss, the batches and Adam are those of Medley; only the propagation differs.
 """
 
 import numpy as np

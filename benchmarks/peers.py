@@ -3,9 +3,10 @@
     python benchmarks/peers.py --data ../shared/data/tiktok --install  # makes .venv-peers/<library>
     python benchmarks/peers.py --data ../shared/data/tiktok
 
-All models have 64 dimensions and the threads of the machine; graph models have three layers and batches of 2048. implicit's and
-Cornac's BPR take one triplet at a time in compiled code and have no batches. Cornac's graph models need DGL, which has
-no build for this torch, so they are not timed. Rounds are interleaved: one process of each library in turn.
+All models have 64 dimensions and the threads of the machine; graph models have three layers and batches of 2048.
+implicit's and Cornac's BPR take one triplet at a time in compiled code and have no batches. Cornac's graph models need
+DGL, which has no build for this torch, so they are not timed. Rounds are interleaved: one process of each library in
+turn.
 """
 
 import argparse

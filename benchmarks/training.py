@@ -6,8 +6,8 @@
     python benchmarks/training.py --data ../shared/data/tiktok --precision # bf16 against float32
     python benchmarks/training.py --scaling                               # from 100 thousand to 10 million interactions
 
-Rounds are interleaved (one epoch of each contender in turn), so that noise hits all alike; medians are printed, and ratios
-are taken round by round.
+Rounds are interleaved (one epoch of each contender in turn), so that noise hits all alike; medians are printed, and
+ratios are taken round by round.
 """
 
 import argparse
@@ -150,8 +150,8 @@ def compare_precisions(data: Dataset, names: Sequence[str]) -> None:
 
 
 def time_scaling(sizes: Sequence[int] = (100_000, 316_000, 1_000_000, 3_160_000, 10_000_000)) -> None:
-    """Times LightGCN with 30 steps per epoch at every size: the batch grows with the data. (With a fixed batch, every step
-    still propagates over the whole graph, so the time of an epoch is quadratic in any implementation.)"""
+    """Times LightGCN with 30 steps per epoch at every size: the batch grows with the data. (With a fixed batch, every
+    step still propagates over the whole graph, so the time of an epoch is quadratic in any implementation.)"""
     seconds = []
     for size in sizes:
         data = shape(

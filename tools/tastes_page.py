@@ -90,14 +90,15 @@ def page(
             "",
             f"By margin, seed by seed: {by_seed}.",
             "",
-            "- *By margin*: the modality whose part of the score exceeds its mean over all items most, on the user's train "
-            "items; both means over the items that have the modality. It depends on the model and the train split alone, "
-            "and is the same for all models: `medley.serving.explain`, shown by `medley recommend --explain`.",
+            "- *By margin*: the modality whose part of the score has the largest mean over the user's train items less its "
+            "mean over all items; both means over the items that have the modality. The margin depends on the model and "
+            "the train split alone, and is the same for all models: `medley.serving.explain`, shown by "
+            "`medley recommend --explain`.",
             f"- *Clear tastes*: by margin, among users whose strongest planted weight is {CLEAR:.2f} or more.",
             "- *By its own weights*: DualGNN's alpha, LUDP's attention beta. They scale vectors whose lengths are "
             "learned too, so the largest need not be the modality that matters most.",
-            "- *Random features*: by margin, after training on N(0, 1) values in place of the features. The shares that "
-            "remain come from the interactions; the rest comes from the content.",
+            "- *Random features*: by margin, after training on N(0, 1) values in place of the features. These shares "
+            "come from the interactions alone; the rest comes from the content.",
             "- *Chance*: naming the most frequent strongest modality for everybody.",
             "- *Planted clusters*: the modality in which most of a user's train items lie in clusters that the user "
             "likes. It needs the truth behind the features, and is about the limit for so few interactions.",
