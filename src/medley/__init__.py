@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from medley.engine.waiting import bound_spinning
 from medley.version import __version__
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ __all__ = [
     "simulate",
     "train",
 ]
+
+# The one thing that importing Medley changes: environment variables that OpenMP reads once, when torch loads it. Without
+# them idle threads spin for milliseconds, and a busy machine is many times slower (docs/decisions/0004-busy-machines.md).
+bound_spinning()
 
 
 def __getattr__(name: str) -> Any:
