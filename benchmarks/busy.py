@@ -4,7 +4,7 @@
 
 Every figure is the median of six epochs (three layers, batch 2048) or six evaluations of the test split in a process of
 its own; the ways to wait take turns, and the best of --rounds processes counts while nothing is busy, the median
-otherwise. Ratios compare with the fastest idle row. A way that takes longer than 20 s is cut short.
+otherwise. Ratios compare with the fastest idle row. A way that takes longer than 6 s is cut short.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
@@ -28,7 +28,7 @@ WAYS: dict[str, tuple[dict[str, str], str]] = {  # environment, module imported 
     "OMP_WAIT_POLICY=passive": ({"OMP_WAIT_POLICY": "passive"}, ""),
 }
 REPEATS = 6
-SECONDS = 20  # for the epochs of one process
+SECONDS = 6  # for the epochs of one process, and again for its evaluations
 SECONDS_OF_BUSY = 300  # a busy process ends by itself after so long, whatever happens to its parent
 
 
@@ -43,11 +43,10 @@ def main() -> None:
     if chosen.measure is not None:
         print(json.dumps(measure(chosen.data, chosen.measure)))
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends the busy processes too
     figures: dict[tuple[str, int], list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        script = (
-            "import sys; from medley.data.sources import import_dataset; import_dataset('csv', sys.argv[1], sys.argv[2])"
-        )
+        script = "import sys; from medley.data import sources; sources.import_dataset('csv', *sys.argv[1:])"
         data = Path(folder) / "data"
         subprocess.run([sys.executable, "-c", script, chosen.data, data], check=True)
         for num_busy in chosen.busy:
@@ -55,6 +54,7 @@ def main() -> None:
                 for _ in range(chosen.rounds):
                     for way in WAYS:
                         figures.setdefault((way, num_busy), []).append(run(way, data))
+                        print(f"{num_busy} busy, {way}: {figures[way, num_busy][-1]}", file=sys.stderr)
     show(figures, chosen.busy)
 
 
@@ -83,28 +83,25 @@ def measure(folder: Path, first: str) -> tuple[float, float]:
     epochs = medley.fit(model, data, num_epochs=1 + REPEATS, batch_size=2048, patience=0, progress=False).epochs
     signal.alarm(0)
     trained = [epoch.seconds - epoch.seconds_validation for epoch in epochs]
-    evaluated = []
-    for _ in range(1 + REPEATS):
+    evaluated: list[float] = []
+    begin = time.perf_counter()
+    while len(evaluated) <= REPEATS and (not evaluated or time.perf_counter() - begin < SECONDS):
         begin_evaluation = time.perf_counter()
         medley.evaluate(model, data, split="test", at=range(1, 51), metrics=("precision", "recall", "ndcg"))
         evaluated.append(time.perf_counter() - begin_evaluation)
     epoch = statistics.median(trained[1:] or trained or [time.perf_counter() - begin])
-    return epoch, statistics.median(evaluated[1:])
+    return epoch, statistics.median(evaluated[1:] or evaluated)
 
 
 @contextmanager
 def busy_processes(count: int) -> Iterator[None]:
     """Runs processes that only count, and ends them whatever happens."""
     script = f"import time; end = time.time() + {SECONDS_OF_BUSY}\nwhile time.time() < end: pass"
-    processes: list[subprocess.Popen[bytes]] = []
-    try:
+    with ExitStack() as ending:
         for _ in range(count):
-            processes.append(subprocess.Popen([sys.executable, "-c", script]))
+            process = ending.enter_context(subprocess.Popen([sys.executable, "-c", script]))
+            ending.callback(process.kill)  # called before Popen's own context waits for the end
         yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 def show(figures: dict[tuple[str, int], list[tuple[float, float]]], busy: list[int]) -> None:

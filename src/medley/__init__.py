@@ -36,8 +36,9 @@ __all__ = [
     "train",
 ]
 
-# The one thing that importing Medley changes: environment variables that OpenMP reads once, when torch loads it. Without
-# them idle threads spin for milliseconds, and a busy machine is many times slower (docs/decisions/0004-busy-machines.md).
+# The one thing that importing Medley changes: environment variables that OpenMP reads once, when torch loads it.
+# Without them idle threads spin for milliseconds, and training on a busy machine is many times slower
+# (docs/decisions/0004-busy-machines.md).
 bound_spinning()
 
 

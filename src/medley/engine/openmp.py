@@ -32,8 +32,8 @@ _SYMBOL = "medley_gomp_parallel"
 def _find() -> ctypes.CDLL | None:
     """The OpenMP library of torch's operators, made known to the compiler; None if it lacks GNU's interface (macOS).
 
-    The process as a whole is asked first: in a conda environment, or with LD_PRELOAD, torch's operators run on a library
-    outside of torch's folder, LLVM's or Intel's for example.
+    The process as a whole is asked first: in a conda environment, or with LD_PRELOAD, torch's operators run on a
+    library outside of torch's folder, LLVM's or Intel's for example.
     """
     bundled = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
     for path in [None] * (os.name == "posix") + [str(path) for path in bundled]:

@@ -91,7 +91,7 @@ def _pool(process: int, size: int) -> ThreadPoolExecutor:
 
 @contextmanager
 def sharing_cores() -> Iterator[None]:
-    """Lets waiting threads sleep early for as long as other processes need the cores; meant for training and evaluation.
+    """Lets waiting threads sleep early while other processes need the cores; for training and evaluation.
 
     A thread of its own looks at the cores five times a second. While they are free nothing changes: threads spin
     between two operators, which is fastest. Results are the same bits either way. Inside another `sharing_cores`, in a

@@ -25,5 +25,5 @@ def bound_spinning() -> None:
 
 
 def chosen_by_user() -> bool:
-    """Whether the user has set one of `CHOICES`; a process started by Medley inherits the bounds, which do not count."""
+    """Whether the user has set one of `CHOICES`; the bounds, which child processes inherit, do not count."""
     return any(name in os.environ and os.environ[name] != BOUNDS.get(name) for name in CHOICES)
