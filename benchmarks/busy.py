@@ -46,7 +46,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends the busy processes too
     figures: dict[tuple[str, int], list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        script = "import sys; from medley.data import sources; sources.import_dataset('csv', *sys.argv[1:])"
+        script = "import sys; import medley; medley.import_dataset('csv', *sys.argv[1:])"
         data = Path(folder) / "data"
         subprocess.run([sys.executable, "-c", script, chosen.data, data], check=True)
         for num_busy in chosen.busy:

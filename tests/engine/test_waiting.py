@@ -71,7 +71,7 @@ def test_waits_are_short_only_while_others_need_the_cores(no_choice, monkeypatch
         return crowded
 
     looked = threading.Event()
-    monkeypatch.setattr(threads._OTHERS, "crowd", crowd)
+    monkeypatch.setattr(threads._others(), "crowd", crowd)
 
     def wait_for_two_looks():
         for _ in range(2):
@@ -94,7 +94,7 @@ def test_waits_are_short_only_while_others_need_the_cores(no_choice, monkeypatch
 
 @gnu
 def test_sharing_ends_after_an_error_and_leaves_the_number_of_threads(no_choice, monkeypatch):
-    monkeypatch.setattr(threads._OTHERS, "crowd", lambda: True)
+    monkeypatch.setattr(threads._others(), "crowd", lambda: True)
     before = torch.get_num_threads()
     for _ in range(2):
         with pytest.raises(KeyError), threads.sharing_cores():

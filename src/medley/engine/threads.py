@@ -104,7 +104,7 @@ def sharing_cores() -> Iterator[None]:
     adapter = threading.Thread(target=_adapt, args=(stop,), name="medley-sharing-cores", daemon=True)
     try:
         with openmp.no_block_time():
-            if openmp.IS_GNU and _OTHERS.are_known():
+            if openmp.IS_GNU and _Others.are_known():
                 adapter.start()
             yield
     finally:
@@ -119,7 +119,7 @@ def _adapt(stop: threading.Event) -> None:
     with ExitStack() as waits:
         are_short = False
         while True:
-            if _OTHERS.crowd() != are_short:
+            if _others().crowd() != are_short:
                 are_short = not are_short
                 if are_short:
                     waits.enter_context(openmp.short_waits())
@@ -166,4 +166,9 @@ class _Others:
 
 
 _ADAPTING = threading.Lock()
-_OTHERS = _Others()
+
+
+@cache
+def _others() -> _Others:
+    """The one observer of this process: each look measures since the last one."""
+    return _Others()
