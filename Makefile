@@ -5,8 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= ../shared/data
 
-# Idle threads sleep instead of spinning: on cores that others use too, spinning costs a factor of ten and more.
-export OMP_WAIT_POLICY ?= passive
+# Idle threads spin for a moment only, in programs that import torch before Medley too (Medley sets the same by itself):
+# on cores that others use too, longer spinning costs a factor of ten and more.
+ifeq ($(OMP_WAIT_POLICY),)
+export GOMP_SPINCOUNT ?= 20000
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format results-tiktok tastes docs bench bench-peers clean

@@ -119,7 +119,7 @@ def build(features: Features | None, train: Interactions, name: str):
 
 
 def recall(graph, features: Features, num_queries: int = 500) -> float:
-    """Measures the share of the true neighbours that the graph holds, for random items, without the items themselves."""
+    """Measures the share of the true neighbours that the graph holds, for random items, without these items."""
     rng = np.random.default_rng(0)
     vectors = graphs.knn.UnitVectors.of(features)
     queries = np.sort(rng.choice(len(vectors.item), num_queries, replace=False))

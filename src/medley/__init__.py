@@ -2,24 +2,50 @@
 
 from typing import TYPE_CHECKING, Any
 
+from medley.engine.waiting import bound_spinning
 from medley.version import __version__
 
 if TYPE_CHECKING:
     from medley.api import *  # noqa: F403
-    from medley.api import __all__ as _exported
 
-    __all__ = ["__version__", *_exported]
+__all__ = [
+    "Compared",
+    "Dataset",
+    "Evaluation",
+    "Finding",
+    "History",
+    "Recipe",
+    "Recommendation",
+    "Recommender",
+    "Run",
+    "SimulationSettings",
+    "TrainSettings",
+    "__version__",
+    "about_item",
+    "about_user",
+    "build",
+    "compare",
+    "evaluate",
+    "fit",
+    "import_dataset",
+    "load",
+    "planted",
+    "preset",
+    "recommend",
+    "simulate",
+    "train",
+]
+
+# The one thing that importing Medley changes: environment variables that OpenMP reads once, when torch loads it.
+# Without them idle threads spin for milliseconds, and training on a busy machine is many times slower
+# (docs/decisions/0004-busy-machines.md).
+bound_spinning()
 
 
 def __getattr__(name: str) -> Any:
     """Imports the interface, and with it torch, when it is first used: `medley --help` need not wait for it."""
+    if name not in __all__:
+        raise AttributeError(f"module 'medley' has no attribute {name!r}")
     from importlib import import_module
 
-    if name.startswith("_") and name != "__all__":
-        raise AttributeError(f"module 'medley' has no attribute {name!r}")
-    api = import_module("medley.api")
-    if name == "__all__":
-        return ["__version__", *api.__all__]
-    if name not in api.__all__:
-        raise AttributeError(f"module 'medley' has no attribute {name!r}")
-    return getattr(api, name)
+    return getattr(import_module("medley.api"), name)

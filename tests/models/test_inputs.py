@@ -163,7 +163,7 @@ def test_more_than_all_items_or_fewer_than_none_cannot_be_chosen(ratio, expected
 def test_a_run_is_built_again_with_its_options_about_features(simulated, tmp_path):
     options = {"modalities": "textual", "drop_modalities": 0.25, "random_features": True}
     model = models.build("vbpr", simulated.inputs(), seed=5, **options)
-    fit(model, simulated, TrainSettings(num_epochs=1, seed=6), out=tmp_path / "run")  # not the seed of the model
+    fit(model, simulated, TrainSettings(num_epochs=1), out=tmp_path / "run")
     again = Run(tmp_path / "run").model(simulated)
     assert again.spec == model.spec == ("vbpr", again.spec.options, 5)
     assert options | {"modalities": ["textual"]} == {key: again.spec.options[key] for key in options}
@@ -175,5 +175,5 @@ def test_a_run_is_not_resumed_with_a_model_of_another_seed(simulated, tmp_path):
         model = models.build("vbpr", simulated.inputs(), seed=seed, random_features=True)
         if seed == 0:
             fit(model, simulated, TrainSettings(num_epochs=1), out=tmp_path / "run")
-    with pytest.raises(InputError, match="seed of the run to resume"):
+    with pytest.raises(InputError, match="the run to resume: expected seed=0, got seed=1"):
         fit(model, simulated, TrainSettings(num_epochs=1), out=tmp_path / "run", resume=True)

@@ -1,6 +1,7 @@
 """A run folder: what it holds, what it refuses, and that runs of version 0.1 open."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -105,3 +106,40 @@ def test_a_damaged_record_is_named_with_a_remedy(run, tmp_path, change, message)
 def test_a_folder_that_is_not_a_run_is_named(tmp_path):
     with pytest.raises(InputError, match=r"run\.json: the file does not exist"):
         Run(tmp_path)
+
+
+def test_a_modality_that_is_added_or_replaced_leaves_every_run_usable_that_did_not_read_it(simulated, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(simulated.folder, folder)
+    data, quick = medley.load(folder), {"num_epochs": 1, "dim": 8, "progress": False}
+    runs = {
+        "interactions": medley.train("lightgcn", data, out=tmp_path / "lightgcn", **quick),
+        "visual": medley.train("vbpr", data, out=tmp_path / "visual", modalities=["visual"], **quick),
+        "everything": medley.train("vbpr", data, out=tmp_path / "everything", **quick),
+    }
+    expected = {name: medley.evaluate(run, data).metrics for name, run in runs.items()}
+    values = np.random.default_rng(0).normal(size=(data.manifest.num_items, 4)).astype("f4")
+    data.with_modality("smell", values, made_by={"encoder": "nose"})
+    data.with_modality("acoustic", values, replace=True)
+
+    def again(name: str) -> dict[str, float]:
+        return medley.evaluate(Run(runs[name].folder)).metrics
+
+    assert again("interactions") == expected["interactions"] and again("visual") == expected["visual"]
+    with pytest.raises(InputError, match="not the data set that the run was trained on: got another features/acoustic"):
+        again("everything")
+    resumed = medley.train("lightgcn", medley.load(folder), out=tmp_path / "lightgcn", resume=True, **quick)
+    assert resumed.record.status == "finished"
+
+
+def test_a_run_that_read_all_modalities_reads_those_alone_when_another_one_is_added(simulated, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(simulated.folder, folder)
+    data = medley.load(folder)
+    run = medley.train("vbpr", data, out=tmp_path / "run", num_epochs=1, dim=8, progress=False)
+    expected = medley.evaluate(run, data).metrics
+    values = np.ones((data.manifest.num_items, 4), dtype="f4")
+    data.with_modality("smell", values)
+    assert medley.evaluate(Run(tmp_path / "run")).metrics == expected
+    with pytest.raises(InputError, match="modalities of the run to resume: expected visual and acoustic and textual"):
+        medley.train("vbpr", medley.load(folder), out=run.folder, resume=True, num_epochs=1, dim=8, progress=False)

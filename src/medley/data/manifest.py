@@ -91,7 +91,7 @@ class Manifest(BaseModel):
         """
         path = folder / "manifest.json"
         if not path.exists():
-            remedy = "give a folder made by import_dataset, simulate or Dataset.from_frames"
+            remedy = "give a folder made by medley import, medley simulate or Dataset.from_frames"
             raise InputError("not a data set folder", file=folder, got="no manifest.json", remedy=remedy)
         document = read_json(path, remedy="import the data again")
         try:

@@ -4,11 +4,16 @@ Torch's operators run on the threads of its OpenMP library, which wait for the n
 pool beside them fights for the same cores; so a loop is handed to the same threads, by the call that a C compiler makes
 of `#pragma omp parallel`: GOMP_parallel(task, job, number of threads, flags). That call is compiled here, once per loop
 and type, and takes some microseconds (docs/decisions/0001-sparse-kernels.md).
+
+How long these threads spin can be changed at run time too (docs/decisions/0004-busy-machines.md).
 """
 
 import ctypes
+import os
+import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import FunctionType
@@ -24,19 +29,68 @@ from medley.engine.kernels import compiled
 _SYMBOL = "medley_gomp_parallel"
 
 
-def _find() -> bool:
-    """Whether torch brings GNU's OpenMP (on Linux it does, on macOS it does not); makes it known to the compiler."""
-    for path in sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*")):
+def _find() -> ctypes.CDLL | None:
+    """The OpenMP library of torch's operators, made known to the compiler; None if it lacks GNU's interface (macOS).
+
+    The process as a whole is asked first: in a conda environment, or with LD_PRELOAD, torch's operators run on a
+    library outside of torch's folder, LLVM's or Intel's for example.
+    """
+    bundled = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
+    for path in [None] * (os.name == "posix") + [str(path) for path in bundled]:
         try:
-            call = ctypes.CDLL(str(path)).GOMP_parallel
+            library = ctypes.CDLL(path)
+            call = library.GOMP_parallel
         except (OSError, AttributeError):
             continue
         binding.add_symbol(_SYMBOL, ctypes.cast(call, ctypes.c_void_p).value)
-        return True
-    return False
+        return library
+    return None
 
 
-AVAILABLE = _find()
+_LIBRARY = _find()
+AVAILABLE = _LIBRARY is not None
+IS_GNU = AVAILABLE and not hasattr(_LIBRARY, "kmp_set_blocktime")
+
+
+@contextmanager
+def short_waits() -> Iterator[None]:
+    """Makes GNU's OpenMP spin 100 times instead of GOMP_SPINCOUNT, at any moment of the process and from any thread.
+
+    While a process has more OpenMP threads than cores, the library shortens its waits. So a thread of our own starts a
+    team that is one larger than the number of cores, has no work, and sleeps; it ends with its thread.
+    """
+    assert _LIBRARY is not None
+    started, ended = threading.Event(), threading.Event()
+    size, nothing = _LIBRARY.omp_get_num_procs() + 1, ctypes.CDLL(None).free  # free(NULL) does nothing
+
+    def hold() -> None:
+        _LIBRARY.GOMP_parallel(nothing, None, size, 0)
+        started.set()
+        ended.wait()
+
+    holder = threading.Thread(target=hold, name="medley-short-waits", daemon=True)
+    holder.start()
+    started.wait()
+    try:
+        yield
+    finally:
+        ended.set()
+        holder.join()
+
+
+@contextmanager
+def no_block_time() -> Iterator[None]:
+    """Makes LLVM's or Intel's OpenMP put threads to sleep at once after the regions of the calling thread."""
+    library = ctypes.CDLL(None) if os.name == "posix" else None
+    if not hasattr(library, "kmp_set_blocktime"):
+        yield
+        return
+    before = library.kmp_get_blocktime()
+    library.kmp_set_blocktime(0)
+    try:
+        yield
+    finally:
+        library.kmp_set_blocktime(before)
 
 
 @cache

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from medley.data.dataset import Dataset
+from medley.engine.threads import sharing_cores
 from medley.errors import InputError
 from medley.evaluation import metrics as definitions
 from medley.evaluation.metrics import METRICS, check_metrics, metrics_at
@@ -143,7 +144,8 @@ class Evaluator:
         Raises:
             InputError: the scores hold NaN or have the wrong shape.
         """
-        rank = self._ranks(score)
+        with sharing_cores():
+            rank = self._ranks(score)
         per_user = metrics_at(self.lists.ranking(rank), self.metrics, self.at)
         for name, among in self.groups.items():
             queries = np.unique(self.lists.query[among])

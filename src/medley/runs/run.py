@@ -31,6 +31,7 @@ from medley.version import versions
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 
+FEATURES = "features/"  # what the names of parts that are modalities begin with
 REMEDY = "give a folder that medley train or medley.train wrote"
 
 
@@ -48,13 +49,18 @@ class DataRecord(BaseModel):
         """Returns the record of a model and its data set: hashes of log, users, items and the modalities read."""
         manifest = data.manifest
         modalities = (model.spec.options.get("modalities") or manifest.modalities) if model.reads_features else ()
-        read = ["log", "users", "items", *(f"features/{modality}" for modality in modalities)]
+        read = ["log", "users", "items", *(f"{FEATURES}{modality}" for modality in modalities)]
         return cls(
             path=str(data.folder.resolve()),
             name=manifest.name,
             split_hash=manifest.split_hash,
             parts={part: manifest.parts[part] for part in read},
         )
+
+    @property
+    def modalities(self) -> list[str]:
+        """The modalities that the model read; empty in runs of Medley 0.1."""
+        return [part.removeprefix(FEATURES) for part in self.parts if part.startswith(FEATURES)]
 
     def differences(self, data: Dataset) -> list[str]:
         """Returns the names of the parts that this data set lacks or has with another content."""
@@ -145,6 +151,11 @@ class Run:
             remedy = "train into a new folder"
             got = f"another {' and '.join(changed)}"
             raise InputError("the data set differs from the data set of the run", file=folder, got=got, remedy=remedy)
+        was, is_now = run.record.data.modalities, record.data.modalities
+        if run.record.data.parts and set(was) != set(is_now):
+            remedy = f"choose the modalities of the run: modalities={','.join(was)}"
+            expected, got = (" and ".join(names) for names in (was, is_now))
+            raise InputError("modalities of the run to resume", file=folder, expected=expected, got=got, remedy=remedy)
         for path in folder.glob(".*.*"):  # temporary files of a process that was killed while it wrote
             path.unlink()
         if run.record.status != "finished":
@@ -245,8 +256,9 @@ class Run:
         """
         if self._trained is not None:
             return self._trained
-        recipe = self.record.recipe
-        return self.load_weights(models.build(recipe.model, dataset.inputs(), seed=recipe.seed, **recipe.options))
+        recipe, read = self.record.recipe, self.record.data.modalities
+        options = recipe.options | ({"modalities": read} if read else {})  # the data set may have more by now
+        return self.load_weights(models.build(recipe.model, dataset.inputs(), seed=recipe.seed, **options))
 
     def save_evaluation(self, evaluation: Evaluation) -> None:
         """Writes the metrics of a split, and the metrics of every user."""

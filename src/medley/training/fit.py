@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from medley.data.dataset import Dataset
+from medley.engine.threads import sharing_cores
 from medley.errors import InputError, TrainingError
 from medley.evaluation.evaluator import Evaluator
 from medley.models import Recommender
@@ -57,7 +58,7 @@ def fit(
             return run.history
         recorder = RunRecorder(run)
     loop = _Loop(model.to(device), data, settings, device, recorder, progress or Progress())
-    with torch.random.fork_rng(), deterministic(settings.deterministic):
+    with torch.random.fork_rng(), deterministic(settings.deterministic), sharing_cores():
         torch.manual_seed(model.spec.seed)
         try:
             return loop.run()
