@@ -90,9 +90,9 @@ def page(
             "",
             f"By margin, seed by seed: {by_seed}.",
             "",
-            "- *By margin*: the modality whose part of the score has the largest mean over the user's train items, less "
-            "its mean over all items; both means over the items that have the modality. The margin depends on the model "
-            "and the train split alone, and is the same for all models: `medley.serving.explain`, shown by "
+            "- *By margin*: the modality whose part of the score has the largest mean over the user's train items less "
+            "that over all items; both means over the items that have the modality. It depends on the model and "
+            "the train split alone, and is the same for all models: `medley.serving.explain`, shown by "
             "`medley recommend --explain`.",
             f"- *Clear tastes*: by margin, among users whose strongest planted weight is {CLEAR:.2f} or more.",
             "- *By its own weights*: DualGNN's alpha, LUDP's attention beta. They scale vectors whose lengths are "

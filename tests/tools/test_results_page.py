@@ -31,17 +31,19 @@ def test_a_row_can_be_added_to_a_page_and_the_others_stay(simulated: Dataset, tm
     assert "| MF: free |" in text and "## Variants" in text and "| Popularity |" in text
 
 
-def test_a_record_that_is_none_is_refused(tmp_path: Path):
+def test_a_file_without_figures_is_refused(tmp_path: Path):
     (tmp_path / "page.json").write_text('[{"label": "MF"}]')
     with pytest.raises(InputError, match="figures that this command wrote"):
-        results.read(tmp_path / "page.json")
+        results.read_record(tmp_path / "page.json")
 
 
 def test_a_row_comes_with_its_variants_and_an_unknown_name_is_refused(monkeypatch):
     monkeypatch.setattr(results, "ROWS", (POPULARITY, MF, FREE))
-    assert results.asked(["MF"]) == results.asked(["mf"]) == [MF, FREE] and results.asked(["MF: free"]) == [FREE]
+    assert results.select_rows(["MF"]) == results.select_rows(["mf"]) == [MF, FREE] and results.select_rows(
+        ["MF: free"]
+    ) == [FREE]
     with pytest.raises(InputError, match=r"got 'NCF'.*Popularity, MF"):
-        results.asked(["MF", "NCF"])
+        results.select_rows(["MF", "NCF"])
 
 
 def test_rows_of_two_protocols_do_not_share_a_page(simulated: Dataset, tmp_path: Path, monkeypatch):

@@ -24,7 +24,7 @@ class Bipartite(nn.Module):
 
 
 def symmetric(train: Interactions) -> SparseMatrix:
-    """D_u^-1/2 R D_i^-1/2, (U, I). With its transpose it is the propagation of LightGCN, NGCF and others.
+    """Returns D_u^-1/2 R D_i^-1/2, (U, I): with its transpose, the propagation of LightGCN, NGCF and others.
 
     He et al., SIGIR 2020, https://arxiv.org/abs/2002.02126, eq. 3.
     """
@@ -34,7 +34,7 @@ def symmetric(train: Interactions) -> SparseMatrix:
 
 
 def mean_over_neighbours(train: Interactions, *, of: Features | None = None) -> Bipartite:
-    """Means over neighbours: D_u^-1 R and D_i^-1 R^T.
+    """Returns the weights of means over neighbours: D_u^-1 R and D_i^-1 R^T.
 
     Args:
         train: the interactions.
@@ -48,6 +48,6 @@ def mean_over_neighbours(train: Interactions, *, of: Features | None = None) -> 
 
 
 def with_modality(train: Interactions, features: Features) -> Interactions:
-    """The interactions with items that have a modality: the edges of the modality's graph."""
+    """Returns the interactions with items that have a modality: the edges of the modality's graph."""
     kept = features.present[train.item]
     return replace(train, user=train.user[kept], item=train.item[kept])

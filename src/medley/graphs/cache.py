@@ -2,8 +2,8 @@
 
 The key covers the arrays, the parameters and the source code of graphs/ and engine/, so new features or new code never
 load an old graph. The folder is MEDLEY_CACHE if it is set, `$XDG_CACHE_HOME/medley` or `~/.cache/medley` if not;
-MEDLEY_CACHE=off writes and reads nothing. Graphs that are built quickly are not written. It is always safe to delete
-the folder.
+MEDLEY_CACHE=off turns the cache off. Graphs that are built quickly are not written. The folder may be deleted at any
+time.
 """
 
 import functools
@@ -28,7 +28,7 @@ HASH_BYTES = 2**24  # hashed at a time
 
 
 def folder() -> Path | None:
-    """The folder of the cache; None if it is off."""
+    """Returns the folder of the cache; None if the cache is off."""
     chosen = os.environ.get("MEDLEY_CACHE")
     if chosen == "off":
         return None
@@ -40,7 +40,7 @@ def folder() -> Path | None:
 def load_or_build(
     build: Callable[[], sp.csr_array], *, arrays: Iterable[np.ndarray], parameters: Mapping[str, object]
 ) -> sp.csr_array:
-    """Returns the graph of `build`, from disk if it was built before.
+    """Returns the graph of `build`, from disk if the graph was built before.
 
     Args:
         build: builds the graph.
@@ -68,7 +68,7 @@ def _key_of(build: Callable[[], sp.csr_array], arrays: Iterable[np.ndarray], par
 
 @functools.cache
 def _hash_of_code() -> str:
-    """Hash of the source that builds graphs: any change in it builds all graphs anew."""
+    """Hashes the source that builds graphs: after any change, all graphs are built again."""
     package = Path(__file__).parents[1]
     files = [file for room in ("engine", "graphs") for file in sorted((package / room).glob("*.py"))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
@@ -100,7 +100,7 @@ def _save_graph(graph: sp.csr_array, path: Path, parameters: Mapping[str, object
 
 
 def _load_graph(path: Path) -> sp.csr_array | None:
-    """The graph in a file; None if the file is absent or damaged, and is to be written again."""
+    """Reads the graph in a file; None if the file is absent or damaged, and must be written again."""
     if not path.exists():
         return None
     try:

@@ -30,7 +30,7 @@ def item_cointeraction(
     memory_mb: int = 4096,
     cache: bool = True,
 ) -> sp.csr_array:
-    """(I, I) float32: number of users two distinct items have in common, where that is at least `threshold`.
+    """Returns (I, I) float32: number of common users of two distinct items, where it is at least `threshold`.
 
     Wei et al., TMM 2022 (HUIGN), eq. 2, Sec. 4.1.1: items that at least 5 users have in common are joined, with
     weight 1: `binarise` the result.
@@ -49,7 +49,7 @@ def item_cointeraction(
 
 
 def user_cooccurrence(train: Interactions, k: int, *, memory_mb: int = 4096, cache: bool = True) -> sp.csr_array:
-    """(U, U) float32: number of common items of each user and the k users who share most items with this user.
+    """Returns (U, U) float32: number of common items of each user and the k users with most common items.
 
     Wang et al., TMM 2021 (DualGNN), Sec. III-C: a user is not a neighbour of itself, users who share nothing are not
     joined (so a row may hold fewer than k), equal counts are taken by lower row. The weights of eq. 6 are
@@ -85,7 +85,7 @@ def _load_or_count(matrix: sp.csr_array, threshold: int, k: int | None, memory_m
 
 
 def _count_common_columns(matrix: sp.csr_array, threshold: int, k: int | None, memory_mb: int) -> sp.csr_array:
-    """The graph (R, R) of rows joined by common columns."""
+    """Returns the graph (R, R) of rows joined by common columns."""
     num_nodes = len(matrix.indptr) - 1
     transposed = sp.csr_array(matrix.T)
     sides = (matrix.indptr, matrix.indices, transposed.indptr, transposed.indices)
@@ -140,7 +140,7 @@ def _tally_row(row, start, index, start_t, index_t, threshold, count, reached, k
 def _measure_degrees(
     first, last, start, index, start_t, index_t, threshold, most, degree
 ):  # pragma: no cover - compiled
-    """Writes how many edges each row keeps to `degree`."""
+    """Writes the number of edges of each row to `degree`."""
     count, reached, kept = _allocate_counters(len(start) - 1)
     for row in range(first, last):
         num_reached, num_kept = _tally_row(row, start, index, start_t, index_t, threshold, count, reached, kept)
@@ -152,7 +152,7 @@ def _measure_degrees(
 def _fill_rows(
     first, last, start, index, start_t, index_t, threshold, out, out_index, out_count
 ):  # pragma: no cover - compiled
-    """Writes row i of the graph to out[i]:out[i + 1], columns ascending: as many of the best as there is space for."""
+    """Writes row i of the graph to out[i]:out[i + 1], columns ascending: as many of the best edges as fit."""
     count, reached, kept = _allocate_counters(len(start) - 1)
     for row in range(first, last):
         num_reached, num_kept = _tally_row(row, start, index, start_t, index_t, threshold, count, reached, kept)

@@ -18,7 +18,7 @@ from medley.types import Interactions
 
 
 def item_cosine(train: Interactions, k: int, *, shrinkage: float = 0.0, damping: float = 0.0) -> sp.csr_array:
-    """(I, I) float32: similarity of each item and its k nearest others, fewer where fewer items share a user with it.
+    """Returns (I, I) float32: similarity of each item and its k nearest others, or all that share a user with it.
 
     The graph is directed: j may be near to i without i being among the nearest of j.
 
@@ -26,7 +26,7 @@ def item_cosine(train: Interactions, k: int, *, shrinkage: float = 0.0, damping:
         train: the interactions.
         k: most neighbours of an item, 1 or more.
         shrinkage: added to the denominator, 0 or more; one user in common is little evidence.
-        damping: how much less a user with many items counts; 0: all the same, 1: its items share a weight of 1.
+        damping: how much less a user with many items counts; 0: not at all, 1: the items of a user share a weight of 1.
 
     Raises:
         InputError: an option is out of its range.

@@ -34,9 +34,9 @@ STRIPE = 64  # columns that are screened together
 def item_knn(
     features: Features, k: int, *, include_self: bool = True, memory_mb: int = 1024, cache: bool = True
 ) -> sp.csr_array:
-    """(I, I) float32: cosine similarity of each item and its k nearest, fewer only where fewer items have features.
+    """Returns (I, I) float32: cosine similarity of each item and its k nearest, fewer if fewer items have features.
 
-    Items that lack the modality have no edges, and neither have items whose vector is zero: it has no direction. The
+    Items that lack the modality have no edges, and neither have items whose vector is zero and has no direction. The
     graph is directed: j may be near to i without i being among the nearest of j.
 
     Lei et al., TOMM 2023 (LUDP), eq. 3-4; Zhang et al., MM 2021 (LATTICE); Zhou & Shen, MM 2023 (FREEDOM).
@@ -90,13 +90,13 @@ class UnitVectors:
         return cls(features.values, item[norm > 0], norm[norm > 0])
 
     def __getitem__(self, positions: slice | np.ndarray) -> np.ndarray:
-        """(rows, d) float32 of length 1"""
+        """Returns (rows, d) float32, rows of length 1."""
         block = _read(self.values, self.item[positions])
         return np.divide(block, self.norm[positions][:, None], out=block, casting="same_kind")
 
 
 def check_neighbours(features: Features, k: int) -> None:
-    """Refuses arguments without a graph of k neighbours.
+    """Refuses arguments for which no graph of k neighbours exists.
 
     Raises:
         InputError: k is not positive, or rows of the features are missing.
@@ -109,7 +109,7 @@ def check_neighbours(features: Features, k: int) -> None:
 
 
 def no_neighbours(num_items: int) -> tuple[np.ndarray, np.ndarray]:
-    """Empty lists of neighbours: scores and positions, (n, 0)."""
+    """Returns empty lists of neighbours: scores and positions, (n, 0)."""
     return np.empty((num_items, 0), dtype=np.float32), np.empty((num_items, 0), dtype=np.int32)
 
 
@@ -145,13 +145,13 @@ def _norm(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _read(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """(rows, d) float32, a copy; adjacent rows are read at once."""
+    """Returns (rows, d) float32, a copy; adjacent rows are read at once."""
     adjacent = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
     return np.array(values[rows[0] : rows[-1] + 1] if adjacent else values[rows], dtype=np.float32)
 
 
 def _nearest(vectors: UnitVectors, k: int, memory_mb: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and positions of the k nearest others of each position, best first: (n, k) float32, (n, k) int32."""
+    """Returns scores (n, k) float32 and positions (n, k) int32 of the k nearest others of each position, best first."""
     n, dim = len(vectors.item), vectors.values.shape[1]
     num_rows, num_columns = _block_shape(n, dim, memory_mb)
     score = np.full((n, k), -np.inf, dtype=np.float32)
@@ -178,7 +178,7 @@ def _offer_pairs(loop: Callable[..., None], size: int, screen: np.ndarray, *argu
 
 
 def _block_shape(n: int, dim: int, memory_mb: int) -> tuple[int, int]:
-    """Rows, a multiple of the columns, and columns of a block.
+    """Returns the numbers of rows and of columns of a block; the rows are a multiple of the columns.
 
     A row or a column takes at most 10 bytes per dimension (raw, float32 and bfloat16), an entry of their product 6.
     """
@@ -209,7 +209,7 @@ class _Block(NamedTuple):
         return cls(exact, rounded, float(np.sqrt(np.einsum("ij,ij->i", off, off).max())))
 
     def screen(self, columns: "_Block") -> tuple[np.ndarray, float]:
-        """Similarities as the bits of bfloat16, (rows, columns) int16, and the bound of their error.
+        """Returns similarities as the bits of bfloat16, (rows, columns) int16, and the bound of their error.
 
         The bound covers the rounding of both sides (Cauchy-Schwarz), of the float32 sum and of its result (2^-8).
         """
@@ -227,7 +227,7 @@ _HAS_FAST_BFLOAT16: bool = torch.cpu._is_avx512_bf16_supported()
 
 @numba.njit(inline="always")
 def _bar(worst, error):  # pragma: no cover - compiled
-    """The least bits of the bfloat16 screen of a pair whose similarity may be `worst` or more.
+    """Returns the least bits of the bfloat16 screen of a pair whose similarity may be `worst` or more.
 
     As int16, positive bfloat16 numbers are in order and negative ones are below; a bar that is not positive admits all
     pairs.
@@ -244,7 +244,7 @@ def _similarity(x, y):  # pragma: no cover - compiled
     return np.float32(total)
 
 
-# Nearly all stripes hold no pair to compute. The loops that find this out compile to a few vector instructions: a
+# Nearly all stripes hold no pair to compute. The loops that test a stripe compile to a few vector instructions: a
 # maximum, or an `or` of bytes.
 
 

@@ -1,4 +1,4 @@
-"""The approximate counterpart of `item_knn`, for catalogues of millions: faiss searches the nearest cells only."""
+"""Approximate counterpart of `item_knn`, for catalogues of millions: faiss searches the nearest cells only."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,7 +15,7 @@ SEED = 1234
 def item_knn_faiss(
     features: Features, k: int, *, num_cells: int, num_probes: int, include_self: bool = True, cache: bool = True
 ) -> sp.csr_array:
-    """(I, I) float32: what `item_knn` returns, up to overlooked neighbours and the rounding of faiss.
+    """Returns (I, I) float32: the result of `item_knn`, up to overlooked neighbours and the rounding of faiss.
 
     Needs `pip install 'medley-rec[faiss]'`, and memory for the float32 vectors. Rows may hold fewer than k where the
     searched cells hold fewer.

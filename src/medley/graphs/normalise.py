@@ -1,6 +1,6 @@
-"""From edge weights to propagation weights. Pure functions of a sparse matrix A; degrees are row sums of A.
+"""Normalises edge weights. Pure functions of a sparse matrix A; degrees are row sums of A.
 
-A stored zero is an edge (two items may be joined with a similarity of 0) and stays one.
+A stored zero is an edge (two items may be joined with a similarity of 0) and stays an edge.
 """
 
 import numpy as np
@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 
 def normalise_symmetric(matrix: sp.csr_array) -> sp.csr_array:
-    """D^-1/2 A D^-1/2 of a square matrix; the weights of nodes whose degree is not positive are 0.
+    """Returns D^-1/2 A D^-1/2 of a square matrix; the weights of nodes whose degree is not positive are 0.
 
     A need not be symmetric: both sides are scaled by row sums, as LATTICE and FREEDOM do with their kNN graphs.
     """
@@ -17,14 +17,14 @@ def normalise_symmetric(matrix: sp.csr_array) -> sp.csr_array:
 
 
 def normalise_rows(matrix: sp.csr_array, *, power: float = -1.0) -> sp.csr_array:
-    """D^power A: the weighted mean over neighbours for -1, LUDP's eq. 5 for -0.5; non-positive degrees give 0."""
+    """Returns D^power A: for -1 the weighted mean over neighbours, for -0.5 LUDP's eq. 5; degrees <= 0 give 0."""
     degree = _degree(matrix)
     weight = np.power(degree, power, out=np.zeros_like(degree), where=degree > 0)
     return scaled(matrix, weight, np.ones(_num_columns(matrix)))
 
 
 def softmax_rows(matrix: sp.csr_array) -> sp.csr_array:
-    """exp(A_ij) / sum over the neighbours j of i of exp(A_ij), without overflow; DualGNN, eq. 7."""
+    """Returns exp(A_ij) / sum over the neighbours j of i of exp(A_ij), without overflow; DualGNN, eq. 7."""
     row = _row_of_edge(matrix)
     largest = np.full(len(matrix.indptr) - 1, -np.inf)
     np.maximum.at(largest, row, matrix.data)
@@ -39,12 +39,12 @@ def binarise(matrix: sp.csr_array) -> sp.csr_array:
 
 
 def inverse(degree: np.ndarray) -> np.ndarray:
-    """1 / degree, and 0 for isolated nodes."""
+    """Returns 1 / degree, and 0 for isolated nodes."""
     return np.divide(1.0, degree, out=np.zeros(len(degree)), where=degree > 0)
 
 
 def scaled(matrix: sp.csr_array, rows: np.ndarray, columns: np.ndarray) -> sp.csr_array:
-    """diag(rows) A diag(columns)"""
+    """Returns diag(rows) A diag(columns)."""
     return _with_data(matrix, matrix.data * rows[_row_of_edge(matrix)] * columns[matrix.indices])
 
 
@@ -58,7 +58,7 @@ def _row_of_edge(matrix: sp.csr_array) -> np.ndarray:
 
 def _degree(matrix: sp.csr_array) -> np.ndarray:
     degree = np.bincount(_row_of_edge(matrix), weights=matrix.data, minlength=len(matrix.indptr) - 1)
-    return degree.astype(np.float64)  # integers where there is no edge at all
+    return degree.astype(np.float64)  # bincount returns integers if there are no edges
 
 
 def _num_columns(matrix: sp.csr_array) -> int:

@@ -1,4 +1,4 @@
-"""The models, one file per paper. `registry` finds a model by name, `build` makes it, `base` says what it promises."""
+"""The models, one file per paper. `registry` finds a model by name, `build` builds it, `base` is the contract."""
 
 from medley.models.base import Recommender, Spec
 from medley.models.build import build, check_options, describe

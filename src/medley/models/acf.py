@@ -107,11 +107,11 @@ class ACF(Recommender):
         return insights
 
     def _history(self, users: Tensor, seen: Seen, score: Tensor) -> Tensor:
-        """sum_l alpha_ul y_l (B, d) of users (B,), from their e pairs and the scores (e,) of the pairs."""
+        """Returns sum_l alpha_ul y_l (B, d) of users (B,), from their e pairs and the scores (e,) of the pairs."""
         return total(seen, self.y, _softmax(seen.row, score, len(users)))
 
     def _scores(self, users: Tensor) -> tuple[Seen, Tensor, Tensor]:
-        """The e pairs of these users with their items, the logits of alpha (e,), and beta (e, M)."""
+        """Returns the e pairs of these users and their items, the logits of alpha (e,), and beta (e, M)."""
         seen, p = self.seen(users), self.p.index_select(0, users)
         x = [self.E[m](f.values) for m, f in self.f.items()]  # M x (I, d)
         w_u, w_l, w_x = self.W_u(p), self.W_v(self.q) + self.W_p(self.y), [self.W_x(x_m) for x_m in x]
@@ -138,7 +138,7 @@ class ACF(Recommender):
 
 
 def _softmax(row: Tensor, score: Tensor, num_rows: int) -> Tensor:
-    """Softmax over the pairs of each row, (e,) -> (e,); 0 where the score is -inf, even if all scores of a row are."""
+    """Computes a softmax over the pairs of each row, (e,) -> (e,); 0 where a score is -inf, even in a whole row."""
     least = torch.finfo(score.dtype).min
     top = score.new_full((num_rows,), least).scatter_reduce_(0, row, score.detach(), "amax")
     weight = (score - top[row]).exp()

@@ -1,4 +1,4 @@
-"""What every model promises, and the types of its options."""
+"""The contract of models, and the types of their options."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
@@ -19,7 +19,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class Spec(NamedTuple):
-    """What `build` was asked for: enough to build the same model again."""
+    """The arguments of `build`: enough to build the same model again."""
 
     name: str
     options: dict[str, Any]
@@ -27,11 +27,11 @@ class Spec(NamedTuple):
 
 
 class Insight(NamedTuple):
-    """Something that a model has learned about one user or one item, for people to read."""
+    """Weights that a model has learned about one user or one item, for people to read."""
 
     topic: str  # "weights of the modalities", "intents", "fused neighbours", ...
     weights: Mapping[str, float] | Mapping[int, float]  # largest first
-    kind: Literal["names", "users", "items"] = "names"  # what the keys of the weights are: names, or rows
+    kind: Literal["names", "users", "items"] = "names"  # of the keys of the weights: names, or rows
 
     @classmethod
     def ranked(
@@ -42,36 +42,36 @@ class Insight(NamedTuple):
         *,
         kind: Literal["names", "users", "items"] = "names",
     ) -> "Insight":
-        """The keys with their weights, largest first."""
+        """Makes an insight from keys and their weights, sorted by weight, largest first."""
         keys = keys.tolist() if isinstance(keys, Tensor) else keys
         weights = weights.tolist() if isinstance(weights, Tensor) else weights
         return cls(topic, dict(sorted(zip(keys, weights, strict=True), key=lambda pair: -pair[1])), kind)
 
     @classmethod
     def numbered(cls, topic: str, name: str, weights: Tensor) -> "Insight":
-        """Weights of learned things without names (intents, concepts): `name` 1, `name` 2, ..., largest first."""
+        """Makes an insight from weights without keys (intents, concepts): `name` 1, `name` 2, ..., largest first."""
         return cls.ranked(topic, [f"{name} {k}" for k in range(1, len(weights) + 1)], weights)
 
 
 class Recommender(nn.Module):
-    """A model is built from `Inputs` alone, has keyword-only options, and answers four questions.
+    """Base of all models. A model is built from `Inputs` alone, has keyword-only options, and has four methods.
 
     forward()    final user and item vectors whose inner product is the score
     parts()      part of the score (a modality, `id`, ...) -> vectors whose inner product is this part
     loss(batch)  the training objective on a batch
-    scorer()     what ranking and serving use: the vectors of forward(), unless the model says otherwise
+    scorer()     the score for ranking and serving: by default, the vectors of forward()
 
     A model whose score is not an inner product overrides scorer() with weights between items or with a function from
     users to scores (`medley.types.Scorer`), and needs no forward().
 
-    A model without parameters is complete when it is built, and is not trained. What is drawn at random during training
-    (dropout, masks, noise) comes from torch's default generator, and only while `self.training` is true.
+    A model without parameters is complete when it is built, and is not trained. Random numbers during training
+    (dropout, masks, noise) come from torch's default generator, and are drawn only while `self.training` is true.
 
     Shapes: U users, I items, d = dim, B rows of a batch, K recommended items.
     """
 
     spec: Spec  # set by `build`
-    reads_features: bool = True  # False, of a class or with some options: the model knows interactions alone
+    reads_features: bool = True  # False, for a class or with some options: the model reads interactions alone
 
     def __init__(self, inputs: Inputs):
         super().__init__()
@@ -83,34 +83,34 @@ class Recommender(nn.Module):
         raise NotImplementedError(f"the score of {type(self).__name__} is not an inner product: use scorer()")
 
     def parts(self) -> dict[str, Embeddings]:
-        """Name of a part -> user (U, d') and item (I, d') vectors; their inner products sum to the score.
+        """Returns name of a part -> user (U, d') and item (I, d') vectors; their inner products sum to the score.
 
-        Empty where the score is not such a sum. A part that is named for a modality is what the modality contributes.
+        Empty if the score is not such a sum. A part with the name of a modality is the contribution of the modality.
         """
         return {}
 
     def start_epoch(self) -> None:
-        """Called before each epoch, under `torch.no_grad()`: what is drawn or built anew once per epoch.
+        """Draws or builds anew what changes once per epoch; called before each epoch, under `torch.no_grad()`.
 
-        The result must follow from the parameters and torch's default generator alone, and lives in buffers with
+        The result must follow from the parameters and torch's default generator alone, and is held in buffers with
         `persistent=False`, so that a resumed run computes the same.
         """
 
     def loss(self, batch: Triplets) -> Tensor:
-        """A scalar to minimise, on B triplets."""
+        """Returns a scalar to minimise, on B triplets."""
         raise NotImplementedError(f"{type(self).__name__} has nothing to train")
 
     def scorer(self) -> Scorer:
-        """What ranking and serving use; call it under `torch.no_grad()`.
+        """Returns the score for ranking and serving; call this method under `torch.no_grad()`.
 
-        A function takes user rows (B,) int64 on the CPU, wherever the model is, and returns (B, I). It draws nothing at
-        random, and gives finite scores to a user without train interactions.
+        A function takes user rows (B,) int64 on the CPU, wherever the model is, and returns (B, I). The function draws
+        nothing at random, and gives finite scores to a user without train interactions.
         """
         return self()
 
     @torch.no_grad()
     def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
-        """Parts of the scores by name, which sum to the scores. Empty where the score has no parts.
+        """Returns parts of the scores by name, which sum to the scores. Empty if the score has no parts.
 
         Args:
             users: (B,) int64.
@@ -126,7 +126,7 @@ class Recommender(nn.Module):
 
     @torch.no_grad()
     def part_scores(self, users: Tensor) -> dict[str, Tensor]:
-        """Parts of the scores of users (B,) for all items: name -> (B, I). Empty where the score has no parts."""
+        """Returns parts of the scores of users (B,) for all items: name -> (B, I). Empty if the score has no parts."""
         parts = self.parts()
         if parts:
             return {name: x.user[users] @ x.item.T for name, x in parts.items()}
@@ -134,9 +134,9 @@ class Recommender(nn.Module):
         return parts_of(score, users) if isinstance(score, ItemToItem) and self.reads_features else {}
 
     def about_user(self, user: int) -> list[Insight]:
-        """What the model has learned about the user in this row. Empty by default."""
+        """Returns insights about the user in this row. Empty by default."""
         return []
 
     def about_item(self, item: int) -> list[Insight]:
-        """What the model has learned about the item in this row. Empty by default."""
+        """Returns insights about the item in this row. Empty by default."""
         return []

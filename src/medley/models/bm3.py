@@ -82,12 +82,12 @@ class BM3(Recommender):
         return loss + self.reg * (h_u.square().sum() + h_i.square().sum()) / (2 * len(batch.user))
 
     def _propagated(self, rows: Rows | None = None) -> Embeddings:
-        """h_u (U, d) and h_i (I, d); with `rows` these alone."""
+        """Returns h_u (U, d) and h_i (I, d); with `rows` these alone."""
         h, h_0 = lightgcn(self.graph, Embeddings(self.e_user, self.e_item), self.num_layers, rows)
         return Embeddings(h.user, h.item + h_0.item)
 
     def _target(self, h: Tensor) -> Tensor:
-        """h., the view without a gradient."""
+        """Returns h., the view without a gradient."""
         return F.dropout(h.detach(), self.dropout, self.training)
 
 
@@ -99,10 +99,10 @@ class _Content(nn.Module):
         self.f, self.project = features, affine(features.dim, dim)
 
     def forward(self, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Items (B,) -> h_m (B, d), and whether each item has the modality (B,)."""
+        """Returns h_m (B, d) of items (B,), and whether each item has the modality (B,)."""
         return self.project(self.f.values[items]), self.f.present[items, 0]
 
 
 def _distance(x: Tensor, y: Tensor) -> Tensor:
-    """1 - cos of the rows, (B, d), (B, d) -> (B,)."""
+    """Returns 1 - cos of the rows, (B, d), (B, d) -> (B,)."""
     return 1 - F.cosine_similarity(x, y, dim=1)

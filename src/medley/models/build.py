@@ -1,4 +1,4 @@
-"""From a name and options to a model, with one sentence for every option that is refused."""
+"""Builds models from a name and options; every refused option gets an error of one sentence."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ def check_options(
     Args:
         model: as in `build`.
         options: the given options.
-        settings: names that the caller takes beside the options; the error for an unknown option lists them too.
+        settings: names that the caller accepts too; the error for an unknown option lists them too.
 
     Raises:
         InputError: an unknown option, a value of the wrong type or range, or an option about features for a model
@@ -77,7 +77,7 @@ def check_options(
 
 
 def describe(model: str | type[Recommender]) -> dict[str, Any]:
-    """Name, title, paper, summary, when to choose it, and options with types and defaults, read from the model's file.
+    """Returns name, title, paper, summary, when to choose the model, and options with types and defaults.
 
     Raises:
         InputError: as in `find`.
@@ -100,7 +100,7 @@ def describe(model: str | type[Recommender]) -> dict[str, Any]:
 
 
 def _schema(model: str | type[Recommender]) -> type[BaseModel]:
-    """A pydantic model of the keyword-only options in a model's constructor, and of those about features."""
+    """Returns a pydantic model of the keyword-only options in a model's constructor, and of those about features."""
     found = find(model)
     parameters = inspect.signature(found, eval_str=True).parameters.values()
     fields: dict[str, Any] = {p.name: (p.annotation, p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
@@ -111,7 +111,7 @@ def _schema(model: str | type[Recommender]) -> type[BaseModel]:
 
 
 def _type_of(field: FieldInfo) -> str:
-    """`int, 1 or more`; `'mean' or 'max'`"""
+    """Describes the type of an option: `int, 1 or more`."""
     bounds = {"ge": "{} or more", "gt": "more than {}", "le": "{} or less", "lt": "less than {}"}
     ranges = [
         text.format(getattr(limit, name))

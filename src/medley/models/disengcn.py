@@ -104,7 +104,7 @@ class DisenGCN(Recommender):
         return [_insight(self.G.T, self._assigned(self.G.T, c, z), item)]
 
     def _last_layer(self) -> tuple[Pair, Pair]:
-        """z of users and items, and c of both."""
+        """Returns z and c of users and items."""
         item = self.content() if self.item is None else self.item + self.content()
         z = self._channels(self.user + self.b), self._channels(item + self.b)
         c = self._route(self.G, *z), self._route(self.G.T, *z[::-1])
@@ -114,11 +114,11 @@ class DisenGCN(Recommender):
         return z, c
 
     def _channels(self, x: Tensor) -> Channels:
-        """W x + b (nodes, d) -> z, K x (nodes, d / K)."""
+        """Maps W x + b (nodes, d) to z, K x (nodes, d / K)."""
         return tuple(F.normalize(F.leaky_relu(channel)) for channel in x.split(self.channel_dim, dim=1))
 
     def _route(self, G: Pattern, z: Channels, neighbours: Channels) -> Channels:
-        """z of R nodes and of their C neighbours -> c of the R nodes."""
+        """Computes c of R nodes from z of these nodes and of their C neighbours."""
         c = z
         for _ in range(self.num_routings):
             p = self._assigned(G, c, neighbours)
@@ -127,7 +127,7 @@ class DisenGCN(Recommender):
         return tuple(F.dropout(channel, self.dropout, self.training) for channel in c)
 
     def _assigned(self, G: Pattern, c: Channels, neighbours: Channels) -> Tensor:
-        """p (K, n), the assignment of each neighbour to channels."""
+        """Returns p (K, n), the assignment of each neighbour to channels."""
         fit = torch.stack([edge_dot(G, c_k, z_k) for c_k, z_k in zip(c, neighbours, strict=True)])
         return (fit / self.tau).softmax(dim=0)
 

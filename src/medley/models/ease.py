@@ -49,7 +49,7 @@ class EASE(Recommender):
         self.register_buffer("weight", torch.from_numpy(_weights(inputs.train, reg)), persistent=False)
 
     def scorer(self) -> ItemToItem:
-        """B"""
+        """Returns B."""
         return ItemToItem(self.seen, {"interactions": self.weight})
 
     def about_item(self, item: int) -> list[Insight]:
@@ -59,7 +59,7 @@ class EASE(Recommender):
 
 
 def _weights(train: Interactions, reg: float) -> np.ndarray:
-    """B, (I, I)"""
+    """Computes B, (I, I)."""
     matrix = _gram(train)
     matrix[np.diag_indices_from(matrix)] += reg
     _invert(matrix)
@@ -70,7 +70,7 @@ def _weights(train: Interactions, reg: float) -> np.ndarray:
 
 
 def _gram(train: Interactions) -> np.ndarray:
-    """X^T X, (I, I)"""
+    """Computes X^T X, (I, I)."""
     x = train.csr()
     items, size = sp.csr_array(x.T), train.num_items
     gram = np.empty((size, size), dtype=np.float32)

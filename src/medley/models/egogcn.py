@@ -228,7 +228,7 @@ class _Content(nn.Module):
         return edge_product(G, s * fuse, fused) + edge_product(G, s * ~fuse, y), s  # eq. 6
 
     def _route(self, G: Pattern, x: Embeddings) -> Embeddings:
-        """Layer K from layer 1."""
+        """Computes layer K from layer 1."""
         for _ in range(self.num_layers - 1):
             score = edge_dot(G, x.user, x.item)
             s_user, s_item = edge_softmax(G, score), edge_softmax(G.T, G.transposed(score))
@@ -238,7 +238,7 @@ class _Content(nn.Module):
         return x
 
     def about(self, row: int, neighbours: _Neighbours) -> list[Insight]:
-        """How layer 1 fuses the neighbours of one node."""
+        """Returns insights about the fusion of one node's neighbours in layer 1."""
         kind, graph, x, y, gates, present = neighbours
         insights = []
         for m, G in graph.items() if len(self.f) > 1 else ():

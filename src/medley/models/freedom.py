@@ -116,12 +116,12 @@ class FREEDOM(Recommender):
         return {name: Embeddings(user, x) for name, x in {"id": item, **self._smoothed()}.items()}
 
     def _ids(self, rows: Rows | None = None) -> Embeddings:
-        """Mean of the layers on the interaction graph, which is thinned during training."""
+        """Returns the mean of the layers on the interaction graph, which is thinned during training."""
         graph = self.thinned if self.training else self.graph
         return lightgcn(graph, Embeddings(self.e_user, self.e_item), self.num_layers, rows)[0]
 
     def _smoothed(self) -> dict[str, Tensor]:
-        """Modality -> its term of h (I, d)."""
+        """Returns modality -> its term of h (I, d)."""
         h = self.e_item
         for _ in range(self.num_item_layers - 1):
             h = torch.stack([S @ h for S in self.S.values()]).sum(dim=0)
@@ -136,7 +136,7 @@ class _ContentBPR(nn.Module):
         self.f, self.W = features, linear(features.dim, dim)
 
     def forward(self, user: Tensor, batch: Triplets) -> Tensor:
-        """User vectors (B, d) -> mean over the triplets whose items both have the modality; 0 without any."""
+        """Returns the mean over triplets whose items both have the modality, or 0; user vectors are (B, d)."""
         both = (self.f.present[batch.pos] & self.f.present[batch.neg])[:, 0]  # (B,)
         difference = self.W(self.f.values[batch.pos] - self.f.values[batch.neg])  # (B, d)
         return (F.softplus(-(user * difference).sum(dim=1)) * both).sum() / both.sum().clamp(min=1)
@@ -145,7 +145,7 @@ class _ContentBPR(nn.Module):
 def _item_graphs(
     features: Mapping[str, Features], k: int, weights: Mapping[str, float] | None
 ) -> dict[str, SparseMatrix]:
-    """Modality -> alpha_m D_m^-1/2 S_m D_m^-1/2 (I, I); alpha sums to 1 over the modalities that an item has."""
+    """Returns modality -> alpha_m D_m^-1/2 S_m D_m^-1/2 (I, I); alpha sums to 1 over the modalities of an item."""
     alpha = dict.fromkeys(features, 1.0) if weights is None else weights
     if set(alpha) != set(features):
         raise InputError("modality_weights", expected=f"a positive number for each of {', '.join(features)}", got=alpha)

@@ -9,14 +9,14 @@ T = num_routings rounds of routing; the edge to an item weighs as much as the it
     s_ui,m = softmax_{i in N_u}(u_m . i_m),  s_iu,m = softmax_{u in N_i}(u_m . i_m)              affinities
     w_ui = relu(max_m c_im s_ui,m),  w_iu = relu(max_m c_um s_iu,m)                              soft pruning
 
-c_im and c_um are learned confidences in the modalities of the source node; `edge_weight` = "max" and "mean" do without.
+c_im and c_um are learned confidences in the modalities of the source node; `edge_weight` = "max" and "mean" have none.
 IDs are propagated L = num_layers times on the refined graph, contents once with their affinities:
 
     e_u(l+1) = sum_{i in N_u} w_ui e_i(l),  e_u = sum_{l = 0..L} e_u(l);  items alike             graph convolution
     u~_m = u_m + sum_{i in N_u} s_ui,m i_m,  i~_m = i_m + sum_{u in N_i} s_iu,m u_m
     s_ui = (e_u || u~_1 || u~_2 ...) . (e_i || i~_1 || i~_2 ...) = e_u . e_i + sum_m u~_m . i~_m  prediction
 
-With `fusion` = "id", s_ui = e_u . e_i: contents refine the graph and no more, which is better where they carry little.
+With `fusion` = "id", s_ui = e_u . e_i: contents only refine the graph, which is better where features carry little.
 
 Shapes: U users, I items, M modalities, d = dim, n edges, B triplets.
 The paper leaves open: the L2 term (here, as in the authors' code, of the trained vectors of the batch, c excepted), the
@@ -119,7 +119,7 @@ class GRCN(Recommender):
         return [_insight(self.G.T, self.G.transposed(weight), item, "users")]
 
     def _refined(self, affinities: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """s_ui and s_iu of every modality -> w_ui and w_iu, (n,) each, all in the order of G."""
+        """Computes w_ui and w_iu, (n,) each, from s_ui and s_iu of every modality, all in the order of G."""
         s_user, s_item = (torch.stack(s) for s in zip(*affinities, strict=True))  # (M, n)
         if self.edge_weight == "mean":
             return s_user.mean(dim=0), s_item.mean(dim=0)
@@ -143,7 +143,7 @@ class _Prototypes(nn.Module):
         self.register_buffer("has", None if has.all() else has, persistent=False)
 
     def forward(self, G: Pattern) -> tuple[Embeddings, tuple[Tensor, Tensor]]:
-        """u~_m (U, d) and i~_m (I, d), and the affinities s_ui,m and s_iu,m, (n,) each."""
+        """Returns u~_m (U, d) and i~_m (I, d), and the affinities s_ui,m and s_iu,m, (n,) each."""
         item = F.normalize(F.leaky_relu(self.W(self.f.values)) * self.f.present)
         user = F.normalize(self.user)
         for _ in range(self.num_routings):
@@ -155,7 +155,7 @@ class _Prototypes(nn.Module):
         return Embeddings(user + neighbours[0], item + neighbours[1]), (s_user, s_item)
 
     def _shares(self, G: Pattern, fit: Tensor, *, of_items: bool = False) -> Tensor:
-        """Softmax over the items of each user, or over the users of each item, (n,); 0 where the item lacks m."""
+        """Computes a softmax over the items of each user or the users of each item, (n,); 0 where the item lacks m."""
         if self.has is not None:
             fit = fit.where(self.has, NEVER)
         shares = G.T.transposed(edge_softmax(G.T, G.transposed(fit))) if of_items else edge_softmax(G, fit)

@@ -56,7 +56,7 @@ NUM_EXAMPLES = 5  # items that illustrate an intent
 
 
 def _parse_levels(value: Any) -> tuple[int, ...]:
-    """Reads [32, 8, 4], the text "32,8,4" of a command line, or a single level."""
+    """Parses [32, 8, 4], the text "32,8,4" of a command line, or a single level."""
     sizes = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
     try:
         levels = tuple(int(size) if isinstance(size, str) else index(size) for size in sizes)
@@ -72,7 +72,7 @@ Levels = Annotated[tuple[int, ...], BeforeValidator(_parse_levels)]
 
 
 class Level(NamedTuple):
-    """The supernodes of one level and how the nodes of the level below belong to them."""
+    """The supernodes of one level, and the assignment of the nodes below to these supernodes."""
 
     X: Tensor  # (K(l), d_m)
     gamma: Tensor  # (nodes, K(l)); rows sum to 1, or are 0 where an item lacks the modality
@@ -82,7 +82,7 @@ class Level(NamedTuple):
 class HUIGN(Recommender):
     """Items as distributions over a hierarchy of intents that is learned from items with common users.
 
-    Choose it to read what items have in common for users, where content decides; elsewhere it is not better than mf.
+    Choose it to show the intents that items share, where content decides; elsewhere it is not better than mf.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class HUIGN(Recommender):
 
 
 def over_intents(hierarchy: list[Level]) -> Tensor:
-    """Distributions of the items over the intents of all levels, (I, K)."""
+    """Returns the distributions of the items over the intents of all levels, (I, K)."""
     shares = [hierarchy[0].gamma]  # eq. 11: x_i is the one-hot vector of item i
     for level in hierarchy[1:]:
         shares.append(shares[-1] @ level.gamma)
@@ -170,18 +170,18 @@ def over_intents(hierarchy: list[Level]) -> Tensor:
 
 
 def all_modalities(hierarchies: dict[str, list[Level]]) -> Tensor:
-    """Sum over modalities of v_im, (I, K) (eq. 14)."""
+    """Sums v_im over modalities, (I, K) (eq. 14)."""
     return sum_of(over_intents(hierarchy) for hierarchy in hierarchies.values())
 
 
 def entropy(level: Level) -> Tensor:
-    """L1, mean over the nodes of the level below (eq. 9)."""
+    """Computes L1, mean over the nodes of the level below (eq. 9)."""
     num_nodes = level.gamma.detach().sum()  # rows sum to 1
     return -(level.gamma * level.log_gamma).sum() / (level.gamma.shape[1] * num_nodes)
 
 
 def dependence(X: Tensor) -> Tensor:
-    """L2 of K supernodes (K, d_m) (eq. 10)."""
+    """Computes L2 of K supernodes (K, d_m) (eq. 10)."""
     return torch.dist(X @ X.T, torch.eye(len(X), device=X.device)) / len(X)
 
 
@@ -211,7 +211,7 @@ def _assign(Z: Tensor, X: Tensor) -> Level:
 
 
 def _coarsened(A: SparseMatrix | Tensor, gamma: Tensor) -> Tensor:
-    """Gamma^T A Gamma (eq. 8). A fixed A is symmetric and multiplied once: d Gamma = (A Gamma) (G + G^T)."""
+    """Computes Gamma^T A Gamma (eq. 8). A fixed A is symmetric and multiplied once: d Gamma = (A Gamma) (G + G^T)."""
     if isinstance(A, Tensor):
         return gamma.T @ A @ gamma
     half = gamma.T @ (A @ gamma.detach())

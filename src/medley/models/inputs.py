@@ -1,5 +1,5 @@
-"""Options about item features. `build` applies them to the inputs of every model that reads features, so that models
-need not know the options.
+"""Options about item features. `build` applies these options to the inputs of every model that reads features, so that
+no model has to.
 
     modalities       a subset of those of the data set, as a list or as `visual,acoustic`; all by default
     drop_modalities  share of the items that lose one modality each, drawn at random (DualGNN, Sec. V-H)

@@ -68,7 +68,7 @@ class ItemKNN(Recommender):
         self.neighbours = nn.ModuleDict({name: _Neighbours(matrix) for name, matrix in matrices.items()})
 
     def scorer(self) -> ItemToItem:
-        """S of every part."""
+        """Returns S of every part."""
         return ItemToItem(self.seen, {name: neighbours() for name, neighbours in self.neighbours.items()})
 
     def about_item(self, item: int) -> list[Insight]:

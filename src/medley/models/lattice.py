@@ -51,7 +51,7 @@ EPSILON = 1e-12  # the least denominator
 class LATTICE(Recommender):
     """LightGCN plus items smoothed over a similarity graph that is learned with the model.
 
-    Choose it when the graph of similar items should be learned with the model.
+    Choose it when the similarity of items should be learned, not only computed from raw features.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class LATTICE(Recommender):
         return [Insight.ranked("similar items", near, weight[near], kind="items")]
 
     def _graphs(self) -> dict[str, tuple[Tensor, "_Graph"]]:
-        """Modality -> alpha_m and A_m."""
+        """Returns modality -> alpha_m and A_m."""
         alpha = self.e_item.new_ones(1) if self.alpha is None else self.alpha.softmax(dim=0)
         return {m: (alpha_m, A()) for alpha_m, (m, A) in zip(alpha, self.likeness.items(), strict=True)}
 
@@ -133,12 +133,12 @@ class _Similarity(nn.Module):
         self.nearest: Pattern | None = None
 
     def find_nearest(self) -> None:
-        """Keeps the edges of A~ for the batches to come."""
+        """Finds the edges of A~ for all batches of an epoch."""
         x = self._learned()
         self.nearest = None if x is None else self._nearest(x)
 
     def forward(self) -> "_Graph":
-        """A_m"""
+        """Returns A_m."""
         x = self._learned()
         if x is None:
             return _Graph(self.raw, None, None, self.raw_share)
@@ -149,11 +149,11 @@ class _Similarity(nn.Module):
         return _Graph(self.raw, nearest, edge_dot(nearest, y, y).relu(), self.raw_share)  # eq. 3
 
     def _learned(self) -> Tensor | None:
-        """f~ (I, d), rows of length one; None without a learned graph."""
+        """Returns f~ (I, d), rows of length one; None without a learned graph."""
         return None if self.W is None else F.normalize(self.W(self.f.values))  # eq. 4
 
     def _nearest(self, x: Tensor) -> Pattern:
-        """The top k of every row (eq. 2). The search runs on the CPU, whatever the device of the model."""
+        """Returns the top k of every row (eq. 2). The search runs on the CPU, whatever the device of the model."""
         features = Features(x.detach().cpu().numpy(), self.f.present[:, 0].cpu().numpy())
         return Pattern(graphs.item_knn(features, self.k, cache=False)).to(x.device)
 
@@ -174,7 +174,7 @@ class _Graph(NamedTuple):
         return self.raw_share * (self.raw @ h) + (1 - self.raw_share) * learned  # eq. 5
 
     def dense_row(self, item: int) -> Tensor:
-        """(I,), the row of one item."""
+        """Returns the row of one item, (I,)."""
         weights = torch.zeros(self.raw.shape[1], device=self.raw.by_row.value.device)
         both = [(self.raw_share, self.raw.by_row.arrays)]
         if self.nearest is not None and self.weight is not None:

@@ -22,7 +22,7 @@ from medley.types import Embeddings, Inputs, Triplets
 class LightGCN(Recommender):
     """Vectors of users and items, smoothed over the interaction graph.
 
-    Choose it first, where all you have is interactions: hard to beat for its cost, but blind to new items.
+    Choose it first if the data has interactions alone: hard to beat at its cost, but it cannot score new items.
     """
 
     reads_features = False

@@ -5,7 +5,7 @@ For k = 0..K-1, with every node a neighbour of itself and D its degrees, itself 
 
     E(k+1) = D^-1/2 (A + I) D^-1/2 E(k)        s_ui(k+1) = s_ui(k) + e_u(k+1) . e_i(k+1)
 
-Each layer adds to the score what the layers below could not fit, so s_ui is the inner product of concatenated layers.
+Each layer adds the residual of the layers below to the score, so s_ui is the inner product of concatenated layers.
 With D_u, D_i of users and items and R^ = D_u^-1/2 R D_i^-1/2 one layer is: users R^ E_i + D_u^-1 E_u, items
 R^T E_u + D_i^-1 E_i.
 

@@ -131,7 +131,7 @@ class LUDP(Recommender):
         return _weights(self.item_side, self.e_item, item)
 
     def _terms(self, rows: Rows | None = None) -> tuple["_Terms", "_Terms"]:
-        """(E_u, modality -> P_m) and (E_i, modality -> H_m), (n, d) each; with `rows` these alone."""
+        """Returns (E_u, modality -> P_m) and (E_i, modality -> H_m), (n, d) each; with `rows` these alone."""
         e = Embeddings(self.e_user, self.e_item)
         rows = rows or Rows(*(torch.arange(len(x), device=x.device) for x in e))
         E, _ = lightgcn(self.graph, e, self.num_layers, rows, combine="sum")  # eq. 1, 2
@@ -215,7 +215,7 @@ class _Fusion(nn.Module):
     def __init__(self, modalities: list[str], dim: int, fusion: Fusion):
         super().__init__()
         self.concat = fusion == "concat"
-        self.attends = fusion == "attention" and len(modalities) > 1  # over one modality there is nothing to weigh
+        self.attends = fusion == "attention" and len(modalities) > 1  # one modality needs no weights
         self.W = nn.ModuleDict({m: linear(dim, dim) for m in modalities if self.concat or self.attends})
         if self.attends:
             self.b, self.q = nn.Parameter(torch.zeros(dim)), xavier(dim, 1)
@@ -244,14 +244,14 @@ class _Fusion(nn.Module):
 
 
 def _similarity(features: Features, k: int, edge_weight: EdgeWeight, normalisation: Normalisation) -> sp.csr_array:
-    """Weights of eq. 5, (I, I)."""
+    """Returns the weights of eq. 5, (I, I)."""
     graph = graphs.item_knn(features, k)  # eq. 3, 4
     graph = graph if edge_weight == "cosine" else graphs.binarise(graph)
     return graphs.normalise_rows(graph, power=-0.5) if normalisation == "sqrt" else graphs.normalise_symmetric(graph)
 
 
 def _weights(side: _ItemSide | _UserSide | None, e: Tensor, row: int) -> list[Insight]:
-    """Weights of attention for one user or item; none where nothing attends."""
+    """Returns the weights of attention of one user or item; empty without attention."""
     if side is None or not side.fusion.attends:
         return []
     x, has = side(e, torch.tensor([row], device=e.device))

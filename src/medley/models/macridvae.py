@@ -77,7 +77,7 @@ class MacridVAE(Recommender):
         self.content_t = Content(features, dim) if features else None
 
     def loss(self, batch: Triplets) -> Tensor:
-        """Negative evidence lower bound, mean over users; of the batch it reads the users alone."""
+        """Negative evidence lower bound, mean over users; reads only the users of the batch."""
         users, num_triplets = batch.user.unique(return_counts=True)
         h, t, logits = self._items()
         c = F.gumbel_softmax(logits) if self.training else logits.softmax(dim=1)  # (I, K)
@@ -92,13 +92,13 @@ class MacridVAE(Recommender):
         return -(weight * bound).sum() / weight.sum()
 
     def scorer(self) -> Callable[[Tensor], Tensor]:
-        """Users (B,) -> s_ui - 1 / tau, (B, I)."""
+        """Returns s_ui - 1 / tau, (B, I), of users (B,)."""
         h, t, logits = self._items()
         c = logits.softmax(dim=1)
         return lambda users: self._decode(self._encode(self.seen(users), t, c)[0], h, c).log()
 
     def _items(self) -> tuple[Tensor, Tensor, Tensor]:
-        """h (I, d) of length one, t (I, d) and the logits (I, K) of the concepts."""
+        """Returns h (I, d) of length one, t (I, d) and the logits (I, K) of the concepts."""
         h, t = self.h, self.t
         if self.content_h is not None and self.content_t is not None:
             h, t = h + self.content_h(), t + self.content_t()
@@ -106,7 +106,7 @@ class MacridVAE(Recommender):
         return h, t, h @ F.normalize(self.m).T / self.tau
 
     def _encode(self, seen: Seen, t: Tensor, c: Tensor, dropout: float = 0.0) -> tuple[Tensor, Tensor]:
-        """Means of length one and b, (K, B, d) each."""
+        """Returns means of length one and b, (K, B, d) each."""
         w = c.index_select(0, seen.item)  # (e, K)
         squares = w.new_zeros(len(seen.start), w.shape[1]).index_add(0, seen.row, w.square())
         norm = squares.clamp(min=1e-12).sqrt()  # 0 where a user has seen nothing: its root has no gradient
@@ -116,14 +116,14 @@ class MacridVAE(Recommender):
         return F.normalize(a, dim=2), b
 
     def _decode(self, z: Tensor, h: Tensor, c: Tensor) -> Tensor:
-        """p(i | u) up to a factor of the user, (K, B, d), (I, d), (I, K) -> (B, I)."""
+        """Returns p(i | u) up to a factor of the user, (K, B, d), (I, d), (I, K) -> (B, I)."""
         p = h.new_zeros(z.shape[1], len(h))
         for z_k, c_k in zip(z, c.T, strict=True):
             p = p.addcmul(c_k, torch.exp((z_k @ h.T - 1) / self.tau))  # at most 1
         return p
 
     def _log_likelihood(self, z: Tensor, h: Tensor, c: Tensor, seen: Seen) -> Tensor:
-        """(B,), sum over the interactions of each user of ln p(i | u)."""
+        """Sums ln p(i | u) over the interactions of each user, (B,)."""
         step = max(MIN_ROWS, BLOCK // self.num_items)
         first = [*seen.start[::step].tolist(), len(seen.item)]  # interaction of each block
         parts: list[Tensor] = []

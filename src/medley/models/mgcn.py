@@ -11,7 +11,7 @@ Per modality m an item's ID, gated by its features, is propagated on the graph S
     x_m = e_i * sigmoid(W_2m (W_1m f_m + b_1m) + b_2m)                                 behaviour-guided purifier
     E_im = S^_m^L' x_m      E_um = sum_{i in N_u} E_im / sqrt(|N_u| |N_i|)             the view of the modality
 
-Users and items alike fuse what the M modalities share with what each has alone, gated by the view of behaviour:
+Users and items alike fuse the shared and the specific content of the M modalities, gated by the view of behaviour:
 
     alpha = softmax_m(q . tanh(W_4 E_m + b_4))      E_s = sum_m alpha_m E_m            shared
     P_m = sigmoid(W_3m E + b_3m)                                                       preference
@@ -61,7 +61,7 @@ from medley.types import Embeddings, Inputs, Triplets
 class MGCN(Recommender):
     """LightGCN plus item IDs gated by content and smoothed over similarity graphs, in a fusion gated by behaviour.
 
-    Choose it when raw features are noisy and should be filtered by what users did.
+    Choose it when raw features are noisy and should be filtered by user behaviour.
     """
 
     user_has: Tensor  # (U, M) bool
@@ -133,7 +133,7 @@ class MGCN(Recommender):
         return [Insight.ranked("weights of the modalities", self.views, fused.alpha[0])] if self.fuse.has_choice else []
 
     def _sides(self, rows: Rows | None = None) -> tuple["_Fused", "_Fused"]:
-        """Users and items; with `rows` these alone."""
+        """Returns the views of users and of items; with `rows` of these alone."""
         E, _ = lightgcn(self.graph, Embeddings(self.e_user, self.e_item), self.num_layers, rows)
         items = {m: view(self.e_item) for m, view in self.views.items()}  # (I, d) each
         users = {m: self.graph @ E_m for m, E_m in items.items()}  # (U, d) each
@@ -142,7 +142,7 @@ class MGCN(Recommender):
 
 
 class _Fused(NamedTuple):
-    """n users or items."""
+    """The views of n users or items."""
 
     E: Tensor  # (n, d)
     H: dict[str, Tensor]  # modality -> (n, d)
@@ -168,7 +168,7 @@ class _View(nn.Module):
 
 
 class _Fuser(nn.Module):
-    """Behaviour-aware fuser: what modalities share, and what each has alone."""
+    """Behaviour-aware fuser of the shared and the specific content of modalities."""
 
     def __init__(self, modalities: list[str], dim: int):
         super().__init__()
@@ -202,6 +202,6 @@ class _Fuser(nn.Module):
 
 
 def _info_nce(x: Tensor, y: Tensor, temperature: float) -> Tensor:
-    """Small where each row of x (n, d) is more similar to its own row of y (n, d) than to the other rows."""
+    """Returns InfoNCE of x and y, (n, d): small where row i of x is more similar to row i of y than to other rows."""
     similarity = F.normalize(x) @ F.normalize(y).T / temperature  # (n, n)
     return F.cross_entropy(similarity, torch.arange(len(x), device=x.device))

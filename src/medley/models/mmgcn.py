@@ -154,5 +154,5 @@ class _Branch(nn.Module):
 
 
 def act(x: Tensor) -> Tensor:
-    """LeakyReLU in place: every x here is a new product without another reader."""
+    """Applies LeakyReLU in place: every x here is a new product that nothing else reads."""
     return F.leaky_relu(x, inplace=True)

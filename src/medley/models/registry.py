@@ -1,4 +1,4 @@
-"""The models by name: a written list, what installed packages add (entry points), and any class by its import path."""
+"""Models by name: a written list, entry points of installed packages, and any class by its import path."""
 
 import inspect
 from functools import cache
@@ -67,12 +67,12 @@ ENTRY_POINTS = "medley.models"  # the group under which another package lists it
 
 
 def names() -> list[str]:
-    """The names of all models: ours, then those that installed packages add."""
+    """Returns the names of all models: ours, then those of installed packages."""
     return [*MODELS, *(name for name in _installed() if name not in MODELS)]
 
 
 def find(model: str | type[Recommender]) -> type[Recommender]:
-    """The class of a model.
+    """Finds the class of a model.
 
     Args:
         model: a name out of `names()`, an import path such as `mypkg.mymodel:Mine`, or the class itself.
@@ -90,7 +90,7 @@ def find(model: str | type[Recommender]) -> type[Recommender]:
 
 
 def name_of(model: str | type[Recommender]) -> str:
-    """The name under which `find` finds a model again: as in the list, else its import path."""
+    """Returns the name under which `find` finds a model: its name in the list, else its import path."""
     if isinstance(model, str):
         return model
     listed = next((name for name, known in MODELS.items() if known is model), None)

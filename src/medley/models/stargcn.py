@@ -99,13 +99,13 @@ class STARGCN(Recommender):
         return loss
 
     def _mask(self, x: Tensor) -> Tensor:
-        """(n, 1) bool, which of n nodes are masked: none after training."""
+        """Draws which of n nodes are masked, (n, 1) bool: none outside of training."""
         if not self.training:
             return torch.zeros(len(x), 1, dtype=torch.bool, device=x.device)
         return torch.rand(len(x), 1, device=x.device) < self.mask_rate
 
     def _graph(self, user: Tensor, item: Tensor) -> "_Graph":
-        """The graph without these interactions; an interaction may be given twice."""
+        """Returns the graph without these interactions, which may repeat."""
         pair = (user * self.num_items + item).unique()
         user, item = pair // self.num_items, pair % self.num_items
         degree_user = self.degree_user - user.bincount(minlength=self.num_users)
@@ -145,11 +145,11 @@ class _Side(nn.Module):
         self.W1, self.W2, self.W3 = affine(dim, dim), affine(dim, dim), affine(dim, dim)
 
     def encode(self, aggregate: Tensor) -> Tensor:
-        """The sum over the neighbours -> h"""
+        """Maps the sum over the neighbours to h."""
         return act(self.W1(act(aggregate)))
 
     def decode(self, h: Tensor) -> Tensor:
-        """h -> x^"""
+        """Maps h to x^."""
         return self.W3(act(self.W2(h)))
 
 
@@ -174,7 +174,7 @@ class _Graph(NamedTuple):
 
 
 def _scale(degree: Tensor) -> Tensor:
-    """1 / sqrt(degree), and 0 for nodes without neighbours, as a column."""
+    """Returns 1 / sqrt(degree), and 0 for nodes without neighbours, as a column."""
     return degree.clamp(min=1).rsqrt().where(degree > 0, 0)[:, None]
 
 

@@ -1,9 +1,9 @@
 """Operators on the edges of a graph: learned weights, attention, and the maximum over neighbours.
 
 A `Pattern` holds the edges. A tensor with one number per edge, (n,), is in the order of the pattern: row after row,
-ascending columns within a row. `pattern.T` holds the same edges from columns to rows, in an order of its own;
+ascending columns within a row. `pattern.T` holds the same edges from columns to rows, in another order;
 `pattern.transposed` permutes numbers from the order of the pattern to that of `pattern.T`. On the CPU compiled loops do
-the work (`kernels`), on other devices torch; neither ever holds n vectors at once.
+the work (`kernels`), on other devices torch; neither holds n vectors at once.
 
 Shapes: R rows, C columns, n edges, d columns of the dense side.
 """
@@ -29,7 +29,7 @@ BLOCK = 2**22  # numbers that the torch operators hold at once beside their resu
 class Pattern(nn.Module):
     """The edges of a graph between R rows and C columns; `len` is n, the number of edges.
 
-    In the two directions of a pattern the value of an edge is its place in the other direction, int32.
+    In each direction the value of an edge is its position in the other direction, int32.
     """
 
     def __init__(self, edges: sp.csr_array | tuple[Csr, Csr]):
@@ -37,7 +37,7 @@ class Pattern(nn.Module):
         edges: a matrix (R, C), whose stored values are not read, or the two directions of another pattern.
 
         Raises:
-            InputError: an edge is there twice.
+            InputError: an edge occurs twice.
         """
         super().__init__()
         self.by_row, self.by_column = edges if isinstance(edges, tuple) else _both_directions(edges)
@@ -52,12 +52,12 @@ class Pattern(nn.Module):
         return Pattern((self.by_column, self.by_row))
 
     def transposed(self, numbers: Tensor) -> Tensor:
-        """(n,) in the order of this pattern -> (n,) in the order of `T`."""
+        """Permutes (n,) from the order of this pattern to the order of `T`."""
         _check(numbers, (len(self),), "numbers of the edges")
         return _Permuted.apply(numbers, self.by_column.value, self.by_row.value)
 
     def extra_repr(self) -> str:
-        """What `print(model)` shows."""
+        """Returns the text that `print(model)` shows."""
         return f"shape={self.shape}, num_edges={len(self):,}"
 
 
@@ -67,36 +67,36 @@ def _both_directions(matrix: sp.csr_array) -> tuple[Csr, Csr]:
     if len(row) and bool(((np.diff(matrix.indices) == 0) & (np.diff(row) == 0)).any()):
         raise InputError("edges", expected="each at most once", got="duplicates", remedy="call sum_duplicates()")
     by_row = sp.csr_array((np.arange(matrix.nnz), matrix.indices, matrix.indptr), shape=matrix.shape)
-    by_column = sp.csr_array(by_row.T)  # its values are places in the order of rows
+    by_column = sp.csr_array(by_row.T)  # its values are positions in the order of rows
     by_row.data = np.empty_like(by_column.data)
     by_row.data[by_column.data] = np.arange(matrix.nnz)
     return Csr(by_row, np.int32), Csr(by_column, np.int32)
 
 
 def edge_product(pattern: Pattern, weight: Tensor, x: Tensor) -> Tensor:
-    """Sum over the edges of each row of weight * x[column], (n,), (C, d) -> (R, d), with gradients to both."""
+    """Sums weight * x[column] over the edges of each row, (n,), (C, d) -> (R, d), with gradients to both."""
     _check(weight, (len(pattern),), "weights of the edges")
     _check(x, (pattern.shape[1], -1), "vectors of the columns")
     return _Product.apply(widened(weight), widened(x), pattern)
 
 
 def edge_dot(pattern: Pattern, x: Tensor, y: Tensor) -> Tensor:
-    """x[row] . y[column] of every edge, (R, d), (C, d) -> (n,), with gradients to both."""
+    """Computes x[row] . y[column] of every edge, (R, d), (C, d) -> (n,), with gradients to both."""
     _check(x, (pattern.shape[0], -1), "vectors of the rows")
     _check(y, (pattern.shape[1], x.shape[1]), "vectors of the columns")
     return _Dot.apply(widened(x), widened(y), pattern)
 
 
 def edge_softmax(pattern: Pattern, score: Tensor) -> Tensor:
-    """Softmax over the edges of each row, (n,) -> (n,)."""
+    """Computes a softmax over the edges of each row, (n,) -> (n,)."""
     _check(score, (len(pattern),), "scores of the edges")
     return _Softmax.apply(widened(score), pattern)
 
 
 def neighbour_max(pattern: Pattern, x: Tensor) -> Tensor:
-    """Largest x, per dimension, over the columns that each row has an edge to, (C, d) -> (R, d); 0 without any.
+    """Takes the largest x, per dimension, over the columns of the edges of each row, (C, d) -> (R, d); 0 without edges.
 
-    The gradient goes to the column that was largest, the first of equals.
+    Only the largest column, the first of equal ones, has a gradient.
     """
     _check(x, (pattern.shape[1], -1), "vectors of the columns")
     return _Largest.apply(widened(x), pattern)
@@ -109,7 +109,7 @@ def _check(tensor: Tensor, shape: tuple[int, ...], what: str) -> None:
 
 
 class _Permuted(torch.autograd.Function):
-    """numbers[order]; its gradient is a look-up too, where torch's own would be a serial sum."""
+    """numbers[order]. The gradient is a look-up too; torch's would be a serial sum."""
 
     @staticmethod
     def forward(ctx: Any, numbers: Tensor, order: Tensor, back: Tensor) -> Tensor:
@@ -233,7 +233,7 @@ class _Largest(torch.autograd.Function):
 
 
 def _largest_with_torch(pattern: Pattern, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Largest x and the column it comes from, -1 in rows without edges; holds n * x.shape[1] numbers at once."""
+    """Returns the largest x and its column, -1 in rows without edges; holds n * x.shape[1] numbers at once."""
     row, column = pattern.by_row.row_of_entry()[:, None].expand(-1, x.shape[1]), pattern.by_row.index.long()
     isolated = (torch.diff(pattern.by_row.start) == 0)[:, None]
     shape = pattern.shape[0], x.shape[1]

@@ -7,7 +7,7 @@ from medley.engine.memory import empty
 
 
 def xavier(num_rows: int, dim: int) -> nn.Parameter:
-    """A (num_rows, dim) table, Xavier uniform: bound sqrt(6 / (num_rows + dim)). Glorot & Bengio, AISTATS 2010."""
+    """Draws (num_rows, dim), Xavier uniform: bound sqrt(6 / (num_rows + dim)). Glorot & Bengio, AISTATS 2010."""
     table = empty(
         num_rows, dim, dtype=torch.get_default_dtype()
     )  # large pages: row look-ups in a large table are faster
@@ -15,14 +15,14 @@ def xavier(num_rows: int, dim: int) -> nn.Parameter:
 
 
 def linear(dim_in: int, dim_out: int) -> nn.Linear:
-    """x -> W x without bias, as the papers write it; W Xavier uniform."""
+    """Makes x -> W x without bias, as in the papers; W is Xavier uniform."""
     layer = nn.Linear(dim_in, dim_out, bias=False)
     nn.init.xavier_uniform_(layer.weight)
     return layer
 
 
 def affine(dim_in: int, dim_out: int) -> nn.Linear:
-    """x -> W x + b; W Xavier uniform, b = 0."""
+    """Makes x -> W x + b; W is Xavier uniform, b = 0."""
     layer = nn.Linear(dim_in, dim_out)
     nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)

@@ -1,7 +1,7 @@
 """Training objectives.
 
 On the CPU compiled loops read the rows of a batch inside the tables of users and items and add gradients in place:
-gathered copies of users, positives and negatives, and the gradients of each, would take more time than the arithmetic.
+gathered copies of users, positives and negatives, and their gradients, would take more time than the arithmetic.
 
 Shapes: U users, I items, d = dim, B triplets.
 """
@@ -23,7 +23,7 @@ from medley.types import Embeddings, Triplets
 
 
 def bpr_loss(embeddings: Embeddings, batch: Triplets) -> Tensor:
-    """Mean over the batch of -ln sigmoid(s_ui - s_uj). Rendle et al., UAI 2009, https://arxiv.org/abs/1205.2618.
+    """Returns the mean over the batch of -ln sigmoid(s_ui - s_uj). Rendle et al., UAI 2009, https://arxiv.org/abs/1205.2618.
 
     Args:
         embeddings: user (U, d) and item (I, d) vectors.
@@ -33,7 +33,7 @@ def bpr_loss(embeddings: Embeddings, batch: Triplets) -> Tensor:
 
 
 def margins(embeddings: Embeddings, batch: Triplets) -> Tensor:
-    """(B,): s_ui - s_uj."""
+    """Returns s_ui - s_uj, (B,)."""
     if _are_compiled(embeddings):
         return _Margins.apply(*embeddings, *batch)
     user, pos, neg = rows_of_batch(embeddings, batch)
@@ -41,7 +41,7 @@ def margins(embeddings: Embeddings, batch: Triplets) -> Tensor:
 
 
 def l2_of_batch(embeddings: Embeddings, batch: Triplets) -> Tensor:
-    """Half the squared norm of the rows in the batch, per triplet.
+    """Returns half the squared norm of the rows in the batch, per triplet.
 
     The form of LightGCN's and NGCF's published code: (|e_u|^2 + |e_i|^2 + |e_j|^2) / 2, mean over the batch.
     """
@@ -54,7 +54,7 @@ def l2_of_batch(embeddings: Embeddings, batch: Triplets) -> Tensor:
 
 
 def squared_rows(table: Tensor, rows: Tensor) -> Tensor:
-    """Sum of the squares of table[rows], (N, d) and (B,) -> a number; a row counts as often as it comes."""
+    """Sums the squares of table[rows], (N, d) and (B,) -> a number; a repeated row counts repeatedly."""
     return table.index_select(0, rows).square().sum()
 
 
@@ -84,7 +84,7 @@ class _Margins(torch.autograd.Function):
 
 
 class _SquaredRows(torch.autograd.Function):
-    """`squared_rows` with compiled loops, whose sum has another order."""
+    """`squared_rows` in compiled loops, which add in another order."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ def _margins(begin, end, users, items, user, pos, neg, out):  # pragma: no cover
 def _margins_gradient(
     begin, end, num_parts, users, items, user, pos, neg, grad, of_users, of_items
 ):  # pragma: no cover
-    """Adds gradients to the rows of each part of the tables: a row may come many times, and belongs to one thread."""
+    """Adds gradients to the rows of each part of the tables: a row may repeat, and belongs to one thread."""
     for part in range(begin, end):
         first, last = part * len(users) // num_parts, (part + 1) * len(users) // num_parts
         for k in range(len(user)):
@@ -166,13 +166,13 @@ def _squares_gradient(begin, end, x, count, factor, out):  # pragma: no cover - 
 
 
 def rows_of_batch(embeddings: Embeddings, batch: Triplets) -> tuple[Tensor, Tensor, Tensor]:
-    """Vectors of the users, the positives and the negatives, (B, d) each."""
+    """Returns the vectors of the users, the positives and the negatives, (B, d) each."""
     return _RowsOfBatch.apply(*embeddings, *batch)
 
 
 class _RowsOfBatch(torch.autograd.Function):
-    """Gathers rows. Gradients are added up in place in one table of users and one of items, in memory that is reused;
-    torch would make a table for each of the three and then sum them."""
+    """Gathers rows. Gradients are added up in place in one table of users and one of items, in reused memory;
+    torch would make three tables and sum them."""
 
     @staticmethod
     def forward(
@@ -193,13 +193,13 @@ class _RowsOfBatch(torch.autograd.Function):
 
 
 def l2_of_parameters(parameters: Iterable[Tensor]) -> Tensor:
-    """||Theta||^2 over whole parameters, as the papers write it; 0 without parameters."""
+    """Returns ||Theta||^2 over whole parameters, as in the papers; 0 without parameters."""
     tensors = tuple(parameters)
     return _SquaredNorm.apply(*tensors) if tensors else torch.zeros(())
 
 
 class _SquaredNorm(torch.autograd.Function):
-    """Sum of the squares of all tensors; neither the sum nor its gradient 2x makes a temporary copy of x."""
+    """Sums the squares of all tensors; neither the sum nor its gradient 2x makes a temporary copy of x."""
 
     @staticmethod
     def forward(ctx: Any, *tensors: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from medley.types import Features, Inputs
 
 FeatureScale = Literal["none", "l2", "standard"]
 
-PART_BYTES = 2**27  # features are scaled in parts of about this size: they may be gigabytes
+PART_BYTES = 2**27  # about the size of the parts in which features are scaled: features may take gigabytes
 
 
 class ItemFeatures(nn.Module):
@@ -38,7 +38,7 @@ class ItemFeatures(nn.Module):
 
 
 def item_features(inputs: Inputs, scale: FeatureScale) -> dict[str, ItemFeatures]:
-    """Modality -> `ItemFeatures`.
+    """Returns modality -> `ItemFeatures`.
 
     Args:
         inputs: all that the model is built from.
@@ -59,7 +59,7 @@ def item_features(inputs: Inputs, scale: FeatureScale) -> dict[str, ItemFeatures
 
 
 def _scaled(features: Features, scale: FeatureScale) -> np.ndarray:
-    """Scaled features (I, d_m) float32. Items that lack the modality are zero and do not enter the statistics."""
+    """Returns scaled features (I, d_m) float32. Items that lack the modality are zero and not in the statistics."""
     present = features.present
     values = np.array(features.values, dtype=np.float32)  # the only copy
     if scale == "l2":
@@ -82,14 +82,14 @@ def _parts(values: np.ndarray, axis: int) -> list[np.ndarray]:
 class Content(nn.Module):
     """A linear layer on concatenated features: W [f_1 || f_2 || ...] + b = sum_m W_m f_m + b.
 
-    Where an item lacks modality m, a learned vector stands in for W_m f_m, so no zeros pose as features.
+    Where an item lacks modality m, a learned vector replaces W_m f_m, so no zeros pose as features.
     """
 
     def __init__(self, features: dict[str, ItemFeatures], dim: int, *, bias: bool = False):
         """Args:
         features: modality -> features, at least one, as `item_features` returns them.
         dim: dimensions of the result.
-        bias: whether b is learned; else it is 0.
+        bias: whether b is learned; else b = 0.
         """
         super().__init__()
         self.f = nn.ModuleDict(features)  # m -> (I, d_m)
@@ -109,7 +109,7 @@ class Content(nn.Module):
 
 
 def sum_of(tensors: Iterable[Tensor]) -> Tensor:
-    """Sum of one or more tensors of one shape, from left to right, without stacking a copy of all."""
+    """Sums one or more tensors of one shape, from left to right, without a stacked copy of all."""
     return reduce(torch.add, tensors)
 
 
@@ -130,5 +130,5 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def by_name(modules: Mapping[str, M]) -> Mapping[str, M]:
-    """An `nn.ModuleDict`, so that the modules move and are saved with the model, whose type names their class."""
+    """Returns an `nn.ModuleDict`, whose modules move and are saved with the model, under a more exact type."""
     return nn.ModuleDict(modules)  # pyrefly: ignore[bad-return]

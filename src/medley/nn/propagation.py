@@ -27,14 +27,14 @@ from medley.types import Embeddings, Triplets
 
 
 class Rows(NamedTuple):
-    """Rows of users and of items, each once, in any order."""
+    """Distinct rows of users and of items, in any order."""
 
     user: Tensor  # (a,) int64
     item: Tensor  # (b,) int64
 
 
 def distinct_rows(batch: Triplets) -> tuple[Rows, Triplets]:
-    """Returns the rows that the loss of a batch reads, each once, ascending, and the batch in positions among these."""
+    """Returns the distinct rows that a batch reads, ascending, and the batch re-indexed into these rows."""
     users, user = _distinct(batch.user)
     items, item = _distinct(torch.cat([batch.pos, batch.neg]))
     return Rows(users, items), Triplets(user, *item.split([len(batch.pos), len(batch.neg)]))
@@ -50,12 +50,12 @@ def _distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def take(x: Tensor, rows: Tensor) -> Tensor:
-    """x[rows], (N, d) and (a,) distinct rows -> (a, d). As no row comes twice, gradients are written, not added up."""
+    """Returns x[rows], (N, d) and (a,) distinct rows -> (a, d); gradients are written, not added."""
     return _Taken.apply(x, rows)
 
 
 def take_rows(x: Embeddings, rows: Rows | None) -> Embeddings:
-    """`take` of users and of items; `rows` = None: all."""
+    """Takes rows of users and of items; `rows` = None: all."""
     return x if rows is None else Embeddings(take(x.user, rows.user), take(x.item, rows.item))
 
 
@@ -74,7 +74,7 @@ class _Taken(torch.autograd.Function):
 
 
 def propagate(graph: SparseMatrix, layer: Embeddings, num_layers: int) -> list[Embeddings]:
-    """Layers 0..K of linear propagation: users <- graph @ items, items <- graph.T @ users, both from the layer before.
+    """Returns layers 0..K of linear propagation: users <- graph @ items, items <- graph.T @ users of the layer before.
 
     Args:
         graph: (U, I), with the weights of the normalisation.
@@ -123,11 +123,11 @@ def propagate_rows(
     alone.
 
     Args:
-        graph: as in `propagate_combined`, and so are the next two.
+        graph: (U, I), users from items.
         layer: layer 0.
         weights: one number per layer.
         rows: distinct users and items; None: all.
-        back: items from users.
+        back: (I, U), items from users; None: graph.T.
     """
     if rows is None:
         return propagate_combined(graph, layer, weights, back=back), layer
@@ -143,14 +143,14 @@ def lightgcn(
     *,
     combine: Literal["mean", "sum"] = "mean",
 ) -> tuple[Embeddings, Embeddings]:
-    """LightGCN (He et al., SIGIR 2020, eq. 3, 4): the mean or the sum of layers 0..K, and layer 0.
+    """Returns the mean or the sum of layers 0..K, and layer 0 (LightGCN, He et al., SIGIR 2020, eq. 3, 4).
 
     Args:
         graph: (U, I), as `medley.graphs.symmetric` returns it.
         layer: layer 0, the trained vectors of users (U, d) and items (I, d).
         num_layers: K; 0 returns layer 0.
         rows: distinct users and items, the rows of both results; None: all.
-        combine: what is done with the layers.
+        combine: mean or sum of the layers.
     """
     weight = 1 / (num_layers + 1) if combine == "mean" else 1.0
     return propagate_rows(graph, layer, [weight] * (num_layers + 1), rows)
@@ -219,7 +219,7 @@ class _CombinedRows(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # pyrefly: ignore[bad-override]
-        """The gradient is 0 outside of the rows, so the first product leaves out the edges from all other nodes."""
+        """The gradient is 0 outside the rows, so the first product leaves out the edges from all other nodes."""
         grad, grad_0 = grad_outputs[:2], grad_outputs[2:]
         x = [empty_like(part, size, part.shape[1]).zero_() for part, size in zip(grad, ctx.sizes, strict=True)]
         x = add_at(x[0], ctx.rows.user, grad[0]), add_at(x[1], ctx.rows.item, grad[1])
@@ -248,9 +248,9 @@ def _horner(
         weights: w_0 .. w_K.
         rows: the rows of the result that are computed; None: all.
         at_rows: x at these rows.
-        first: stands in for A in the first product; None: A.
+        first: replaces A in the first product; None: A.
     """
-    *others, scale = weights  # w_K waits as a factor of the first product
+    *others, scale = weights  # w_K is a factor of the first product
     y = x if others or at_rows is None else at_rows
     for k, weight in reversed(list(enumerate(others))):
         to_users, to_items = adjacency if first is None else first

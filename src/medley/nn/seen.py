@@ -1,4 +1,4 @@
-"""The items that users have seen, for models that represent a user by the seen items instead of a vector of its own.
+"""The items that users have seen, for models that represent a user by seen items instead of a learned vector.
 
 Shapes: U users, I items, n interactions; B users of a batch and their e interactions.
 """
@@ -24,7 +24,7 @@ class SeenItems(nn.Module):
             self.register_buffer(name, torch.from_numpy(array.astype(np.int64)), persistent=False)
 
     def forward(self, users: Tensor) -> Seen:
-        """The interactions of users (B,), which may repeat and may lie on another device."""
+        """Returns the interactions of users (B,), which may repeat and may be on another device."""
         users = users.to(self.start.device)
         first, size = self.start[users], self.start[users + 1] - self.start[users]
         row = torch.repeat_interleave(size)
@@ -34,12 +34,12 @@ class SeenItems(nn.Module):
 
 
 def total(seen: Seen, table: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Sum of weight * table[item] over the items of each user, (I, d) -> (B, d), without a vector per pair.
+    """Sums weight * table[item] over the items of each user, (I, d) -> (B, d), without a vector per pair.
 
     Args:
         seen: the items of B users.
         table: one row per item.
         weight: (e,), one number per pair of user and item; 1 by default.
     """
-    weight = None if weight is None else weight.to(table.dtype)  # under autocast it may be half as wide
+    weight = None if weight is None else weight.to(table.dtype)  # autocast may have made the weights half as wide
     return F.embedding_bag(seen.item, table, seen.start, mode="sum", per_sample_weights=weight)

@@ -2,12 +2,12 @@
 
 A matrix is stored twice, compressed by rows and compressed by columns, so the backward pass is a product like the
 forward pass and nothing is ever transposed. On the CPU compiled loops do the work (`kernels`), cut into pieces of equal
-work so that a few very long rows cost no more than many short ones, with the same bits whatever the number of threads.
+work, so that a few very long rows cost no more than many short rows, with the same bits for any number of threads.
 Other devices use torch's CSR product. docs/decisions/0001-sparse-kernels.md has the measurements behind this.
 
     SparseMatrix    fixed numbers; here
-    Pattern         edges alone, whose numbers change from call to call; in `medley.nn.edges`
-    Csr             either direction of both, as buffers
+    Pattern         edges without numbers, which change from call to call; in `medley.nn.edges`
+    Csr             one direction of either, as buffers
     Compressed      the arrays of one direction, which the loops read
 
 Shapes: R rows, C columns, n entries (stored numbers), d columns of the dense side.
@@ -54,7 +54,7 @@ class SparseMatrix(nn.Module):
         return Transposed(self)
 
     def extra_repr(self) -> str:
-        """What `print(model)` shows."""
+        """Returns the text that `print(model)` shows."""
         return f"shape={self.shape}, num_entries={self.by_row.index.numel():,}"
 
 
@@ -110,11 +110,11 @@ class Csr(nn.Module):
         return Compressed(self.start, self.index, self.value, self.piece)
 
     def weighted(self, weight: Tensor) -> "Compressed":
-        """The buffers with other values, (n,)."""
+        """Returns the buffers with other values, (n,)."""
         return self.arrays._replace(value=weight)
 
     def row_of_entry(self) -> Tensor:
-        """(n,) int64, ascending."""
+        """Returns the row of each entry, (n,) int64, ascending."""
         return torch.repeat_interleave(torch.diff(self.start).long())
 
 
@@ -127,7 +127,7 @@ class Compressed(NamedTuple):
     piece: Tensor
 
     def entries(self, row: int) -> tuple[Tensor, Tensor]:
-        """Columns (k,) int32 and values (k,) of one row."""
+        """Returns columns (k,) int32 and values (k,) of one row."""
         these = slice(*self.start[row : row + 2].tolist())
         return self.index[these], self.value[these]
 
@@ -135,7 +135,7 @@ class Compressed(NamedTuple):
 def multiply(
     matrix: Compressed, x: Tensor, *, scale: float = 1.0, plus: Addend | None = None, rows: Tensor | None = None
 ) -> Tensor:
-    """scale * A x + plus in one pass, (C, d) -> (R, d), no gradient.
+    """Computes scale * A x + plus in one pass, (C, d) -> (R, d), without gradient.
 
     Args:
         matrix: A.
@@ -165,7 +165,7 @@ def from_columns(matrix: Compressed, transposed: Compressed, kept: Tensor) -> Co
     """Returns A with the entries of the columns `kept` alone: enough for A x where x is 0 in all other rows.
 
     The transpose lists these entries without a search through all of A. One thread copies them; where they are many,
-    that is slower than a product with all of A, which is then returned.
+    copying is slower than a product with all of A, which is then returned.
 
     Args:
         matrix: A, (R, C).
@@ -190,12 +190,12 @@ def from_columns(matrix: Compressed, transposed: Compressed, kept: Tensor) -> Co
 
 
 def select(x: Tensor, rows: Tensor) -> Tensor:
-    """x[rows], (N, d) and (a,) -> (a, d), no gradient."""
+    """Returns x[rows], (N, d) and (a,) -> (a, d), without gradient."""
     return torch.index_select(x.detach(), 0, rows, out=empty_like(x, len(rows), x.shape[1]))
 
 
 def add_at(out: Tensor, rows: Tensor, x: Tensor) -> Tensor:
-    """out[rows] += x in place, (N, d), (a,), (a, d) -> (N, d), no gradient; several times faster than torch."""
+    """Adds x to out[rows] in place, (N, d), (a,), (a, d) -> (N, d), without gradient; much faster than torch."""
     if not is_compiled(out):
         return out.index_add_(0, rows, x)
     parts = threads.how_many(x.numel())
@@ -209,7 +209,7 @@ _ALL = np.zeros(0, dtype=np.int64)
 
 
 def is_compiled(x: Tensor) -> bool:
-    """Whether compiled loops read this tensor; if not, torch operators do."""
+    """Returns whether compiled loops read this tensor; if not, torch operators do."""
     return x.is_cpu and x.dtype not in HALVES
 
 
@@ -219,7 +219,7 @@ def widened(x: Tensor) -> Tensor:
 
 
 def rowwise(x: Tensor) -> np.ndarray:
-    """The values of a tensor, row after row."""
+    """Returns the values of a tensor as a contiguous array."""
     return x.detach().contiguous().numpy()
 
 
