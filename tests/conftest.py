@@ -17,7 +17,7 @@ settings.load_profile("medley")
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
-    """Where the real data sets lie; tests that need them are skipped where they are absent."""
+    """The folder of the real data sets; tests that need real data are skipped where the folder is absent."""
     folder = Path(os.environ.get("MEDLEY_DATA", Path(__file__).parents[1] / "../shared/data"))
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set MEDLEY_DATA to its folder")

@@ -1,4 +1,4 @@
-"""The Python interface as a caller meets it."""
+"""The Python interface, as a caller uses it."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ QUICK = {"num_epochs": 2, "batch_size": 256, "progress": False}
 
 
 class Mine(Recommender):
-    """A model of a stranger."""
+    """A model from another package."""
 
     reads_features = False
 

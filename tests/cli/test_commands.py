@@ -1,4 +1,4 @@
-"""The commands as a user runs them: exit codes, one JSON document on standard output, no traceback for a mistake."""
+"""The commands: exit codes, one JSON document on standard output, no traceback for a mistake."""
 
 import io
 import json
@@ -66,7 +66,7 @@ def test_recommend_gives_raw_ids_titles_scores_and_shares(run, simulated):
     assert not {simulated.items.row(item["item"]) for item in document["items"]} & set(seen)
 
 
-def test_an_explanation_tells_what_the_model_learned_about_user_and_items(simulated, tmp_path):
+def test_an_explanation_shows_findings_about_user_and_items(simulated, tmp_path):
     run, user = tmp_path / "ludp", simulated.users.raw_id(3)
     options = ["-s", "dim=8", "-s", "num_epochs=1", "-s", "modalities=visual,textual"]
     medley("train", "ludp", simulated.folder, "--out", run, *options)
@@ -118,7 +118,7 @@ def test_compare_refuses_unlike_evaluations_and_tests_like_ones(run, simulated, 
         ("ease", []),
     ],
 )
-def test_models_whose_score_is_no_inner_product_need_no_special_care(model, options, simulated, tmp_path):
+def test_models_whose_score_is_not_an_inner_product_need_no_special_care(model, options, simulated, tmp_path):
     settings = [word for option in options for word in ("-s", option)]
     medley("train", "popularity", simulated.folder, "--out", tmp_path / "popularity")
     medley("train", model, simulated.folder, "--out", tmp_path / "run", *settings)

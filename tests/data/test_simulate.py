@@ -136,10 +136,10 @@ def test_users_follow_their_weights_as_often_as_planted(tmp_path):
     hit = liked(truth, user, item)
     by_chance = liked(truth, user, np.random.default_rng(0).permutation(item)).mean(axis=0)  # (M,)
     for m in range(3):
-        told = (1 - shape.noise) * truth.user_weights[user, m]
+        by_taste = (1 - shape.noise) * truth.user_weights[user, m]
         for low, high in ((0, 0.05), (0.3, 0.6), (0.9, 1)):
             users = (truth.user_weights[user, m] >= low) & (truth.user_weights[user, m] <= high)
-            expected = told[users].mean() + (1 - told[users].mean()) * by_chance[m]
+            expected = by_taste[users].mean() + (1 - by_taste[users].mean()) * by_chance[m]
             assert hit[users, m].mean() == pytest.approx(expected, abs=0.03)
         assert hit[users, m].mean() > 5 * by_chance[m]
 

@@ -1,4 +1,4 @@
-"""Does what docs/add-a-model.md says: a model in a package of its own is listed, trained, evaluated and served."""
+"""Follows docs/add-a-model.md: a model in another package is listed, trained, evaluated and served."""
 
 import json
 import os

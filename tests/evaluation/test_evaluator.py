@@ -1,4 +1,4 @@
-"""What an evaluation masks, counts and calls comparable."""
+"""Evaluations: masks, counts, and which evaluations are comparable."""
 
 import json
 
@@ -61,7 +61,7 @@ def test_users_without_held_out_items_and_cold_items_are_counted(data):
     assert (found.num_users, found.num_users_without, found.num_held_out, found.num_cold) == (2, 1, 3, 2)
 
 
-def test_groups_tell_cold_held_out_items_from_warm_ones(data):
+def test_groups_separate_cold_held_out_items_from_warm_ones(data):
     found = evaluate(descending, data, at=(1,), metrics=("precision",), groups=True)
     assert found.per_user["warm_recall@1"].tolist() == pytest.approx([1, np.nan], nan_ok=True)
     assert found.per_user["cold_recall@1"].tolist() == [0, 0]
@@ -70,7 +70,7 @@ def test_groups_tell_cold_held_out_items_from_warm_ones(data):
 
 def test_each_pair_is_a_query_of_its_own_in_the_protocol_of_mmgcn(data):
     found = evaluate(descending, data, at=(1, 2), metrics=("recall",), candidates="sampled-1000", groups=True)
-    # pair (0, 2) meets item 3, pair (0, 4) item 3, pair (1, 3) items 0, 1 and 4
+    # pair (0, 2) competes with item 3, pair (0, 4) with item 3, pair (1, 3) with items 0, 1 and 4
     assert found.user.tolist() == [0, 0, 1]
     assert found.per_user["recall@1"].tolist() == [1, 0, 0]
     assert found.per_user["recall@2"].tolist() == [1, 1, 0]
@@ -84,7 +84,7 @@ def test_a_list_per_user_pools_the_held_out_items_with_one_sample(data):
     assert found.per_user["recall@2"].tolist() == [0.5, 0]
 
 
-def test_a_judge_samples_the_same_candidates_for_every_model(data):
+def test_an_evaluator_samples_the_same_candidates_for_every_model(data):
     evaluator = Evaluator(data, candidates="sampled-1", at=(1,), metrics=("recall",))
     assert len({tuple(evaluator(descending).per_user["recall@1"]) for _ in range(5)}) == 1
     seeds = {tuple(evaluate(descending, data, candidates="sampled-1", seed=s, at=(1,)).per_user["recall@1"])
@@ -136,7 +136,7 @@ def test_options_that_do_not_exist_are_refused_before_anything_is_scored(data, o
         Evaluator(data, **options)
 
 
-def test_a_split_with_nothing_in_it_cannot_be_judged(tmp_path):
+def test_an_empty_split_cannot_be_evaluated(tmp_path):
     log = pl.DataFrame([(0, 0, "train")], schema=["user", "item", "split"], orient="row")
     with pytest.raises(InputError, match="split valid: expected interactions, got none"):
         Evaluator(write_dataset(tmp_path / "data", 1, 2, log), split="valid")

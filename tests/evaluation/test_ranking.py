@@ -31,7 +31,7 @@ def rank_sampled(score, held_out, seen, *, per="pair", **options):
 
 @st.composite
 def worlds(draw):
-    """Scores (U, I) full of ties, and what each item is to each user: SEEN, HELD_OUT or neither."""
+    """Scores (U, I) full of ties, and the relation of each item to each user: SEEN, HELD_OUT or neither."""
     shape = draw(st.integers(1, 5)), draw(st.integers(1, 12))
     scores = draw(arrays(np.float32, shape, elements=st.sampled_from(LEVELS)))
     return scores, draw(arrays(np.int8, shape, elements=st.sampled_from([0, SEEN, HELD_OUT])))
@@ -126,7 +126,7 @@ def test_the_scores_of_the_model_are_not_written_to():
 
 
 @pytest.mark.parametrize("on", ["cpu", "other"])
-def test_scores_that_are_no_numbers_are_refused(on, monkeypatch):
+def test_nan_scores_are_refused(on, monkeypatch):
     if on == "other":
         monkeypatch.delitem(ranking.COUNT_ON, "cpu")
     scores = torch.zeros(2, 5)

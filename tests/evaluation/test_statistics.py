@@ -62,7 +62,7 @@ def test_holm_multiplies_by_the_number_of_hypotheses_that_are_left():
 @pytest.mark.parametrize(
     ("first", "second"), [([1, 2], [1, 2, 3]), ([1], [2]), ([1, np.nan], [1, 2]), ([], []), ([[1, 2]], [[1, 2]])]
 )
-def test_values_that_are_no_pairs_are_refused(first, second):
+def test_values_that_are_not_pairs_are_refused(first, second):
     with pytest.raises(InputError, match="values"):
         compare_paired(first, second, generator=np.random.default_rng(0))
 

@@ -1,4 +1,4 @@
-"""The demo end to end on a tiny catalogue, and the page that it writes."""
+"""The demo end to end on a tiny catalogue, and its page."""
 
 import io
 import json
@@ -28,7 +28,7 @@ EVIL = "<script>alert('x')</script> & \"more\""
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> SimpleNamespace:
-    """The folder of a demo of two epochs, and what was printed."""
+    """The folder of a demo of two epochs, and its output."""
     out = tmp_path_factory.mktemp("demo") / "demo"
     console = Console(record=True, width=112, file=io.StringIO())
     page = demo.run_demo(out, catalogue=TINY, changes={"num_epochs": 2}, console=console)

@@ -1,4 +1,4 @@
-"""The papers' recipes: what they name is what models and training take."""
+"""The papers' recipes: models and training accept all their options and settings."""
 
 from typing import Any
 

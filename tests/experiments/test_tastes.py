@@ -1,4 +1,4 @@
-"""Planted tastes: each model tells users' dominant modalities better than chance, by what it has learned alone."""
+"""Planted tastes: each model finds users' dominant modalities better than chance, from its scores alone."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_the_planted_modality_is_found_far_more_often_than_by_chance(name, catal
     assert chance < 0.45
     standard_error = np.sqrt(chance * (1 - chance) / catalogue.manifest.num_users)
     assert found.margin > chance + 5 * standard_error
-    assert found.clear > found.margin  # who cares for one modality alone is told more easily
+    assert found.clear > found.margin  # clear tastes are easier to find
 
 
 def test_a_model_that_has_learned_nothing_finds_no_tastes(catalogue):

@@ -23,7 +23,7 @@ def all_present(values: np.ndarray) -> Features:
 
 
 def neighbours_by_definition(features: Features, k: int, include_self: bool) -> np.ndarray:
-    """(I, I), NaN where there is no edge."""
+    """Returns (I, I), NaN without an edge."""
     num_items = len(features.values)
     exact = features.values.astype(np.float64)
     norm = np.linalg.norm(exact, axis=1)
@@ -42,7 +42,7 @@ def neighbours_by_definition(features: Features, k: int, include_self: bool) -> 
 
 
 def with_gaps(graph) -> np.ndarray:
-    """(I, I), NaN where there is no edge."""
+    """Returns (I, I), NaN without an edge."""
     dense = np.full(graph.shape, np.nan, dtype=np.float32)
     row = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
     dense[row, graph.indices] = graph.data

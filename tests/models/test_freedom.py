@@ -1,4 +1,4 @@
-"""FREEDOM's equations once more, as slow loops over a graph of five nodes; what is drawn, its options and gaps."""
+"""FREEDOM's equations once more, as slow loops over a graph of five nodes; its draws, options and gaps."""
 
 import numpy as np
 import pytest

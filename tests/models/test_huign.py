@@ -1,4 +1,4 @@
-"""HUIGN: its equations as slow loops, its variants, what happens without edges or modalities, its explanations."""
+"""HUIGN: its equations as slow loops, its variants, missing edges and modalities, its explanations."""
 
 from typing import Any
 

@@ -26,7 +26,7 @@ from medley.types import Features, Inputs, Triplets
 
 
 def fused(w: dict, side: str, fusion: str, x: dict[str, np.ndarray | None]) -> tuple[np.ndarray, dict[str, float]]:
-    """Eq. 6-8 for one user or item: the fused vector and the weights. None where there is nothing of a modality."""
+    """Eq. 6-8 for one user or item: the fused vector and the weights; None stands for a missing modality."""
     x = {m: vector for m, vector in x.items() if vector is not None}
     weights = dict.fromkeys(x, 1.0)
     if fusion == "attention":

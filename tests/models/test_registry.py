@@ -26,7 +26,7 @@ class Mine(MF):
 
 @pytest.fixture
 def module(monkeypatch):
-    """A stranger's module, `strangers.models`, with a model, a number and a model inside a class."""
+    """A module of another package, `strangers.models`, with a model, a number and a model inside a class."""
     for name in ("strangers", "strangers.models"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     found = sys.modules["strangers.models"]

@@ -1,4 +1,4 @@
-"""One object says what is trained."""
+"""Recipes: checked, compared, saved and loaded."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A run folder: what it holds, what it refuses, and that runs of version 0.1 open."""
+"""A run folder: its contents, its refusals, and runs of version 0.1."""
 
 import json
 import shutil

@@ -24,7 +24,7 @@ def test_margins_are_means_over_seen_items_less_means_over_all_that_have_the_mod
                 expected = sum(of) / len(of) - sum(everything) / len(everything)
                 assert margins[name][place] == pytest.approx(expected, abs=1e-6)
             else:
-                assert np.isnan(margins[name][place])  # user 1 seen item 2 alone, which lacks sound
+                assert np.isnan(margins[name][place])  # user 1 has seen item 2 alone, which lacks sound
 
 
 def test_margins_of_the_parts_sum_to_that_of_the_score_where_nothing_is_missing(five_nodes):
@@ -53,7 +53,7 @@ def test_a_user_without_train_interactions_and_a_score_without_parts_have_no_mar
     assert margins_by_part(models.build("lightgcn", lonely, dim=4), lonely, [0]) == {}
 
 
-def test_a_user_is_told_the_margins_then_what_the_model_tells_largest_first(simulated):
+def test_findings_about_a_user_are_margins_then_insights_of_the_model_largest_first(simulated):
     model = models.build("dualgnn", simulated.inputs(), dim=8, k=3)
     user = simulated.users.raw_id(7)
     apart, weights, company = about_user(model, simulated, user)

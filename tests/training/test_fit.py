@@ -52,9 +52,9 @@ def same(one, other):
 def test_the_best_epoch_on_validation_is_what_stays_in_the_model(simulated):
     model = model_of(simulated)
     history = fit(model, simulated, SETTINGS)
-    judged = Evaluator(simulated, split="valid", at=(20,), metrics=("recall",))(model.scorer()).metrics["recall@20"]
-    assert history.best == judged == max(epoch.metric for epoch in history.epochs)
-    assert history.epochs[history.best_epoch - 1].metric == judged
+    evaluated = Evaluator(simulated, split="valid", at=(20,), metrics=("recall",))(model.scorer()).metrics["recall@20"]
+    assert history.best == evaluated == max(epoch.metric for epoch in history.epochs)
+    assert history.epochs[history.best_epoch - 1].metric == evaluated
 
 
 def test_patience_ends_a_training_that_no_longer_improves(simulated):
@@ -63,7 +63,7 @@ def test_patience_ends_a_training_that_no_longer_improves(simulated):
     assert len(history.epochs) == history.best_epoch + 3
 
 
-def test_the_test_split_is_never_looked_at(simulated, monkeypatch):
+def test_the_test_split_is_never_read(simulated, monkeypatch):
     asked = []
     original = type(simulated).interactions
     monkeypatch.setattr(
@@ -143,7 +143,7 @@ def test_a_run_killed_at_any_moment_and_resumed_ends_with_the_same_bits(simulate
     assert not list((tmp_path / "cut").glob(".*")), "what a killed process had half-written is cleared away"
 
 
-def test_a_loss_that_is_no_number_stops_with_an_explanation_and_keeps_the_best(simulated, tmp_path, monkeypatch):
+def test_a_loss_that_is_not_a_number_stops_with_an_explanation_and_keeps_the_best(simulated, tmp_path, monkeypatch):
     model = model_of(simulated)
     loss = type(model).loss
     epochs = []
@@ -193,7 +193,7 @@ def test_resuming_with_other_settings_is_refused(simulated, tmp_path):
         fit(model_of(simulated), simulated, changed, out=tmp_path / "run", resume=True)
 
 
-def test_resuming_a_finished_run_gives_it_back(simulated, tmp_path):
+def test_resuming_a_finished_run_returns_its_history(simulated, tmp_path):
     trained = model_of(simulated)
     expected = fit(trained, simulated, SETTINGS, out=tmp_path / "run")
     again = model_of(simulated)

@@ -16,7 +16,7 @@ def sampler_of(seen: np.ndarray, seed: int = 0) -> TripletSampler:
 
 
 @given(st.integers(1, 6), st.integers(2, 8), st.integers(0, 2**32 - 1))
-def test_an_epoch_holds_every_interaction_once_and_no_negative_was_ever_touched(num_users, num_items, seed):
+def test_an_epoch_holds_every_interaction_once_and_no_negative_was_seen(num_users, num_items, seed):
     seen = np.random.default_rng(seed).random((num_users, num_items)) < 0.6
     seen[:, 0] = False
     seen[0, 1] = True
@@ -26,7 +26,7 @@ def test_an_epoch_holds_every_interaction_once_and_no_negative_was_ever_touched(
     assert not seen[epoch.user, epoch.neg].any()
 
 
-def test_negatives_are_uniform_over_the_untouched_items():
+def test_negatives_are_uniform_over_the_unseen_items():
     seen = np.zeros((1, 5), dtype=bool)
     seen[0, [0, 3]] = True
     sampler = sampler_of(seen)
@@ -36,12 +36,12 @@ def test_negatives_are_uniform_over_the_untouched_items():
     assert np.allclose(shares[[1, 2, 4]], 1 / 3, atol=0.03)
 
 
-def test_users_who_touched_everything_are_left_out():
+def test_users_who_have_seen_all_items_are_left_out():
     epoch = sampler_of(np.array([[True, True, True], [True, False, False]])).epoch()
     assert epoch.user.tolist() == [1]
 
 
-def test_a_catalogue_that_everyone_has_emptied_is_refused():
+def test_a_catalogue_that_everyone_has_seen_is_refused():
     with pytest.raises(InputError, match="not seen all items"):
         sampler_of(np.ones((2, 3), dtype=bool))
 
