@@ -1,3 +1,4 @@
+# ruff: noqa: F405 - the names come from medley.api, which type checkers read
 """Medley: multi-modal graph recommendation. The interface is described in `medley.api`."""
 
 from typing import TYPE_CHECKING, Any
