@@ -32,7 +32,11 @@ class Mine(Recommender):
 
 
 class Constant(Recommender):
-    """Lists the items by their row, whatever anybody has seen."""
+    """Lists the items by their row, whoever the user is."""
+
+    def __init__(self, inputs: Inputs):
+        super().__init__(inputs)
+        self.unused = xavier(1, 1)
 
     def scorer(self):
         return lambda users: -torch.arange(self.num_items).float().expand(len(users), -1)

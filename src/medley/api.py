@@ -198,7 +198,7 @@ def evaluate(
         score = model.scorer()
         evaluator = Evaluator(data, split=split, at=at, **protocol)
         evaluation = replace(evaluator(score), lists=evaluator.lists(score))
-    _warn_about(evaluation, data)
+    _warn_about(model, evaluation)
     if isinstance(run, Run):
         run.save_evaluation(evaluation)
     return evaluation
@@ -315,7 +315,7 @@ def _model_and_data(run: Run | Recommender, data: Dataset | None) -> tuple[Recom
     return run, _dataset(data)
 
 
-def _warn_about(evaluation: Evaluation, data: Dataset) -> None:
+def _warn_about(model: Recommender, evaluation: Evaluation) -> None:
     """Says what a person should know before trusting the figures."""
     if evaluation.num_unknown_users:
         unknown, judged = evaluation.num_unknown_users, evaluation.num_users
@@ -323,7 +323,8 @@ def _warn_about(evaluation: Evaluation, data: Dataset) -> None:
             f"{unknown:,} of {judged:,} judged users have no train interaction: the model knows nothing about them"
         )
         warnings.warn(message, MedleyWarning, stacklevel=3)
-    if evaluation.lists.get("distinct_lists", 2) == 1 and evaluation.num_users > 1:
+    is_trained = any(True for _ in model.parameters())  # popularity is meant to be the same for everybody
+    if is_trained and evaluation.lists.get("distinct_lists", 2) == 1 and evaluation.num_users > 1:
         message = "the scores of this model do not depend on the user: everybody gets the same list, less what was seen"
         warnings.warn(message, MedleyWarning, stacklevel=3)
 

@@ -91,7 +91,9 @@ def test_items_are_filtered_by_column_exclusion_and_what_was_seen(simulated):
 def test_strangers_and_one_list_for_all_are_said(simulated):
     users = [simulated.users.raw_id(row) for row in range(5)]
     with pytest.warns(MedleyWarning, match="all 5 users get the same list"):
-        recommend(models.build("popularity", simulated.inputs()), simulated, users, seen=())
+        model = models.build("mf", simulated.inputs(), dim=4)
+        torch.nn.init.ones_(model.p)
+        recommend(model, simulated, users, seen=())
     train = simulated.train
     without = replace(train, user=train.user[train.user > 0], item=train.item[train.user > 0])
     strange = SimpleNamespace(

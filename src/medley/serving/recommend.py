@@ -71,7 +71,8 @@ def recommend(
     with torch.no_grad():
         items, scores = top_k(model.scorer(), rows, seen_items(data, seen), k, allowed=allowed)  # (B, k)
         parts = _parts(model, rows, np.maximum(items, 0)) if explain else {}  # items: -1 where there are no more
-    if len(rows) > 1 and (items == items[0]).all():
+    is_trained = any(True for _ in model.parameters())  # popularity is meant to be the same for everybody
+    if is_trained and len(rows) > 1 and (items == items[0]).all():
         message = f"all {len(rows):,} users get the same list: the scores of this model do not depend on the user"
         warnings.warn(message, MedleyWarning, stacklevel=2)
     return [
