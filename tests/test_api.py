@@ -1,11 +1,12 @@
 """The Python interface, as a caller uses it."""
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
 import medley
-from medley.errors import InputError
+from medley.errors import InputError, MedleyWarning, TrainingError
 from medley.models import Recommender
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss
@@ -28,6 +29,17 @@ class Mine(Recommender):
 
     def loss(self, batch: Triplets) -> torch.Tensor:
         return bpr_loss(self(), batch)
+
+
+class Constant(Recommender):
+    """Lists the items by their row, whoever the user is."""
+
+    def __init__(self, inputs: Inputs):
+        super().__init__(inputs)
+        self.unused = xavier(1, 1)
+
+    def scorer(self):
+        return lambda users: -torch.arange(self.num_items).float().expand(len(users), -1)
 
 
 def test_training_by_name_by_recipe_and_by_steps_gives_the_same_bits(simulated, tmp_path):
@@ -116,3 +128,55 @@ def test_models_are_described(simulated):
     described = {model["name"]: model for model in medley.api.models()}
     assert described["mmgcn"]["options"]["num_layers"]["default"] == 2 and len(described) >= 26
     assert np.all([model["summary"] for model in described.values()])
+
+
+def test_ids_numbers_and_lists_of_users_are_answered_and_anything_else_is_an_input_error(simulated):
+    model = medley.build("mf", simulated, dim=4)
+    user = simulated.users.raw_id(3)
+    one = medley.recommend(model, simulated, user=user, k=2)
+    assert medley.recommend(model, simulated, user=[user], k=2) == [one]
+    assert medley.recommend(model, simulated, user=np.array([user]), k=2) == [one]
+    assert (
+        medley.evaluate(model, simulated, at=10).metrics.keys()
+        == medley.evaluate(model, simulated, at=[10]).metrics.keys()
+    )
+    assert medley.recommend(model, simulated.folder, user=user, k=2) == one
+    for wrong in (
+        lambda: medley.recommend(model, simulated, user=3.5),
+        lambda: medley.recommend(model, simulated, user=None),
+        lambda: medley.recommend(model, {"user_id": [1]}, user=user),
+        lambda: medley.recommend("lightgcn", simulated, user=user),
+        lambda: medley.evaluate(model, simulated, at="ten"),
+        lambda: medley.evaluate(model, simulated, at=0),
+        lambda: medley.evaluate(model, simulated, at=[2.5]),
+        lambda: medley.load(pl.DataFrame({"user_id": [1]})),
+        lambda: medley.build("mf", pl.DataFrame({"user_id": [1]})),
+        lambda: medley.train("mf", 3),
+        lambda: medley.load("nowhere"),
+    ):
+        with pytest.raises(InputError):
+            wrong()
+
+
+def test_coverage_and_different_lists_are_measured_and_one_list_for_all_is_said(simulated):
+    with pytest.warns(MedleyWarning, match="everybody gets the same list"):
+        constant = medley.evaluate(Constant(simulated.inputs()), simulated)
+    assert constant.lists["distinct_lists"] == 1 and constant.lists["coverage@20"] < 0.7
+    varied = medley.evaluate(medley.build("mf", simulated, dim=4), simulated)
+    assert varied.lists["distinct_lists"] > 1 and varied.lists["coverage@10"] < varied.lists["coverage@20"] <= 1
+
+
+def test_a_failed_training_is_said_when_the_run_is_evaluated(simulated, tmp_path, monkeypatch):
+    loss, batches = Mine.loss, []
+
+    def diverging(self, batch):
+        batches.append(batch)
+        return loss(self, batch) * (float("nan") if len(batches) > 6 else 1.0)
+
+    monkeypatch.setattr(Mine, "loss", diverging)
+    with pytest.raises(TrainingError):
+        medley.train(Mine, simulated, out=tmp_path / "run", num_epochs=9, batch_size=256, progress=False)
+    with pytest.warns(
+        MedleyWarning, match=r"the training of this run failed, the weights are of epoch \d+: the loss is nan"
+    ):
+        medley.evaluate(medley.Run(tmp_path / "run"), simulated)

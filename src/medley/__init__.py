@@ -35,6 +35,7 @@ __all__ = [
     "recommend",
     "simulate",
     "train",
+    "write_recommendations",
 ]
 
 # The one thing that importing Medley changes: environment variables that OpenMP reads once, when torch loads it.

@@ -11,25 +11,29 @@ for finding in medley.about_user(run, user="42"):
     print(finding.topic, finding.weights)
 """
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from medley import models as model_room
 from medley.data.dataset import Dataset
 from medley.data.importing import import_dataset
+from medley.data.manifest import SPLITS
 from medley.data.simulate import SimulationSettings, planted, preset, simulate
-from medley.errors import InputError
+from medley.errors import InputError, MedleyWarning
 from medley.evaluation.evaluator import Evaluation, Evaluator, same_protocol
 from medley.evaluation.statistics import Comparison, compare_with_first
 from medley.models import Recommender
 from medley.runs import History, Recipe, Run, TrainSettings, check_settings
 from medley.serving import explain as explaining
 from medley.serving.explain import Finding
-from medley.serving.recommend import Recommendation
+from medley.serving.recommend import Recommendation, write_recommendations
 from medley.serving.recommend import recommend as recommend_with
 from medley.training.fit import fit as fit_with
 from medley.training.progress import Progress, ProgressBar
@@ -59,12 +63,17 @@ __all__ = [
     "recommend",
     "simulate",
     "train",
+    "write_recommendations",
 ]
 
 
 def load(folder: str | Path) -> Dataset:
-    """Opens a data set folder made by `import_dataset`, `simulate` or their commands."""
-    return Dataset(folder)
+    """Opens a data set folder made by `import_dataset`, `simulate` or their commands.
+
+    Raises:
+        InputError: not a data set folder.
+    """
+    return _dataset(folder)
 
 
 def models(name: str | type[Recommender] | None = None) -> list[dict[str, Any]]:
@@ -86,7 +95,7 @@ def build(model: str | type[Recommender], data: Dataset, *, seed: int = 0, **opt
     Raises:
         InputError: unknown model, option or modality, or a value of the wrong type or range.
     """
-    return model_room.build(model, data.inputs(), seed=seed, **options)
+    return model_room.build(model, _dataset(data).inputs(), seed=seed, **options)
 
 
 def fit(
@@ -117,7 +126,7 @@ def fit(
         raise InputError("seed of fit", expected="the seed of the model", got=settings["seed"], remedy=remedy)
     checked = check_settings(settings)
     shown = _progress(progress, type(model).__name__, checked)
-    return fit_with(model, data, checked, out=out, resume=resume, progress=shown)
+    return fit_with(model, _dataset(data), checked, out=out, resume=resume, progress=shown)
 
 
 def train(
@@ -146,6 +155,7 @@ def train(
         InputError: an unknown option or setting; no interactions to learn from; `out` holds another run.
         TrainingError: the loss is not a finite number.
     """
+    data = _dataset(data)
     if isinstance(recipe, Recipe):
         recipe = recipe.changed(changes) if changes else recipe
     else:
@@ -167,7 +177,7 @@ def evaluate(
     data: Dataset | None = None,
     *,
     split: str = "test",
-    at: Sequence[int] = (10, 20),
+    at: int | Sequence[int] = (10, 20),
     **protocol: Any,
 ) -> Evaluation:
     """Evaluates a model on the held-out items of a split. The evaluation of a run is also written into its folder.
@@ -183,8 +193,12 @@ def evaluate(
         InputError: an unknown split, metric or kind of candidates; a model without data.
     """
     model, data = _model_and_data(run, data)
+    at = (at,) if isinstance(at, int | np.integer) else tuple(at)
     with torch.no_grad():
-        evaluation = Evaluator(data, split=split, at=at, **protocol)(model.scorer())
+        score = model.scorer()
+        evaluator = Evaluator(data, split=split, at=at, **protocol)
+        evaluation = replace(evaluator(score), lists=evaluator.lists(score))
+    _warn_about(model, evaluation)
     if isinstance(run, Run):
         run.save_evaluation(evaluation)
     return evaluation
@@ -232,22 +246,49 @@ def compare(
 
 
 def recommend(
-    run: Run | Recommender, data: Dataset | None = None, *, user: str, k: int = 10, explain: bool = False
-) -> list[Recommendation]:
-    """Returns the k best items that a user has not seen, best first.
+    run: Run | Recommender,
+    data: Dataset | None = None,
+    *,
+    user: Any,
+    k: int = 10,
+    explain: bool = False,
+    include_seen: bool = False,
+    where: Mapping[str, Any] | None = None,
+    exclude: Sequence[Any] = (),
+) -> Any:
+    """Returns the k best items for a user, best first; for several users a list of such lists.
 
     Args:
         run: a run, or a trained model.
         data: the data set; by default the data set of the run.
-        user: raw id.
-        k: number of items; fewer are returned for a user who has seen nearly all items.
-        explain: fill `parts` and `shares`, if the score of the model is a sum of parts.
+        user: a raw id (42 and "42" are one id), or several of them in a list, array or series.
+        k: how many; fewer come back for a user who has seen nearly everything.
+        explain: fill `parts` and `shares`, where the score of the model is a sum of parts.
+        include_seen: recommend items again that the user has seen.
+        where: column of the item table -> the value that recommended items must have there.
+        exclude: raw ids of items that are not recommended.
+
+    Returns:
+        list[Recommendation] for one user, list[list[Recommendation]] for several.
 
     Raises:
-        InputError: unknown user, k below 1, or a model without data.
+        InputError: unknown user, item or column, k below 1, or a model without data.
     """
     model, data = _model_and_data(run, data)
-    return recommend_with(model, data, user=user, k=k, explain=explain)
+    single = isinstance(user, str | int | np.integer)
+    if not single and not isinstance(user, Iterable):
+        raise InputError("user", expected="a raw id or several raw ids", got=repr(user))
+    found = recommend_with(
+        model,
+        data,
+        [user] if single else list(user),
+        k=k,
+        explain=explain,
+        seen=() if include_seen else SPLITS,
+        where=where,
+        exclude=exclude,
+    )
+    return found[0] if single else found
 
 
 def about_user(run: Run | Recommender, data: Dataset | None = None, *, user: str) -> list[Finding]:
@@ -262,11 +303,39 @@ def about_item(run: Run | Recommender, data: Dataset | None = None, *, item: str
 
 def _model_and_data(run: Run | Recommender, data: Dataset | None) -> tuple[Recommender, Dataset]:
     if isinstance(run, Run):
-        data = run.dataset() if data is None else data
-        return run.model(data), data
+        if run.record.status == "failed":
+            message = f"the training of this run failed, the weights are of epoch {run.record.best_epoch or 0}: "
+            warnings.warn(message + run.record.message, MedleyWarning, stacklevel=3)
+        opened = run.dataset() if data is None else _dataset(data)
+        return run.model(opened), opened
+    if not isinstance(run, Recommender):
+        raise InputError("what to evaluate or ask", expected="a run or a model", got=type(run).__name__)
     if data is None:
-        raise InputError("a model without data", expected="a data set with the model, or a run", got=type(run).__name__)
-    return run, data
+        raise InputError("a model without data", expected="a data set beside it, or a run", got=type(run).__name__)
+    return run, _dataset(data)
+
+
+def _warn_about(model: Recommender, evaluation: Evaluation) -> None:
+    """Says what a person should know before trusting the figures."""
+    if evaluation.num_unknown_users:
+        unknown, judged = evaluation.num_unknown_users, evaluation.num_users
+        message = (
+            f"{unknown:,} of {judged:,} judged users have no train interaction: the model knows nothing about them"
+        )
+        warnings.warn(message, MedleyWarning, stacklevel=3)
+    is_trained = any(True for _ in model.parameters())  # popularity is meant to be the same for everybody
+    if is_trained and evaluation.lists.get("distinct_lists", 2) == 1 and evaluation.num_users > 1:
+        message = "the scores of this model do not depend on the user: everybody gets the same list, less what was seen"
+        warnings.warn(message, MedleyWarning, stacklevel=3)
+
+
+def _dataset(data: Any) -> Dataset:
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, str | Path):
+        return Dataset(data)
+    remedy = "medley.load opens a folder, medley.Dataset.from_frames takes tables and arrays"
+    raise InputError("data", expected="a Dataset", got=type(data).__name__, remedy=remedy)
 
 
 def _progress(progress: bool | Progress, title: str, settings: TrainSettings) -> Progress:

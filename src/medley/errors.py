@@ -43,6 +43,10 @@ class InputError(MedleyError, ValueError):
         super().__init__(message + (f". Remedy: {remedy}" if remedy else ""))
 
 
+class MedleyWarning(UserWarning):
+    """Something that a person should know about a result. The command line prints it as a note."""
+
+
 class TrainingError(MedleyError):
     """Training cannot continue, for example because the loss is not a finite number."""
 

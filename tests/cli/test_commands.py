@@ -8,6 +8,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from typing import NamedTuple
 from unittest.mock import patch
 
+import polars as pl
 import pytest
 
 from medley.cli import main
@@ -216,3 +217,45 @@ def test_help_is_quick_because_torch_is_not_imported_for_it():
     """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "recommend" in done.stdout
+
+
+def test_recommend_serves_many_users_to_a_file_with_filters(run, simulated, tmp_path):
+    users = [simulated.users.raw_id(row) for row in (3, 5, 8)]
+    asked = [word for user in users for word in ("--user", user)]
+    documents = json.loads(medley("recommend", run, *asked, "-k", 2, "--json").stdout)
+    assert [document["user"] for document in documents] == users
+    (tmp_path / "users.txt").write_text("\n".join([*users, users[0], ""]))
+    out = tmp_path / "lists.csv"
+    done = medley("recommend", run, "--users", tmp_path / "users.txt", "-k", 2, "--out", out)
+    assert "6 items for 3 users" in done.stdout
+    lines = out.read_text().splitlines()
+    assert lines[0] == "user_id,place,item_id,title,score" and len(lines) == 7
+    assert [line.split(",")[2] for line in lines[1:]] == [i["item"] for d in documents for i in d["items"]]
+    medley("recommend", run, "--all", "-k", 1, "--out", tmp_path / "all.parquet")
+    assert len(pl.read_parquet(tmp_path / "all.parquet")) == simulated.manifest.num_users
+    title = documents[0]["items"][0]["title"]
+    kept = json.loads(medley("recommend", run, "--user", users[0], "--where", f"title={title}", "--json").stdout)[
+        "items"
+    ]
+    assert {item["title"] for item in kept} == {title}
+    left = json.loads(
+        medley("recommend", run, "--user", users[0], "--exclude", documents[0]["items"][0]["item"], "--json").stdout
+    )
+    assert left["items"][0]["item"] == documents[0]["items"][1]["item"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "one of --user, --users FILE and --all"),
+        (["--all", "--user", "u"], "one of --user, --users FILE and --all"),
+        (["--users", "{tmp}/none.txt"], "the file of users"),
+        (["--all", "--where", "colour"], "--where: expected COLUMN=VALUE, got 'colour'"),
+        (["--all", "--where", "colour=red"], "column of the items: expected item_id"),
+        (["--all", "--exclude", "nothing"], "unknown item id"),
+        (["--all", "--out", "{tmp}/lists.xls"], "expected .csv or .parquet or .jsonl"),
+    ],
+)
+def test_a_wrong_question_gets_one_sentence(words, message, run, tmp_path):
+    done = medley("recommend", run, *(word.format(tmp=tmp_path) for word in words), ok=False)
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr

@@ -101,7 +101,6 @@ def test_an_interrupted_run_that_is_resumed_ends_with_the_same_bits(simulated, t
     assert [epoch.loss for epoch in history.epochs] == [epoch.loss for epoch in expected.epochs]
     lines = (tmp_path / "cut/history.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4, 5, 6]
-    assert not (tmp_path / "cut/checkpoint.safetensors").exists()
 
 
 def test_after_ctrl_c_the_best_so_far_is_in_the_model_and_in_the_folder(simulated, tmp_path):
@@ -157,7 +156,7 @@ def test_a_loss_that_is_not_a_number_stops_with_an_explanation_and_keeps_the_bes
     with pytest.raises(TrainingError, match=r"loss is nan in epoch 3.*lr is 0.01"):
         fit(model, simulated, SETTINGS, out=tmp_path / "run", progress=watcher)
     run = Run(tmp_path / "run")
-    assert run.record.status == "failed" and "nan" in run.record.message
+    assert run.record.status == "failed" and "nan" in run.record.message and run.record.num_epochs_done == 2
     assert all(tensor.isfinite().all() for tensor in weights_of(run.model(simulated)).values())
 
 
@@ -200,6 +199,22 @@ def test_resuming_a_finished_run_returns_its_history(simulated, tmp_path):
     history = fit(again, simulated, SETTINGS, out=tmp_path / "run", resume=True)
     assert same(weights_of(trained), weights_of(again))
     assert (history.best, history.best_epoch, history.ending) == (expected.best, expected.best_epoch, expected.ending)
+
+
+@pytest.mark.parametrize("first", [{"num_epochs": 3}, {"num_epochs": 6, "patience": 1}])
+def test_a_finished_run_goes_on_with_more_epochs_and_more_patience_to_the_same_bits(simulated, tmp_path, first):
+    whole = model_of(simulated)
+    expected = fit(whole, simulated, SETTINGS, out=tmp_path / "whole")
+    fit(model_of(simulated), simulated, SETTINGS.model_copy(update=first), out=tmp_path / "cut")
+    model = model_of(simulated)
+    history = fit(model, simulated, SETTINGS, out=tmp_path / "cut", resume=True)
+    assert same(weights_of(model), weights_of(whole)) and len(history.epochs) == 6
+    assert [epoch.loss for epoch in history.epochs] == [epoch.loss for epoch in expected.epochs]
+    assert Run(tmp_path / "cut").record.recipe == Run(tmp_path / "whole").record.recipe
+    (tmp_path / "cut/checkpoint.safetensors").unlink()
+    with pytest.raises(InputError, match="no checkpoint to go on from"):
+        more = SETTINGS.model_copy(update={"num_epochs": 9})
+        fit(model_of(simulated), simulated, more, out=tmp_path / "cut", resume=True)
 
 
 def test_a_broken_checkpoint_is_named(simulated, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ input.
 import os
 import sys
 import traceback
+import warnings
 
 
 def main() -> None:
@@ -18,6 +19,7 @@ def main() -> None:
     from medley.cli.options import with_flags
     from medley.errors import MedleyError
 
+    warnings.showwarning = _note
     try:
         app(arguments, prog_name="medley")
     except Exception as error:  # every error ends here: users get a sentence, --debug a traceback
@@ -27,3 +29,11 @@ def main() -> None:
         sentence = f"Error: {with_flags(str(error))}" if known else f"Internal error: {error!r}. Run again with --debug"
         print(sentence, file=sys.stderr)
         sys.exit(error.exit_code if isinstance(error, MedleyError) else 1)
+
+
+def _note(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """Shows a warning of the library as one line; other libraries' warnings concern their own developers."""
+    from medley.errors import MedleyWarning
+
+    if issubclass(category, MedleyWarning):
+        print(f"Note: {message}", file=sys.stderr)

@@ -31,12 +31,16 @@ def compare(
         figures: dict[str, Any] = {"model": row.model, **{name: row.metrics[name] for name in shared}}
         if len(rows) > 1:
             one = row.comparison
-            figures[f"{metric} - first run's"] = None if one is None else f"{one.difference:+.4f}"
+            figures[f"difference in {metric}"] = None if one is None else f"{one.difference:+.4f}"
             figures["  95% from"] = None if one is None else f"{one.low:+.4f}"
             figures["  95% to"] = None if one is None else f"{one.high:+.4f}"
             figures["  p (Holm)"] = None if one is None else one.p_value
         columns[f"{place}. {Path(row.run).name}"] = figures
-    caption = "Differences are paired by user: 95% bootstrap interval, sign-flip test" if len(rows) > 1 else None
+    caption = (
+        "Differences to the first run, paired by user: 95% bootstrap interval, sign-flip test"
+        if len(rows) > 1
+        else None
+    )
     show_columns(f"{split} split", columns, caption=caption)
 
 

@@ -33,5 +33,8 @@ def evaluate(
         return
     names = dict.fromkeys(name.partition("@")[0] for name in evaluation.metrics)
     rows = [(name, *(evaluation.metrics[f"{name}@{k}"] for k in ks)) for name in names]
-    caption = f"{evaluation.num_users:,} users, candidates: {candidates}, protocol {evaluation.fingerprint[:12]}"
+    lists = evaluation.lists
+    rows.append(("coverage", *(lists[f"coverage@{k}"] for k in ks)))
+    judged = f"{evaluation.num_users:,} users, {lists['distinct_lists']:,} different lists"
+    caption = f"{judged}; candidates: {candidates}; protocol {evaluation.fingerprint[:12]}"
     show_table(f"{model} on {data.manifest.name}, {split}", ("", *(f"@{k}" for k in ks)), rows, caption=caption)

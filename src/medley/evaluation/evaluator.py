@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+import scipy.sparse as sp
 
 from medley.data.dataset import Dataset
 from medley.engine.threads import sharing_cores
@@ -15,6 +16,7 @@ from medley.evaluation import metrics as definitions
 from medley.evaluation.metrics import METRICS, check_metrics, metrics_at
 from medley.evaluation.ranking import Queries, full_ranks, sampled_ranks
 from medley.files import sha256_of_json
+from medley.scoring.top_k import top_k
 from medley.types import Interactions, Scorer
 
 MASKED = {"valid": ("train",), "test": ("train", "valid")}
@@ -35,6 +37,8 @@ class Evaluation:
     num_held_out: int  # held-out interactions
     num_cold: int  # held-out interactions with items that never occur in train
     protocol: dict[str, Any]  # all that must be equal for two evaluations to be comparable
+    num_unknown_users: int = 0  # judged users without any train interaction
+    lists: dict[str, float] = field(default_factory=dict)  # see `Evaluator.lists`; empty where it was not asked for
 
     @property
     def candidates(self) -> str:
@@ -55,6 +59,8 @@ class Evaluation:
             "num_users_without": self.num_users_without,
             "num_held_out": self.num_held_out,
             "num_cold": self.num_cold,
+            "num_unknown_users": self.num_unknown_users,
+            "lists": self.lists,
             "candidates": self.candidates,
             "fingerprint": self.fingerprint,
             "protocol": self.protocol,
@@ -121,11 +127,13 @@ class Evaluator:
             raise InputError(f"split {split}", expected="interactions", got="none", remedy=remedy)
         self.split, self.at, self.metrics, self.seed, self.memory_mb = split, tuple(at), tuple(metrics), seed, memory_mb
         self.num_candidates, self.per = _parse(candidates)
-        self.queries = Queries.of(held_out, _union(masked).csr())
-        self.lists = self.queries.per_pair() if self.per == "pair" else self.queries
+        self.masked = _union(masked)
+        self.queries = Queries.of(held_out, self.masked.csr())
+        self.judged = self.queries.per_pair() if self.per == "pair" else self.queries
         self.cold = data.train.users_per_item()[self.queries.item] == 0  # (n,)
         groups_of_pairs = {"cold": self.cold, "warm": ~self.cold} if groups else {}
         self.groups = {name: among for name, among in groups_of_pairs.items() if among.any()}
+        self.num_unknown_users = int((data.train.items_per_user()[self.queries.user] == 0).sum())
         self.num_users_without = held_out.num_users - len(self.queries.user)
         self.protocol = {
             "split_hash": data.manifest.split_hash,
@@ -161,8 +169,25 @@ class Evaluator:
             num_users_without=self.num_users_without,
             num_held_out=len(rank),
             num_cold=int(self.cold.sum()),
+            num_unknown_users=self.num_unknown_users,
             protocol=self.protocol,
         )
+
+    def lists(self, score: Scorer) -> dict[str, float]:
+        """Measures how much the lists of the judged users differ from each other, among all items.
+
+        Returns:
+            "coverage@K" for every K: share of all items that are in the K best unseen items of some judged user.
+            "distinct_lists": number of different lists at the largest K if seen items stay in the lists; 1 for a model
+            whose scores do not depend on the user.
+        """
+        nothing, k = sp.csr_array((self.masked.num_users, self.masked.num_items), dtype=np.float32), max(self.at)
+        with sharing_cores():
+            unseen, _ = top_k(score, self.queries.user, self.masked.csr(), k, memory_mb=self.memory_mb)
+            any_item, _ = top_k(score, self.queries.user, nothing, k, memory_mb=self.memory_mb)
+        num_items = self.queries.num_items
+        shown = {f"coverage@{k}": len(np.unique(unseen[:, :k][unseen[:, :k] >= 0])) / num_items for k in self.at}
+        return {**shown, "distinct_lists": len(np.unique(any_item, axis=0))}
 
     def _ranks(self, score: Scorer) -> np.ndarray:
         if self.num_candidates is None:

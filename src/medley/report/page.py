@@ -78,7 +78,7 @@ def explain_user(
         log = log.sort("timestamp", descending=True)
     train = log.filter(pl.col("split") == "train")["item"].to_list()
     test = [data.items.raw_id(item) for item in log.filter(pl.col("split") == "test")["item"]]
-    recommended = recommend(model, data, user=user, k=k, explain=True, seen=("train", "valid"))
+    (recommended,) = recommend(model, data, [user], k=k, explain=True, seen=("train", "valid"))
     return ExplainedUser(
         user=user,
         seen=[data.title(item) or data.items.raw_id(item) for item in train[:num_seen]],

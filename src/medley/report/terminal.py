@@ -1,6 +1,7 @@
 """Prints results on the terminal, as JSON or as tables.
 
-Text from data (ids, titles, paths) is never read as markup. In a pipe, tables are as wide as their content.
+All text from data (ids, titles, paths) is printed as it is, never read as markup. In a pipe a table is as wide as it
+needs to be, and has no lines.
 """
 
 import json
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.box import HEAVY_HEAD
 from rich.console import Console, Group
 from rich.padding import Padding
 from rich.table import Table
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from medley.report.results import Result
     from medley.serving.explain import Finding
 
+NUMBER = re.compile(r"[-+]?[\d.,]*%?")  # a dash stands for no number
 ENDLESS = 10_000  # columns of a pipe
 COLOURS = ("yellow", "blue", "green", "magenta", "red")  # of the parts of a score
 BAR_WIDTH = 16
@@ -59,13 +62,14 @@ def show_table(
     """Prints a table; columns of numbers are right-aligned, and numbers are never cut."""
     table = Table(
         title=Text(title),
+        box=HEAVY_HEAD if sys.stdout.isatty() else None,
         title_justify="left",
         caption=None if caption is None else Text(caption, style="dim"),
         caption_justify="left",
     )
     lines = [[value if isinstance(value, Text) else Text(cell(value)) for value in row] for row in rows]
     for place, column in enumerate(columns):
-        numeric = all(line[place].plain[:1] in "+-0123456789" for line in lines)
+        numeric = all(NUMBER.fullmatch(line[place].plain) for line in lines)
         table.add_column(Text(column), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
     for line in lines:
         table.add_row(*line)
@@ -177,7 +181,7 @@ def explained_user(user: "ExplainedUser", explained_by: str) -> Group:
     table.add_row("", Text("the model, on average", style="italic"), *_shares(user.shares, names))
     table.add_row("", Text("planted taste", style="italic"), *_shares(user.taste, names))
     found = f"✓ seen in the test split, which the model did not know: {len(user.found)} of {user.num_held_out}"
-    return Group(heading, *seen, Padding(table, (1, 0, 0, 2)), Text(f"  {found}", style="dim"))
+    return Group(heading, *seen, Padding(table, (1, 0, 0, 2), expand=False), Text(f"  {found}", style="dim"))
 
 
 def _shares(shares: Mapping[str, float], names: Sequence[str]) -> list[Text]:

@@ -31,6 +31,7 @@ from medley.version import versions
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 
+EXTENDABLE = {"num_epochs", "patience"}  # settings that may differ when a run is resumed
 FEATURES = "features/"  # what the names of parts that are modalities begin with
 REMEDY = "give a folder that medley train or medley.train wrote"
 
@@ -143,9 +144,11 @@ class Run:
             return cls.create(folder, record)
         run = cls(folder)
         differences = _complete(run.record.recipe).differences(_complete(record.recipe))
-        if differences:
+        if not differences.keys() <= EXTENDABLE:
             was, is_now = (", ".join(f"{name}={pair[at]}" for name, pair in differences.items()) for at in (0, 1))
-            remedy = "resume with the same options and settings, or train into a new folder"
+            remedy = (
+                "resume with the same options and settings (num_epochs and patience may differ), or choose a new folder"
+            )
             raise InputError("the run to resume", file=folder, expected=was, got=is_now, remedy=remedy)
         if changed := run.record.data.differences(data):
             remedy = "train into a new folder"
@@ -158,8 +161,11 @@ class Run:
             raise InputError("modalities of the run to resume", file=folder, expected=expected, got=got, remedy=remedy)
         for path in folder.glob(".*.*"):  # temporary files of a process that was killed while it wrote
             path.unlink()
-        if run.record.status != "finished":
-            run.update(status="running", message="")
+        if differences and not run.checkpoint.exists() and run.record.status == "finished":
+            remedy = "train into a new folder"
+            raise InputError("the run has no checkpoint to go on from", file=folder, remedy=remedy)
+        if differences or run.record.status != "finished":
+            run.update(recipe=record.recipe, status="running", message="")
         return run
 
     def keep(self, *, model: Recommender, data: Dataset, temporary: TemporaryDirectory | None) -> None:

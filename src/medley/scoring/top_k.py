@@ -14,7 +14,13 @@ from medley.types import Scorer
 
 @torch.no_grad()
 def top_k(
-    score: Scorer, users: np.ndarray | Tensor, seen: sp.csr_array, k: int, *, memory_mb: int = 64
+    score: Scorer,
+    users: np.ndarray | Tensor,
+    seen: sp.csr_array,
+    k: int,
+    *,
+    allowed: np.ndarray | None = None,
+    memory_mb: int = 64,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the k best unseen items of each user, best first; equal scores by ascending row, as in ranks.
 
@@ -23,10 +29,11 @@ def top_k(
         users: (B,) user rows.
         seen: (U, I), non-zero where an item must not be listed.
         k: length of a list.
+        allowed: (I,) bool, which items may be listed; None: all.
         memory_mb: bound on a block of scores (at least one row).
 
     Returns:
-        Items (B, k) int64 and their scores (B, k), padded with -1 and -inf where fewer than k items are unseen.
+        Items (B, k) int64 and their scores (B, k), padded with -1 and -inf where fewer than k items may be listed.
 
     Raises:
         InputError: k < 1, or the scores hold NaN or have another shape than (B, I).
@@ -40,8 +47,10 @@ def top_k(
     values = np.full((len(users), k), -np.inf, dtype=np.float32)
     for rows, scores in score_blocks(score, users, num_items, memory_mb):
         refuse_nan(int(scores.isnan().sum()))
-        of_rows = sp.csr_array(seen[users[rows]])
-        unseen = ~item_mask(of_rows.indptr, of_rows.indices, num_items, scores.device)  # (B, I)
+        hidden = sp.csr_array(seen[users[rows]])
+        unseen = ~item_mask(hidden.indptr, hidden.indices, num_items, scores.device)  # (B, I)
+        if allowed is not None:
+            unseen &= torch.from_numpy(allowed).to(scores.device)
         masked = scores.masked_fill(~unseen, -torch.inf)
         least = masked.topk(min(k, num_items), sorted=False).values.amin(dim=1, keepdim=True)  # (B, 1)
         tied = unseen & (masked == least)

@@ -38,8 +38,9 @@ def fit(
         data: train interactions to learn from, validation interactions to choose the epoch. Test is not read.
         settings: see `TrainSettings`.
         out: a folder for the run (see `medley.runs.run`); None keeps everything in memory.
-        resume: continue the run in `out`, or start it if there is none.
-        progress: called during the training; shows nothing by default.
+        resume: go on with the run in `out`, also with another `num_epochs` or `patience`; a run that is not there yet
+            is started.
+        progress: shows how the training goes.
 
     Raises:
         InputError: no interactions to learn from; `out` holds another run; the model was not made by `build`.
@@ -63,7 +64,7 @@ def fit(
         try:
             return loop.run()
         except Exception as error:
-            recorder.failed(error)
+            recorder.failed(loop.state, error)
             raise
 
 
@@ -98,6 +99,7 @@ class _Loop:
         self.progress.start(self.settings.num_epochs, math.ceil(len(self.sampler) / self.settings.batch_size))
         try:
             self._epochs(self.sampler, self.optimizer)
+            self.recorder.completed(self.state)
         except KeyboardInterrupt:
             self.state.history.ending = "interrupted"
         finally:
@@ -118,6 +120,7 @@ class _Loop:
 
     def _epochs(self, sampler: TripletSampler, optimizer: torch.optim.Optimizer) -> None:
         history, settings = self.state.history, self.settings
+        history.ending = "num_epochs"
         while len(history.epochs) < settings.num_epochs:
             waited = len(history.epochs) - history.best_epoch
             if settings.patience and self.validation and waited >= settings.patience:

@@ -18,13 +18,16 @@ class Recorder:
     def epoch(self, state: TrainingState) -> None:
         """Called after every epoch."""
 
+    def completed(self, state: TrainingState) -> None:
+        """Called after the last epoch, unless it was interrupted: the model still holds the last parameters."""
+
     def weights(self, state: TrainingState) -> None:
-        """Called once after the last epoch, whatever ended the training."""
+        """Called once after the last epoch, whatever ended the training: the model holds the best parameters."""
 
     def close(self, state: TrainingState) -> None:
         """Called when the training has ended without an error."""
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, state: TrainingState, error: Exception) -> None:
         """Called when the training has ended with an error."""
 
 
@@ -51,16 +54,19 @@ class RunRecorder(Recorder):
             self.run.save_weights(state.best)
             self.last_checkpoint = time.monotonic()
 
+    def completed(self, state: TrainingState) -> None:
+        """A last checkpoint, so that a finished run can be resumed with more epochs or more patience."""
+        save_checkpoint(self.run.checkpoint, state)
+
     def weights(self, state: TrainingState) -> None:
         """Writes the best weights."""
         self.run.save_weights(state.best)
 
     def close(self, state: TrainingState) -> None:
-        """Completes the record; an interrupted run keeps its checkpoint and can be resumed."""
+        """The record."""
         history = state.history
-        interrupted = history.ending == "interrupted"
         self.run.update(
-            status="interrupted" if interrupted else "finished",
+            status="interrupted" if history.ending == "interrupted" else "finished",
             message=history.ending,
             num_epochs_done=len(history.epochs),
             best_epoch=history.best_epoch,
@@ -68,9 +74,9 @@ class RunRecorder(Recorder):
             seconds=round(history.seconds, 3),
             peak_gb=round(max(self.run.record.peak_gb, peak_gb()), 3),
         )
-        if not interrupted:
-            self.run.checkpoint.unlink(missing_ok=True)
 
-    def failed(self, error: Exception) -> None:
-        """Records the reason of the failure."""
-        self.run.update(status="failed", message=str(error))
+    def failed(self, state: TrainingState, error: Exception) -> None:
+        """Why the training failed, and how far it came."""
+        history = state.history
+        done = {"num_epochs_done": len(history.epochs), "best_epoch": history.best_epoch, "best": history.best}
+        self.run.update(status="failed", message=str(error), **done)
