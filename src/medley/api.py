@@ -262,8 +262,8 @@ def recommend(
         run: a run, or a trained model.
         data: the data set; by default the data set of the run.
         user: a raw id (42 and "42" are one id), or several of them in a list, array or series.
-        k: how many; fewer come back for a user who has seen nearly everything.
-        explain: fill `parts` and `shares`, where the score of the model is a sum of parts.
+        k: number of items; fewer are returned for a user who has seen nearly all items.
+        explain: fill `parts` and `shares`, if the score of the model is a sum of parts.
         include_seen: recommend items again that the user has seen.
         where: column of the item table -> the value that recommended items must have there.
         exclude: raw ids of items that are not recommended.
@@ -311,7 +311,7 @@ def _model_and_data(run: Run | Recommender, data: Dataset | None) -> tuple[Recom
     if not isinstance(run, Recommender):
         raise InputError("what to evaluate or ask", expected="a run or a model", got=type(run).__name__)
     if data is None:
-        raise InputError("a model without data", expected="a data set beside it, or a run", got=type(run).__name__)
+        raise InputError("a model without data", expected="a data set with the model, or a run", got=type(run).__name__)
     return run, _dataset(data)
 
 

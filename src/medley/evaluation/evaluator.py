@@ -129,7 +129,7 @@ class Evaluator:
         self.num_candidates, self.per = _parse(candidates)
         self.masked = _union(masked)
         self.queries = Queries.of(held_out, self.masked.csr())
-        self.judged = self.queries.per_pair() if self.per == "pair" else self.queries
+        self.lists = self.queries.per_pair() if self.per == "pair" else self.queries
         self.cold = data.train.users_per_item()[self.queries.item] == 0  # (n,)
         groups_of_pairs = {"cold": self.cold, "warm": ~self.cold} if groups else {}
         self.groups = {name: among for name, among in groups_of_pairs.items() if among.any()}

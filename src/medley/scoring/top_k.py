@@ -47,8 +47,8 @@ def top_k(
     values = np.full((len(users), k), -np.inf, dtype=np.float32)
     for rows, scores in score_blocks(score, users, num_items, memory_mb):
         refuse_nan(int(scores.isnan().sum()))
-        hidden = sp.csr_array(seen[users[rows]])
-        unseen = ~item_mask(hidden.indptr, hidden.indices, num_items, scores.device)  # (B, I)
+        of_rows = sp.csr_array(seen[users[rows]])
+        unseen = ~item_mask(of_rows.indptr, of_rows.indices, num_items, scores.device)  # (B, I)
         if allowed is not None:
             unseen &= torch.from_numpy(allowed).to(scores.device)
         masked = scores.masked_fill(~unseen, -torch.inf)

@@ -29,8 +29,8 @@ class Recommendation:
     item: str  # raw id
     title: str | None
     score: float
-    parts: dict[str, float]  # of the score by modality, `id`, ...: they sum to the score. Empty where there are none
-    shares: dict[str, float]  # parts / sum of |parts|: their sizes sum to 1, a negative one speaks against the item
+    parts: dict[str, float]  # of the score, which is their sum: a modality, `id`, ...; empty if the score has none
+    shares: dict[str, float]  # part / sum of |parts|; a negative share speaks against the item
     columns: dict[str, Any] = field(default_factory=dict)  # the other columns of the item table
 
 
@@ -54,8 +54,8 @@ def recommend(
         model: a trained model.
         data: the data set that the model was built from.
         users: raw ids; 42 and "42" are one id.
-        k: how many; fewer come back for a user who has seen nearly everything.
-        explain: fill `parts` and `shares`, where the score is a sum of parts.
+        k: number of items; fewer are returned for a user who has seen nearly all items.
+        explain: fill `parts` and `shares`, if the score is a sum of parts.
         seen: a user's items in these splits are not recommended; () recommends them again.
         where: column of the item table -> the value that recommended items must have there.
         exclude: raw ids of items that are not recommended.

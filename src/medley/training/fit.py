@@ -40,7 +40,7 @@ def fit(
         out: a folder for the run (see `medley.runs.run`); None keeps everything in memory.
         resume: go on with the run in `out`, also with another `num_epochs` or `patience`; a run that is not there yet
             is started.
-        progress: shows how the training goes.
+        progress: called during the training; shows nothing by default.
 
     Raises:
         InputError: no interactions to learn from; `out` holds another run; the model was not made by `build`.
