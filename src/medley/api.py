@@ -316,12 +316,10 @@ def _model_and_data(run: Run | Recommender, data: Dataset | None) -> tuple[Recom
 
 
 def _warn_about(model: Recommender, evaluation: Evaluation) -> None:
-    """Says what a person should know before trusting the figures."""
+    """Warns about users without train interactions, and about scores that do not depend on the user."""
     if evaluation.num_unknown_users:
-        unknown, judged = evaluation.num_unknown_users, evaluation.num_users
-        message = (
-            f"{unknown:,} of {judged:,} judged users have no train interaction: the model knows nothing about them"
-        )
+        unknown, num_users = evaluation.num_unknown_users, evaluation.num_users
+        message = f"{unknown:,} of {num_users:,} users have no train interaction: the model knows nothing about them"
         warnings.warn(message, MedleyWarning, stacklevel=3)
     is_trained = any(True for _ in model.parameters())  # popularity is meant to be the same for everybody
     if is_trained and evaluation.lists.get("distinct_lists", 2) == 1 and evaluation.num_users > 1:

@@ -35,6 +35,6 @@ def evaluate(
     rows = [(name, *(evaluation.metrics[f"{name}@{k}"] for k in ks)) for name in names]
     lists = evaluation.lists
     rows.append(("coverage", *(lists[f"coverage@{k}"] for k in ks)))
-    judged = f"{evaluation.num_users:,} users, {lists['distinct_lists']:,} different lists"
-    caption = f"{judged}; candidates: {candidates}; protocol {evaluation.fingerprint[:12]}"
+    lists_of_users = f"{evaluation.num_users:,} users, {lists['distinct_lists']:,} different lists"
+    caption = f"{lists_of_users}; candidates: {candidates}; protocol {evaluation.fingerprint[:12]}"
     show_table(f"{model} on {data.manifest.name}, {split}", ("", *(f"@{k}" for k in ks)), rows, caption=caption)

@@ -37,7 +37,7 @@ class Evaluation:
     num_held_out: int  # held-out interactions
     num_cold: int  # held-out interactions with items that never occur in train
     protocol: dict[str, Any]  # all that must be equal for two evaluations to be comparable
-    num_unknown_users: int = 0  # judged users without any train interaction
+    num_unknown_users: int = 0  # users with held-out items and without any train interaction
     lists: dict[str, float] = field(default_factory=dict)  # see `Evaluator.lists`; empty where it was not asked for
 
     @property
@@ -129,7 +129,7 @@ class Evaluator:
         self.num_candidates, self.per = _parse(candidates)
         self.masked = _union(masked)
         self.queries = Queries.of(held_out, self.masked.csr())
-        self.lists = self.queries.per_pair() if self.per == "pair" else self.queries
+        self.measured = self.queries.per_pair() if self.per == "pair" else self.queries
         self.cold = data.train.users_per_item()[self.queries.item] == 0  # (n,)
         groups_of_pairs = {"cold": self.cold, "warm": ~self.cold} if groups else {}
         self.groups = {name: among for name, among in groups_of_pairs.items() if among.any()}
@@ -154,17 +154,17 @@ class Evaluator:
         """
         with sharing_cores():
             rank = self._ranks(score)
-        per_user = metrics_at(self.lists.ranking(rank), self.metrics, self.at)
+        per_user = metrics_at(self.measured.ranking(rank), self.metrics, self.at)
         for name, among in self.groups.items():
-            queries = np.unique(self.lists.query[among])
-            for metric, values in metrics_at(self.lists.ranking(rank, among), ["recall"], self.at).items():
-                per_user[f"{name}_{metric}"] = np.full(len(self.lists.user), np.nan)
+            queries = np.unique(self.measured.query[among])
+            for metric, values in metrics_at(self.measured.ranking(rank, among), ["recall"], self.at).items():
+                per_user[f"{name}_{metric}"] = np.full(len(self.measured.user), np.nan)
                 per_user[f"{name}_{metric}"][queries] = values
         return Evaluation(
             split=self.split,
             metrics={name: float(np.nanmean(values)) for name, values in per_user.items()},
             per_user=per_user,
-            user=self.lists.user,
+            user=self.measured.user,
             num_users=len(self.queries.user),
             num_users_without=self.num_users_without,
             num_held_out=len(rank),
@@ -174,10 +174,10 @@ class Evaluator:
         )
 
     def lists(self, score: Scorer) -> dict[str, float]:
-        """Measures how much the lists of the judged users differ from each other, among all items.
+        """Measures how much the lists of users with held-out items differ from each other, among all items.
 
         Returns:
-            "coverage@K" for every K: share of all items that are in the K best unseen items of some judged user.
+            "coverage@K" for every K: share of all items that are in the K best unseen items of some such user.
             "distinct_lists": number of different lists at the largest K if seen items stay in the lists; 1 for a model
             whose scores do not depend on the user.
         """
