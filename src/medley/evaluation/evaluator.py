@@ -20,6 +20,9 @@ from medley.types import Interactions, Scorer
 MASKED = {"valid": ("train",), "test": ("train", "valid")}
 """Judged split -> the splits whose interactions are no candidates: all that happened earlier."""
 
+CANDIDATES = re.compile(r"all|sampled-([1-9]\d*)(-per-user)?")
+KINDS_OF_CANDIDATES = "all, sampled-1000 or sampled-1000-per-user"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -199,11 +202,11 @@ def same_protocol(evaluations: Mapping[str, Evaluation]) -> None:
 
 def _parse(candidates: str) -> tuple[int | None, Literal["pair", "user"]]:
     """Sampled candidates per list (None: all items), and what shares a list."""
-    if candidates == "all":
-        return None, "user"
-    match = re.fullmatch(r"sampled-([1-9]\d*)(-per-user)?", candidates)
+    match = CANDIDATES.fullmatch(candidates)
     if match is None:
-        raise InputError("candidates", expected="all, sampled-1000 or sampled-1000-per-user", got=repr(candidates))
+        raise InputError("candidates", expected=KINDS_OF_CANDIDATES, got=repr(candidates))
+    if match[1] is None:
+        return None, "user"
     return int(match[1]), "user" if match[2] else "pair"
 
 
