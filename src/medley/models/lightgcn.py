@@ -67,5 +67,6 @@ class LightGCN(Recommender):
     def _propagated(self, rows: Rows | None = None) -> tuple[Embeddings, Embeddings]:
         """Final vectors and vectors of layer 0; with `rows` of these users and items alone."""
         item = self.e0_item if self.content is None else self.content()
+        assert item is not None, "the items have either vectors of their own or contents"
         e0 = Embeddings(self.e0_user, item)
         return lightgcn(self.graph, e0, self.num_layers, rows, combine=self.combine)  # eq. 3, 4, alpha_k = 1 / (K + 1)
