@@ -7,7 +7,8 @@ from medley.testing import CHECKS, check_model
 
 CASES = [
     *((name, {}) for name in MODELS),
-    ("macridvae", {"use_content": True}),  # with these options alone the two read features
+    ("lightgcn", {"use_content": True}),  # with these options alone these three read features
+    ("macridvae", {"use_content": True}),
     ("itemknn", {"similarity": "content"}),
 ]
 

@@ -5,8 +5,23 @@ import pytest
 import torch
 
 from medley import models
+from medley.data.dataset import Dataset
 from medley.nn.losses import bpr_loss
-from medley.testing import SEEN, SEEN_BY, leaky_relu, lightgcn, parameters_of, scores_of, with_99_where_missing
+from medley.runs import TrainSettings
+from medley.testing import (
+    BATCH,
+    SEEN,
+    SEEN_BY,
+    bpr,
+    content_of,
+    drawn,
+    leaky_relu,
+    lightgcn,
+    parameters_of,
+    scores_of,
+    with_99_where_missing,
+)
+from medley.training.fit import fit
 from medley.types import Inputs, Triplets
 
 
@@ -33,12 +48,32 @@ def test_vbpr_equation_4(five_nodes: Inputs):
             assert scores_of(model)[u, i] == pytest.approx(score, abs=1e-5)
 
 
+@pytest.mark.parametrize("use_content", [False, True])
+@pytest.mark.parametrize("combine", ["mean", "sum"])
 @pytest.mark.parametrize("num_layers", [0, 1, 3])
-def test_lightgcn_equations_3_and_4(five_nodes: Inputs, num_layers: int):
-    model = models.build("lightgcn", five_nodes, dim=3, num_layers=num_layers)
+def test_lightgcn_equations_3_and_4(five_nodes: Inputs, num_layers: int, combine: str, use_content: bool):
+    own = {"feature_scale": "none"} if use_content else {}
+    model = drawn("lightgcn", five_nodes, num_layers=num_layers, combine=combine, use_content=use_content, **own)
     w = parameters_of(model)
-    user, item = lightgcn(w["e0_user"], w["e0_item"], num_layers)
-    assert np.allclose(scores_of(model), user @ item.T, atol=1e-6)
+    assert ("e0_item" in w) != use_content
+    first = np.stack([content_of(w, "content", five_nodes, i) for i in range(3)]) if use_content else w["e0_item"]
+    user, item = lightgcn(w["e0_user"], first, num_layers)  # means
+    scale = num_layers + 1 if combine == "sum" else 1
+    scores = scale * user @ (scale * item).T
+    assert np.allclose(scores_of(model), scores, atol=1e-6 * np.abs(scores).max())
+    rows = [[w["e0_user"][u], first[i], first[j]] for u, i, j in torch.stack(BATCH).T.tolist()]
+    expected = bpr(scores) + model.reg * np.square(rows).sum() / (2 * len(rows))
+    assert model.loss(BATCH).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_lightgcn_reads_what_an_item_looks_like_only_where_it_is_asked_to(five_nodes: Inputs):
+    changed = five_nodes._replace(
+        features={m: f._replace(values=f.values[::-1].copy()) for m, f in five_nodes.features.items()}
+    )
+    for use_content in (False, True):
+        one, other = (models.build("lightgcn", x, dim=3, use_content=use_content) for x in (five_nodes, changed))
+        assert np.array_equal(scores_of(one), scores_of(other)) != use_content
+        assert one.reads_features == use_content
 
 
 @pytest.mark.parametrize("use_id", [True, False])
@@ -104,3 +139,27 @@ def test_mmgcn_computes_for_the_rows_of_a_batch_what_it_computes_for_all(checker
     assert torch.allclose(model.loss(batch), whole)
     for name, parameter in model.named_parameters():
         assert torch.allclose(lean[name], parameter.grad, atol=1e-6), name
+
+
+@pytest.mark.parametrize("use_id", [True, False])
+def test_mmgcn_trains_all_but_users_and_ids_where_these_are_frozen(checkerboard: Inputs, use_id: bool):
+    model = models.build("mmgcn", checkerboard, dim=8, use_id=use_id, freeze_vectors=True, reg=0.1)
+    assert np.array_equal(scores_of(model), scores_of(models.build("mmgcn", checkerboard, dim=8, use_id=use_id)))
+    vectors = {"id_user", "id_item"} if use_id else set()
+    vectors |= {f"branches.{m}.user" for m in checkerboard.features}
+    assert {name for name, x in model.named_parameters() if not x.requires_grad} == vectors
+    batch = Triplets(torch.tensor([3, 0]), torch.tensor([1, 2]), torch.tensor([30, 5]))
+    whole = bpr_loss(model(), batch) + 0.1 * sum(x.square().sum() for x in model.parameters() if x.requires_grad)
+    model.loss(batch).backward()
+    assert torch.allclose(model.loss(batch), whole)
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is None) == (name in vectors)
+        assert name in vectors or parameter.grad.abs().sum() > 0
+
+
+def test_frozen_vectors_stay_as_they_are_drawn_while_mmgcn_learns(simulated: Dataset):
+    model = models.build("mmgcn", simulated.inputs(), dim=8, freeze_vectors=True, reg=0)
+    before = {name: x.clone() for name, x in model.state_dict().items()}
+    fit(model, simulated, TrainSettings(num_epochs=3, patience=0, lr=1e-2))
+    for name, x in model.state_dict().items():
+        assert torch.equal(x, before[name]) == (name.startswith("id_") or name.endswith(".user")), name

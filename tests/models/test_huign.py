@@ -11,7 +11,7 @@ from medley.testing import bpr, drawn, parameters_of, scores_of, softmax, with_9
 from medley.types import Features, Inputs, Interactions, Triplets
 
 BATCH = Triplets(torch.tensor([0, 1]), torch.tensor([1, 2]), torch.tensor([2, 0]))
-JOINED = {(0, 1), (0, 2)}  # items with a common user in `shared`; without item 3
+JOINED = {(0, 1), (0, 2)}  # items with a common user in `shared`
 
 
 @pytest.fixture
@@ -28,30 +28,41 @@ def shared(five_nodes: Inputs) -> Inputs:
     return Inputs(train, features)
 
 
+@pytest.fixture
+def alone(shared: Inputs) -> Inputs:
+    """The same with user 2, who has seen item 3 alone: item 3 shares its user with no other item."""
+    train = shared.train
+    pairs = np.append(train.user, 2).astype("i4"), np.append(train.item, 3).astype("i4")
+    return shared._replace(train=Interactions(*pairs, num_users=3, num_items=4))
+
+
 def build(inputs: Inputs, **options: Any) -> models.Recommender:
     """With large supernodes, so that distributions are far from uniform."""
     return drawn("huign", inputs, **({"levels": (3, 2), "threshold": 1} | options))
 
 
-def slow_adjacency(present: np.ndarray, joined: set[tuple[int, int]] = JOINED) -> np.ndarray:
+def slow_adjacency(present: np.ndarray, looped: set[int]) -> np.ndarray:
     A = np.zeros((len(present), len(present)))  # eq. 2
-    for i, j in joined:
+    for i, j in JOINED:
         if present[i] and present[j]:
             A[i, j] = A[j, i] = 1
-    for i in range(len(present)):
-        if present[i] and not any(i in pair for pair in joined):
-            A[i, i] = 1  # alone
+    for i in looped:
+        A[i, i] = present[i]
     return A
 
 
-def slow_gammas(w: dict[str, np.ndarray], m: str, features: Features, num_levels: int) -> list[np.ndarray]:
-    A, X, gammas = slow_adjacency(features.present), features.values.astype(float), []
+def slow_gammas(
+    w: dict[str, np.ndarray], inputs: Inputs, m: str, num_levels: int, *, self_loops: bool = True
+) -> list[np.ndarray]:
+    features, gammas = inputs.features[m], []
+    looped = {3} & set(inputs.train.item.tolist()) if self_loops else set()
+    A, X = slow_adjacency(features.present, looped), features.values.astype(float)
     there = features.present
     for level in range(num_levels):
         degree, above = A.sum(axis=1), w[f"hierarchies.{m}.X.{level}"]
         gamma = np.zeros((len(X), len(above)))
         for i in np.flatnonzero(there):
-            z = np.zeros(X.shape[1])
+            z = X[i] * (level == 0 and self_loops and degree[i] == 0)
             for j in np.flatnonzero(A[i]):
                 z += A[i, j] * X[j] / np.sqrt(degree[i] * degree[j])  # eq. 4
             gamma[i] = softmax(np.array([z @ x for x in above]))  # eq. 6, 7
@@ -66,11 +77,13 @@ def slow_gammas(w: dict[str, np.ndarray], m: str, features: Features, num_levels
     return gammas
 
 
-def slow_items(w: dict[str, np.ndarray], inputs: Inputs, levels: tuple[int, ...]) -> dict[str, np.ndarray]:
+def slow_items(
+    w: dict[str, np.ndarray], inputs: Inputs, levels: tuple[int, ...], **options: bool
+) -> dict[str, np.ndarray]:
     """Modality -> v_im (I, K)."""
     items = {}
-    for m, features in inputs.features.items():
-        gammas = slow_gammas(w, m, features, len(levels))
+    for m in inputs.features:
+        gammas = slow_gammas(w, inputs, m, len(levels), **options)
         items[m] = np.zeros((inputs.train.num_items, sum(levels)))
         for i in range(inputs.train.num_items):
             share, shares = gammas[0][i], [gammas[0][i]]
@@ -94,6 +107,32 @@ def test_scores_are_equations_2_to_15_without_ids_too(shared: Inputs, levels: tu
             assert scores_of(model)[u, i] == pytest.approx(score, abs=1e-5)
 
 
+@pytest.mark.parametrize("self_loops", [True, False])
+@pytest.mark.parametrize("levels", [(3,), (3, 2), (2, 4, 2)])
+@pytest.mark.parametrize("name", ["shared", "alone"])
+def test_an_item_without_neighbours_keeps_its_features_or_has_equal_shares_as_printed(
+    name: str, levels: tuple[int, ...], self_loops: bool, request: pytest.FixtureRequest
+):
+    inputs = request.getfixturevalue(name)
+    model = build(inputs, levels=levels, self_loops=self_loops)
+    items = slow_items(parameters_of(model), inputs, levels, self_loops=self_loops)
+    for m, part in model.parts().items():
+        if m != "id":
+            assert np.allclose(part.item.detach().numpy(), items[m], atol=1e-6)
+            assert np.allclose(items[m][3, : levels[0]], 1 / levels[0]) != self_loops
+
+
+@pytest.mark.parametrize("self_loops", [True, False])
+def test_an_item_without_interactions_leaves_the_scores_of_all_others_as_they_are(shared: Inputs, self_loops: bool):
+    with_it = build(shared, levels=(2, 4, 2), self_loops=self_loops)
+    train = Interactions(shared.train.user, shared.train.item, num_users=2, num_items=3)
+    features = {m: Features(of.values[:3], of.present[:3]) for m, of in shared.features.items()}
+    without = build(Inputs(train, features), levels=(2, 4, 2), self_loops=self_loops)
+    state = with_it.state_dict()
+    without.load_state_dict({**state, "id_item": state["id_item"][:3]})
+    assert np.array_equal(scores_of(without), scores_of(with_it)[:, :3])
+
+
 @pytest.mark.parametrize("weights", [(0.0, 0.0, 0.0), (0.7, 0.0, 0.0), (0.0, 0.7, 0.0), (0.0, 0.0, 0.7)])
 def test_the_loss_is_equation_18_and_each_term_can_be_switched_off(shared: Inputs, weights: tuple[float, ...]):
     reg, entropy_reg, independence_reg = weights
@@ -103,7 +142,7 @@ def test_the_loss_is_equation_18_and_each_term_can_be_switched_off(shared: Input
         rows = [w["id_user"][u], w["u"][u], w["id_item"][pos], w["id_item"][neg]]
         expected += reg * sum((row**2).sum() for row in rows) / 4
     for m, features in shared.features.items():
-        for level, gamma in enumerate(slow_gammas(w, m, features, 2)):
+        for level, gamma in enumerate(slow_gammas(w, shared, m, 2)):
             nodes = np.flatnonzero(features.present) if level == 0 else range(len(gamma))
             num_intents, X = gamma.shape[1], w[f"hierarchies.{m}.X.{level}"]
             mean_entropy = np.mean([-sum(g * np.log(g) for g in gamma[i]) / num_intents for i in nodes])

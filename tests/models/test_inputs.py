@@ -3,18 +3,23 @@
 import numpy as np
 import pytest
 
-from medley import models
+from medley import api, models
+from medley.data.dataset import Dataset
 from medley.errors import InputError
 from medley.models import MODELS
 from medley.models.inputs import choose, drop, randomise
-from medley.runs import Run
+from medley.runs import Recipe, Run
 from medley.runs.settings import TrainSettings
 from medley.testing import scores_of
 from medley.training.fit import fit
 
 READERS = [name for name, model in MODELS.items() if model.reads_features]
 OTHERS = [name for name in MODELS if name not in READERS]
-READING = {"macridvae": {"use_content": True}, "itemknn": {"similarity": "content"}}  # by default they read no features
+READING = {  # by default these read no features
+    "lightgcn": {"use_content": True},
+    "macridvae": {"use_content": True},
+    "itemknn": {"similarity": "content"},
+}
 
 
 def small(name, inputs, seed=0, **options):
@@ -168,6 +173,28 @@ def test_a_run_is_built_again_with_its_options_about_features(simulated, tmp_pat
     assert again.spec == model.spec == ("vbpr", again.spec.options, 5)
     assert options | {"modalities": ["textual"]} == {key: again.spec.options[key] for key in options}
     assert same_scores(again, model)
+
+
+@pytest.mark.parametrize("name", ["dualgnn", "mmgcn"])
+def test_a_run_on_dropped_modalities_opens_on_the_same_dropped_features(name, simulated, tmp_path):
+    """By `--set drop_modalities=0.5`, as text, then opened by another process: a copy of the data set, a new `Run`."""
+    recipe = Recipe.of({"model": name, "drop_modalities": "0.5", "dim": 8, "num_epochs": 1, "seed": 3})
+    run = api.train(recipe, simulated, out=tmp_path / "run", progress=False)
+    trained = scores_of(run.model(simulated))
+    opened = Run(tmp_path / "run")
+    assert opened.record.recipe.options["drop_modalities"] == 0.5
+    again = opened.model(Dataset(simulated.folder))
+    assert np.array_equal(scores_of(again), trained)
+    whole = models.build(name, simulated.inputs(), dim=8, seed=3)
+    assert not np.array_equal(scores_of(opened.load_weights(whole)), trained)
+    assert api.evaluate(opened).metrics == api.evaluate(run).metrics
+
+
+def test_a_run_on_dropped_modalities_is_not_resumed_on_whole_features(simulated, tmp_path):
+    recipe = Recipe.of({"model": "vbpr", "drop_modalities": 0.5, "num_epochs": 1})
+    api.train(recipe, simulated, out=tmp_path / "run", progress=False)
+    with pytest.raises(InputError, match=r"the run to resume: expected drop_modalities=0\.5, got drop_modalities=None"):
+        api.train(recipe.changed({"drop_modalities": 0}), simulated, out=tmp_path / "run", resume=True, progress=False)
 
 
 def test_a_run_is_not_resumed_with_a_model_of_another_seed(simulated, tmp_path):

@@ -210,7 +210,7 @@ def test_fusions_without_attention_and_graphs_that_are_left_out_have_no_insights
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"use_item_graph": False, "use_user_graph": False}, "choose the model lightgcn"),
+        ({"use_item_graph": False, "use_user_graph": False}, "choose the model lightgcn, combine=sum"),
         ({"num_item_layers": 0}, "option 'num_item_layers' of ludp: expected 1 or more, got 0"),
         ({"num_layers": -1}, "option 'num_layers' of ludp: expected 0 or more, got -1"),
         ({"k": 0}, "option 'k' of ludp: expected 1 or more, got 0"),

@@ -12,7 +12,7 @@ from medley.runs import Recipe
 def test_a_flat_dict_is_split_into_options_settings_and_seed_and_defaults_are_written_out():
     recipe = Recipe.of({"model": "lightgcn", "dim": 32, "lr": 0.01, "seed": 3})
     assert recipe.model == "lightgcn" and recipe.seed == 3
-    assert recipe.options == {"dim": 32, "num_layers": 3, "reg": 1e-4}
+    assert {"dim": 32, "num_layers": 3, "combine": "mean", "reg": 1e-4}.items() <= recipe.options.items()
     assert recipe.settings.lr == 0.01 and recipe.settings.batch_size == 2048
     assert Recipe.of(recipe.flat()) == recipe
 
@@ -26,7 +26,8 @@ def test_the_fingerprint_changes_with_whatever_changes_a_result_and_with_nothing
     assert one.fingerprint == Recipe.of({"dim": 8, "model": "mf", "lr": 1e-3}).fingerprint  # 1e-3 is the default
     assert one.fingerprint == one.changed({"device": "cpu"}).fingerprint
     others = [{"dim": 9}, {"lr": 0.1}, {"seed": 1}, {"model": "lightgcn"}, {"precision": "bf16"}]
-    assert len({one.fingerprint, *(one.changed(other).fingerprint for other in others)}) == 6
+    others.append({"candidates": "sampled-1000"})
+    assert len({one.fingerprint, *(one.changed(other).fingerprint for other in others)}) == 7
 
 
 def test_differences_name_what_differs():

@@ -57,6 +57,22 @@ def test_the_best_epoch_on_validation_is_what_stays_in_the_model(simulated):
     assert history.epochs[history.best_epoch - 1].metric == evaluated
 
 
+@pytest.mark.parametrize("candidates", ["all", "sampled-20", "sampled-20-per-user"])
+def test_validation_ranks_the_candidates_of_the_settings_and_the_run_records_them(simulated, tmp_path, candidates):
+    model, settings = model_of(simulated), SETTINGS.model_copy(update={"candidates": candidates, "num_epochs": 2})
+    history = fit(model, simulated, settings, out=tmp_path / "run")
+    evaluator = Evaluator(simulated, split="valid", at=(20,), metrics=("recall",), candidates=candidates)
+    assert history.best == evaluator(model.scorer()).metrics["recall@20"]
+    assert Run(tmp_path / "run").record.recipe.settings.candidates == candidates
+
+
+def test_validation_ranks_all_items_by_default(simulated):
+    assert TrainSettings().candidates == "all"
+    sampled = SETTINGS.model_copy(update={"candidates": "sampled-20", "num_epochs": 1})
+    whole = fit(model_of(simulated), simulated, SETTINGS.model_copy(update={"num_epochs": 1}))
+    assert fit(model_of(simulated), simulated, sampled).best > whole.best
+
+
 def test_patience_ends_a_training_that_no_longer_improves(simulated):
     history = fit(model_of(simulated), simulated, SETTINGS.model_copy(update={"num_epochs": 300, "patience": 3}))
     assert history.ending == "patience"
@@ -232,6 +248,8 @@ def test_a_broken_checkpoint_is_named(simulated, tmp_path, monkeypatch):
         ({"batch_size": "many"}, r"'batch_size': expected a whole number, got 'many'"),
         ({"epochs": 3}, r"'epochs'.*did you mean num_epochs.*the settings are lr, batch_size, num_epochs"),
         ({"metric": "recall"}, r"'metric'.*'recall'"),
+        ({"candidates": "some"}, "'candidates': expected all, sampled-1000 or sampled-1000-per-user, got 'some'"),
+        ({"candidates": "sampled-0"}, "'candidates': expected all, .*, got 'sampled-0'"),
     ],
 )
 def test_wrong_settings_are_refused_with_the_right_ones(given, message):

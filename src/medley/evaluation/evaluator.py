@@ -22,6 +22,9 @@ from medley.types import Interactions, Scorer
 MASKED = {"valid": ("train",), "test": ("train", "valid")}
 """Evaluated split -> the earlier splits, whose interactions are not candidates."""
 
+CANDIDATES = re.compile(r"all|sampled-([1-9]\d*)(-per-user)?")
+KINDS_OF_CANDIDATES = "all, sampled-1000 or sampled-1000-per-user"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -224,11 +227,11 @@ def same_protocol(evaluations: Mapping[str, Evaluation]) -> None:
 
 def _parse(candidates: str) -> tuple[int | None, Literal["pair", "user"]]:
     """Returns the number of sampled candidates per list (None: all items), and whether a pair or a user has a list."""
-    if candidates == "all":
-        return None, "user"
-    match = re.fullmatch(r"sampled-([1-9]\d*)(-per-user)?", candidates)
+    match = CANDIDATES.fullmatch(candidates)
     if match is None:
-        raise InputError("candidates", expected="all, sampled-1000 or sampled-1000-per-user", got=repr(candidates))
+        raise InputError("candidates", expected=KINDS_OF_CANDIDATES, got=repr(candidates))
+    if match[1] is None:
+        return None, "user"
     return int(match[1]), "user" if match[2] else "pair"
 
 

@@ -23,7 +23,9 @@ The paper leaves open: the L2 term (here, as in the authors' code, of the traine
 length of e(0) (`unit_id`: one, as in the authors' code), an item that lacks m (here: it is in no neighbourhood of
 modality m, and has no part m of the score).
 Differs from the authors' code: c starts at 1 (there near 0 with either sign, so that relu cuts some edges for good
-before training starts); any number of ID layers (there two).
+before training starts); any number of ID layers (there two); routing changes the users. There the edges of the routing
+run from users to items alone, so the sum over N_u is 0, u_m stays as it was, and T = 3 computes T = 0 (`num_routings` =
+0): the published figures are of T = 0. MMRec's copy does the same.
 """
 
 from typing import Literal

@@ -20,15 +20,16 @@ so an item's modality m has the part u* . v_im of the score. HUIGN-C, -I and -C-
 independence_reg = 0 and both.
 
 Shapes: U users, I items, d = dim, d_m raw dimension of modality m, L levels of K1..KL intents, K = K1 + .. + KL.
-The paper leaves open: an item that shares its users with no other (eq. 4 gives z_i = 0; here it joins itself, so z_i
-is, as eq. 1 allows, its own features, and its intents have an edge in eq. 8), the node i of eq. 9 (here the mean over
-nodes), the norm of eq. 10 (here Frobenius), where lambda_3 applies (here half the squared norm of the rows of IDs and
-users in a batch, per triplet), how an item that lacks m is treated (here: its edges are not in A, and eq. 8, 9 and 14
-leave it out).
+The paper leaves open: an item without neighbours, for which eq. 4 gives z_i = 0 and so equal shares of all intents
+(`self_loops` = False). By default z_i is, as eq. 1 allows, its own features, and an item that users have seen, but none
+of the others often enough with it, joins itself, so its intents have an edge in eq. 8; an item without interactions has
+no edge, and changes nothing for others. Also open: the node i of eq. 9 (here the mean over nodes), the norm of eq. 10
+(here Frobenius), where lambda_3 applies (here half the squared norm of the rows of IDs and users in a batch, per
+triplet), how an item that lacks m is treated (here: its edges are not in A, and eq. 8, 9 and 14 leave it out).
 Differs from the paper: u* is one vector, not a sum of one per modality that occurs nowhere else (eq. 14).
 Differs from the authors' code: eq. 4 as written (there a mean over neighbours with a weight matrix and LeakyReLU,
-twice); one 1/K in eq. 10 (there 1/K^2) and in eq. 9 (there none); A is sparse, and Z(0), which no parameter changes, is
-computed once.
+twice); one 1/K in eq. 10 (there 1/K^2) and in eq. 9 (there none); L1 and L2 count once each (there one tensor has both
+names, so each counts twice); A is sparse, and Z(0), which no parameter changes, is computed once.
 """
 
 from itertools import pairwise
@@ -92,6 +93,7 @@ class HUIGN(Recommender):
         dim: IdDim = 64,  # Sec. 4.1.4
         levels: Levels = (32, 8, 4),  # Table 3
         threshold: Count = 5,  # Sec. 4.1.1
+        self_loops: bool = True,  # False: eq. 2 and 4 as printed
         reg: Weight = 1e-1,  # README of the authors' code: TikTok, Kwai
         entropy_reg: Weight = 1e-4,
         independence_reg: Weight = 1e-4,
@@ -104,12 +106,13 @@ class HUIGN(Recommender):
         self.id_item = xavier(self.num_items, dim)  # (I, d)
         self.u = xavier(self.num_users, sum(self.levels))  # (U, K), eq. 13, u* of eq. 14
         adjacency = graphs.binarise(graphs.item_cointeraction(inputs.train, threshold=threshold))  # eq. 2
-        isolated = np.diff(adjacency.indptr) == 0
-        adjacency += sp.diags_array(isolated.astype(np.float32))  # these items join themselves
+        if self_loops:
+            alone = (np.diff(adjacency.indptr) == 0) & (inputs.train.users_per_item() > 0)
+            adjacency += sp.diags_array(alone.astype(np.float32))  # these items join themselves
         A = SparseMatrix(sp.csr_array(adjacency))  # (I, I)
         self.hierarchies = nn.ModuleDict()
         for m, features in item_features(inputs, feature_scale).items():
-            _propagate_features(features.values, adjacency, inputs.features[m].present)
+            _propagate_features(features.values, adjacency, inputs.features[m].present, keep_alone=self_loops)
             self.hierarchies[m] = _Hierarchy(A, features, self.levels)
 
     def forward(self) -> Embeddings:
@@ -218,12 +221,19 @@ def _coarsened(A: SparseMatrix | Tensor, gamma: Tensor) -> Tensor:
     return half + half.T - half.detach()
 
 
-def _propagate_features(X: Tensor, A: sp.csr_array, present: np.ndarray) -> None:
-    """Turns X(0) into Z(0) in place (eq. 4), without parameters; an item without neighbours in m keeps its X."""
+def _propagate_features(X: Tensor, A: sp.csr_array, present: np.ndarray, *, keep_alone: bool) -> None:
+    """Turns X(0) into Z(0) in place (eq. 4), without parameters.
+
+    Args:
+        X: (I, d_m).
+        A: (I, I).
+        present: (I,) bool, which items have m.
+        keep_alone: an item without neighbours in m keeps its X; else its Z is 0.
+    """
     row, column = A.nonzero()
     edge = present[row] & present[column]
     A = sp.csr_array((A.data[edge], (row[edge], column[edge])), shape=A.shape)
-    has_neighbours = torch.from_numpy(np.diff(A.indptr) > 0)[:, None]
+    is_propagated = torch.from_numpy((np.diff(A.indptr) > 0) | (not keep_alone))[:, None]
     propagation = SparseMatrix(graphs.normalise_symmetric(A))
     for columns in X.split(NUM_COLUMNS, dim=1):
-        columns.copy_((propagation @ columns).where(has_neighbours, columns))
+        columns.copy_((propagation @ columns).where(is_propagated, columns))

@@ -5,9 +5,16 @@ https://arxiv.org/abs/2002.02126.
 
 A joins users and items only, so with R^ = D_u^-1/2 R D_i^-1/2 one layer is R^ E_i for users and R^^T E_u for items.
 
+Two papers compare with other forms of it. Without its two graphs LUDP (Fig. 3) is LightGCN with the sum of the layers:
+`combine` = "sum". EgoGCN (Sec. 4.2, Table 3) gives it the concatenated features as the input vectors of the items:
+`use_content` = True, e_i(0) = W [f_i1 || f_i2 || ...]. It leaves open how features come to d dimensions (here: W is
+learned), whether IDs stay beside them (here: not), and an item that lacks m (here: a learned vector stands in).
+
 Shapes: U users, I items, d = dim, B triplets.
 Differs from the authors' code: nothing that changes results; e0 is Xavier uniform (theirs: normal with std 0.1).
 """
+
+from typing import Literal
 
 from torch import Tensor
 
@@ -15,8 +22,11 @@ from medley import graphs
 from medley.models.base import Count, Layers, Recommender, Weight
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
+from medley.nn.modalities import Content, FeatureScale, item_features
 from medley.nn.propagation import Rows, distinct_rows, lightgcn
 from medley.types import Embeddings, Inputs, Triplets
+
+Combine = Literal["mean", "sum"]
 
 
 class LightGCN(Recommender):
@@ -25,14 +35,24 @@ class LightGCN(Recommender):
     Choose it first if the data has interactions alone: hard to beat at its cost, but it cannot score new items.
     """
 
-    reads_features = False
-
-    def __init__(self, inputs: Inputs, *, dim: Count = 64, num_layers: Layers = 3, reg: Weight = 1e-4):
+    def __init__(
+        self,
+        inputs: Inputs,
+        *,
+        dim: Count = 64,
+        num_layers: Layers = 3,
+        combine: Combine = "mean",
+        use_content: bool = False,
+        reg: Weight = 1e-4,
+        feature_scale: FeatureScale = "l2",
+    ):
         super().__init__(inputs)
-        self.num_layers, self.reg = num_layers, reg
+        self.reads_features = use_content
+        self.num_layers, self.combine, self.reg = num_layers, combine, reg
         self.graph = graphs.symmetric(inputs.train)  # (U, I)
         self.e0_user = xavier(self.num_users, dim)  # (U, d)
-        self.e0_item = xavier(self.num_items, dim)  # (I, d)
+        self.e0_item = None if use_content else xavier(self.num_items, dim)  # (I, d)
+        self.content = Content(item_features(inputs, feature_scale), dim) if use_content else None  # -> (I, d)
 
     def forward(self) -> Embeddings:
         """User (U, d) and item (I, d) vectors."""
@@ -46,5 +66,7 @@ class LightGCN(Recommender):
 
     def _propagated(self, rows: Rows | None = None) -> tuple[Embeddings, Embeddings]:
         """Final vectors and vectors of layer 0; with `rows` of these users and items alone."""
-        e0 = Embeddings(self.e0_user, self.e0_item)
-        return lightgcn(self.graph, e0, self.num_layers, rows)  # eq. 3, 4 with alpha_k = 1 / (K + 1)
+        item = self.e0_item if self.content is None else self.content()
+        assert item is not None, "the items have either vectors of their own or contents"
+        e0 = Embeddings(self.e0_user, item)
+        return lightgcn(self.graph, e0, self.num_layers, rows, combine=self.combine)  # eq. 3, 4, alpha_k = 1 / (K + 1)

@@ -88,7 +88,7 @@ class LUDP(Recommender):
                 "ludp without item graph and without user graph",
                 expected="one of use_item_graph, use_user_graph, or both",
                 got="neither",
-                remedy="that is LightGCN: choose the model lightgcn",
+                remedy="that is LightGCN with summed layers: choose the model lightgcn, combine=sum",
             )
         self.num_layers, self.reg = num_layers, reg
         self.graph = graphs.symmetric(inputs.train)  # (U, I)

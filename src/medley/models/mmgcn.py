@@ -14,9 +14,14 @@ s_ui = u* . i*, so an item's modality m has the part u* . i_m of the score.
 
 Shapes: U users, I items, d = dim, d_m raw dimension of modality m, L = num_layers, B triplets.
 The paper leaves open: the sizes d'_m (here d in every layer), where lambda ||Theta||^2 applies (here to all
-parameters), how an item that lacks m is treated (here: its edges are not in G_m, its i_m is left out of eq. 9).
-Differs from the authors' code: user vectors and IDs are trained (there they never reached the optimiser); modalities
-are summed as in eq. 9 (there averaged); any number of layers (there three whatever the option says).
+trained parameters), how an item that lacks m is treated (here: its edges are not in G_m, its i_m is left out of eq. 9).
+Differs from the authors' code: user vectors and IDs are trained (there they never reached the optimiser:
+`freeze_vectors` = True); modalities are summed as in eq. 9 (there averaged); any number of layers (there three whatever
+the option says); `combination` is what it says (there `concate='False'` is a true string, so the published command runs
+"concat"); rows of layer 0 keep their length, of items as `feature_scale` leaves it (there users and items have length
+one); W2 and W3 have no biases, as in eq. 5-7; every modality has the same layers (there visual features pass a trained
+layer of 256 first, and W1 of layer 1 is d_m x d_m); L2 is of all trained parameters (there weight times the mean
+squares of the IDs of the batch and of all visual user vectors, which nothing trained: a constant).
 """
 
 from typing import Literal
@@ -37,6 +42,15 @@ from medley.types import Embeddings, Inputs, Interactions, Triplets
 Aggregation = Literal["mean", "max"]
 Combination = Literal["element-wise", "concat"]
 
+# The paper's grid of lambda, at most 0.1 beside a sum over at most 512 triplets, is at most 2e-4 beside the mean here.
+# tools/mmgcn_reg.py, validation Recall@20 with the settings of the README's lines, seed 0 (docs/log.md, 2026-11-26):
+#
+#              popularity   0     1e-5   1e-4   1e-3   1e-2
+#     demo           .039  .199   .204   .195   .085   .040
+#     lfm2k          .132  .361   .356   .345   .234   .136
+#     TikTok         .063  .060   .053   .054   .048   .067   where two items decide, and all are near popularity
+REG = 1e-5
+
 
 class MMGCN(Recommender):
     """One graph convolution network per modality, joined by shared ID vectors and a sum.
@@ -53,7 +67,8 @@ class MMGCN(Recommender):
         aggregation: Aggregation = "mean",
         combination: Combination = "element-wise",  # Table 3: best on all three
         use_id: bool = True,
-        reg: Weight = 1e-2,
+        freeze_vectors: bool = False,  # of users and IDs, as in the authors' code
+        reg: Weight = REG,
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
@@ -65,6 +80,10 @@ class MMGCN(Recommender):
             edges = graphs.with_modality(inputs.train, inputs.features[m])  # of G_m
             neighbours = _Mean(edges) if aggregation == "mean" else _Max(edges)
             self.branches[m] = _Branch(neighbours, features, self.num_users, dim, num_layers, combination)
+        if freeze_vectors:
+            for vectors in (self.id_user, self.id_item, *(branch.user for branch in self.branches.values())):
+                if vectors is not None:
+                    vectors.requires_grad_(False)
 
     def _last_layers(self, rows: Rows | None = None) -> dict[str, Embeddings]:
         """Modality -> u_m^(L) (U, d) and i_m^(L) (I, d); with `rows` these alone."""
@@ -82,9 +101,10 @@ class MMGCN(Recommender):
         return {m: Embeddings(user, x.item) for m, x in last.items()}
 
     def loss(self, batch: Triplets) -> Tensor:
-        """BPR and L2 of all parameters (eq. 11)."""
+        """BPR and L2 of all trained parameters (eq. 11)."""
         rows, places = distinct_rows(batch)
-        return bpr_loss(self(rows), places) + self.reg * l2_of_parameters(self.parameters())
+        trained = (parameter for parameter in self.parameters() if parameter.requires_grad)
+        return bpr_loss(self(rows), places) + self.reg * l2_of_parameters(trained)
 
 
 class _Mean(nn.Module):

@@ -1,11 +1,18 @@
 """Settings of a training, the same for all models. Options such as dim, num_layers and reg belong to the model."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from medley.errors import invalid
+from medley.evaluation.evaluator import CANDIDATES, KINDS_OF_CANDIDATES
+
+
+def _check_candidates(value: str) -> str:
+    if not CANDIDATES.fullmatch(value):
+        raise ValueError(KINDS_OF_CANDIDATES)
+    return value
 
 
 class TrainSettings(BaseModel):
@@ -20,6 +27,9 @@ class TrainSettings(BaseModel):
         20, ge=0, description="stop after so many epochs without a better validation metric; 0: never"
     )
     metric: str = Field("recall@20", pattern=r"^[a-z_]+@[1-9][0-9]*$", description="validation metric, as name@k")
+    candidates: Annotated[str, AfterValidator(_check_candidates)] = Field(
+        "all", description="who competes at validation, as in evaluate: all, sampled-1000 or sampled-1000-per-user"
+    )
     precision: Literal["float32", "bf16"] = Field(
         "float32", description="bf16: dense products of the forward pass in bfloat16; parameters stay float32"
     )

@@ -3,6 +3,7 @@
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -87,7 +88,8 @@ class _Loop:
         self.optimizer = torch.optim.Adam(trainable, lr=settings.lr, fused=True) if trainable else None
         self.sampler = TripletSampler(data.train, generator) if trainable else None
         name, _, k = settings.metric.partition("@")
-        self.validation = Evaluator(data, split="valid", at=(int(k),), metrics=(name,)) if len(data.valid) else None
+        protocol: dict[str, Any] = {"at": (int(k),), "metrics": (name,), "candidates": settings.candidates}
+        self.validation = Evaluator(data, split="valid", **protocol) if len(data.valid) else None
         self.state = TrainingState(model, self.optimizer, generator, History(settings.metric))
         self.state.keep_best()
 

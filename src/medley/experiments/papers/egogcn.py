@@ -49,6 +49,8 @@ GRID = {  # searched in the paper (Sec. 4.3, Fig. 3 and 4)
 }
 
 DOUBTS = (
+    "LightGCN in Table 3 has the concatenated features as input vectors: the option use_content of lightgcn. How they "
+    "come to 64 dimensions, and whether IDs stay beside them, is not said.",
     "lambda is not in the paper. reg is that of the authors' commands (1e-4 and 1e-3) over dim: there the mean of all "
     "numbers is taken, here the sum of each row. Rows of users weigh twice as much there.",
     "The paper stops on validation recall@10; the authors' code keeps the epoch with the best *test* recall@10.",

@@ -89,6 +89,9 @@ GRID = {  # searched in the paper, chosen on validation
 DOUBTS = (
     "The chosen lr and weights are not published in the paper; those above are from the README of the authors' code, "
     "which applies one weight to all three terms, without 1/K in eq. 9 and with 1/K^2 in eq. 10.",
+    "In that code entropy and independence are one tensor under two names, so each term counts twice: its weight w is "
+    "entropy_reg and independence_reg of 2 w, beside the factors of K. Its L2 per squared entry is 2 w / 64 for users, "
+    "as here, w / 64 for items and 2 w / 44 for u*.",
     "Whether 8:1:1 is per user or over all interactions is not said; the splits are not published.",
     "The authors' code chooses the best epoch by the recall on test, so published scores are too high to compare with.",
     "The authors' code divides NDCG by the ideal of the items that were hit: published NDCG cannot be compared with "

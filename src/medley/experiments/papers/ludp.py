@@ -38,6 +38,7 @@ MOVIELENS = Published(
 VARIANTS = {  # over the options of a data set; the figures have no numbers
     "item graph only": {"use_user_graph": False},  # Fig. 3
     "user graph only": {"use_item_graph": False},  # the other half; not in the paper
+    # without both: the model lightgcn with combine="sum", num_layers=2
     "sum": {"fusion": "sum"},  # Fig. 5
     "concat": {"fusion": "concat"},  # Fig. 5
     "one item layer": {"num_item_layers": 1},  # Table 5
