@@ -115,7 +115,7 @@ def fit(
         out: folder of the run; None keeps everything in memory.
         resume: continue the run in `out`.
         progress: True shows a bar on standard error; an object of a subclass of `Progress` shows anything else.
-        settings: `lr, batch_size, num_epochs, patience, metric, device`: see `TrainSettings`.
+        settings: `lr, batch_size, num_epochs, patience, metric, candidates, device`: see `TrainSettings`.
 
     Raises:
         InputError: as in `medley.training.fit.fit`; an unknown setting.
