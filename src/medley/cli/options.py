@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,18 +23,72 @@ MovedDataset = Annotated[Path | None, typer.Option("--dataset", help="where the 
 FLAGS = (  # parameters of the library that are flags here; all others are set by --set
     *("overwrite", "resume", "dataset", "name", "split", "ratios", "kcore", "rating_threshold", "seed", "device", "at"),
     *("user_column", "item_column", "timestamp_column", "rating_column", "candidates", "out", "metric"),
+    *("interactions", "items", "users", "features", "event_column", "title_column", "items_id_column"),
+    *("users_id_column", "separator", "header", "encoding", "quote", "decimal", "date_format", "on_error"),
+    *("positive", "negative", "unknown_items", "unknown_users"),
 )
+VALUE = r"True|\.\.\.|'[^']*'|\"[^\"]*\"|[\w.:,-]*[\w:]"
 
 
 def with_flags(sentence: str) -> str:
     """Replaces parameters in the remedy of an error by flags: `overwrite=True` -> `--overwrite`."""
     problem, remedy, advice = sentence.partition("Remedy: ")
+    return problem + remedy + parameters_as_flags(advice)
+
+
+def parameters_as_flags(text: str) -> str:
+    """Replaces parameters by flags: `rating_threshold=4` -> `--rating-threshold 4`; `features={'a': 'b'}` likewise."""
 
     def flag(found: re.Match[str]) -> str:
         name, value = found[1], found[2]
         return f"--{name.replace('_', '-')}" + ("" if value in ("True", "...") else f" {value}")
 
-    return problem + remedy + re.sub(rf"(?<![-\w'])({'|'.join(FLAGS)})=(True|\.\.\.|[\w.:]+)", flag, advice)
+    text = re.sub(r"\bfeatures=\{'([^']*)': '([^']*)'\}", r"--features \1=\2", text)
+    return re.sub(rf"(?<![-\w'])({'|'.join(FLAGS)})=({VALUE})", flag, text)
+
+
+def import_command(format: str, source: Path, options: Mapping[str, Any], out: Path | None) -> str:
+    """The command that imports a source with these options, ready for a shell."""
+    words = ["medley", "import", format, str(source)]
+    for name, value in options.items():
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, Mapping):
+            for key, each in value.items():
+                words += [flag, f"{key}={each}"]
+        elif name == "separator" and value == "\t":
+            words += [flag, "tab"]
+        elif name == "ratios":
+            words += [flag, *map(str, value)]
+        elif name not in ("kcore", "seed") or value:
+            words += [flag, ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)]
+    return shlex.join([*words, "--out", str(out) if out is not None else "DIR"])
+
+
+def parse_list(text: str | None) -> tuple[str, ...] | None:
+    """`"play, purchase"` -> ("play", "purchase")"""
+    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def parse_separator(text: str | None) -> str | None:
+    r"""`tab` and `\t` are a tab; everything else stands for itself."""
+    return {"tab": "\t", "\\t": "\t", "blank": " ", "space": " "}.get(text or "", text)
+
+
+def parse_names(assignments: Sequence[str] | None, *, option: str) -> dict[str, str]:
+    """`["visual=image_feat.npy"]` -> {"visual": "image_feat.npy"}
+
+    Raises:
+        InputError: no `=`, or a name given twice.
+    """
+    values: dict[str, str] = {}
+    for assignment in assignments or ():
+        name, equals, value = assignment.partition("=")
+        if not equals or not name or not value:
+            raise InputError(option, expected="NAME=FILE", got=repr(assignment))
+        if name in values:
+            raise InputError(f"{option} {name}", expected="once", got="twice")
+        values[name] = value
+    return values
 
 
 def parse_assignments(assignments: Sequence[str] | None) -> dict[str, Any]:

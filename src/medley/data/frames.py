@@ -24,7 +24,8 @@ from medley.data.manifest import SPLITS, check_modality_name
 from medley.data.options import checked
 from medley.data.sources.arrays import as_array, memory_features, table_features
 from medley.data.sources.raw import RawFeatures, RawLog, raw_log
-from medley.data.sources.tables import Columns, Table, read_catalogue, read_log
+from medley.data.sources.reading import Columns, read_catalogue, read_log
+from medley.data.sources.tables import Table
 from medley.errors import InputError
 from medley.files import refuse_existing
 
@@ -160,7 +161,7 @@ def _log(data: Any, label: str, columns: Columns, rated: bool) -> _Log:
     for what, name in (("timestamp", columns.timestamp), ("rating", columns.rating)):
         if (found := header.optional_column(what, name)) is not None:
             wanted.append(found)
-    wanted += [name for name in GIVEN_SPLIT if name in frame.names]
+    wanted += [name for name in (*GIVEN_SPLIT, columns.event) if name in frame.names]
     return _Log(frame.table(list(dict.fromkeys(wanted))), columns)
 
 

@@ -14,6 +14,7 @@ import polars as pl
 
 from medley.data.manifest import SPLITS
 from medley.data.parquet import read_parquet
+from medley.data.sources.text import TextForm
 from medley.errors import InputError
 
 Source = Path | str  # a file, or what errors call something in memory, such as `interactions`
@@ -44,6 +45,8 @@ class Table(NamedTuple):
     path: Source
     frame: pl.DataFrame  # n rows
     line: np.ndarray  # (n,) line of a text file, else number of the row; from 1
+    skipped: int = 0  # rows that could not be read
+    notes: dict[str, int] = {}  # noqa: RUF012 (never written to)
 
     def refuse(self, bad: pl.Series, what: str, *, expected: object, got: pl.Series, remedy: str) -> None:
         """Raises an InputError about the first row that is `bad` (n,), if any row is."""
@@ -135,16 +138,17 @@ def _plain(raw: pl.Series) -> pl.Series:
     return raw.cast(pl.String) if raw.dtype in (pl.Categorical, pl.Enum) else raw
 
 
-def read_table(path: Path, *, separator: str | None = None, quote: str | None = '"') -> Table:
-    """Reads a .csv, .tsv or .parquet file, or any text table whose `separator` is given.
+def read_table(path: Path, form: TextForm = TextForm()) -> Table:
+    """Reads a .csv, .tsv or .parquet file, or any text table.
 
     Raises:
         InputError: the file is empty, not UTF-8, has a ragged row, or is not parquet.
     """
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         table = _read_parquet(path)
     else:
-        table = _read_text(path, separator or SEPARATORS[path.suffix], quote)
+        separator = form.separator or SEPARATORS.get(path.suffix.lower(), ",")
+        table = _read_text(path, separator, form.quote, form.header)
     if not len(table.frame):
         raise InputError(
             "the table is empty", file=path, expected="at least one row", got="none", remedy="check the export"
@@ -161,8 +165,10 @@ def _read_parquet(path: Path) -> Table:
     return Table(path, frame, np.arange(1, len(frame) + 1))
 
 
-def _read_text(path: Path, separator: str, quote: str | None) -> Table:
+def _read_text(path: Path, separator: str, quote: str | None, header: bool | tuple[str, ...]) -> Table:
     data = read_utf8(path)
+    if isinstance(header, tuple):
+        data = separator.join(header).encode() + b"\n" + data
     try:
         frame = pl.read_csv(data, separator=separator, quote_char=quote, infer_schema=False)
     except pl.exceptions.PolarsError as error:
