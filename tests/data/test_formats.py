@@ -10,12 +10,13 @@ from medley.data import sources
 from medley.data.importing import import_dataset
 from medley.data.sources.raw import raw_log
 from medley.data.sources.tables import read_log, read_table
+from medley.data.sources.text import TextForm
 from medley.errors import InputError
 
 
 def read_shop(path, columns):
     """A reader as another package would write it."""
-    return raw_log({path: read_log(read_table(path, separator=";"), columns)})
+    return raw_log({path: read_log(read_table(path, TextForm(separator=";")), columns)})
 
 
 def no_log(path, columns):

@@ -10,10 +10,11 @@ from medley.data.sources.arrays import feat_features
 from medley.data.sources.raw import RawLog, raw_log
 from medley.data.sources.recbole import inter_file
 from medley.data.sources.tables import Columns, read_log, read_table
+from medley.data.sources.text import TextForm
 
 
 def read_mmrec(source: Path, columns: Columns) -> RawLog:
     """Reads a folder, or a .inter file and the features in the same folder."""
     inter = inter_file(source)
-    table = read_table(inter, separator="\t", quote=None)
+    table = read_table(inter, TextForm("\t", quote=None))
     return raw_log({inter: read_log(table, columns)}, features=feat_features(inter.parent))

@@ -11,6 +11,7 @@ import polars as pl
 from medley.data.sources.arrays import from_lists
 from medley.data.sources.raw import RawFeatures, RawLog, raw_log
 from medley.data.sources.tables import Columns, Table, read_catalogue, read_log, read_table
+from medley.data.sources.text import TextForm
 from medley.errors import InputError
 
 TYPES = ("token", "token_seq", "float", "float_seq")
@@ -46,7 +47,7 @@ def inter_file(source: Path) -> Path:
 
 def _atomic(path: Path) -> tuple[Table, dict[str, str]]:
     """Returns a table without types in its header, float columns as numbers; and the type of each column."""
-    table = read_table(path, separator="\t", quote=None)
+    table = read_table(path, TextForm("\t", quote=None))
     fields = {name: name.rpartition(":") for name in table.frame.columns}
     for field, (name, _, kind) in fields.items():
         if not name or kind not in TYPES:
