@@ -17,7 +17,6 @@ import numpy as np
 import polars as pl
 
 from medley.data.options import path_of
-from medley.data.parquet import read_parquet
 from medley.data.sources.finding import (
     INTERACTIONS,
     ITEMS,
@@ -38,8 +37,8 @@ from medley.data.sources.finding import (
     stem_and_suffix,
 )
 from medley.data.sources.reading import EVENT_NAMES
-from medley.data.sources.records import read_records
-from medley.errors import InputError, MedleyError
+from medley.data.sources.tables import read_table
+from medley.errors import InputError
 
 HEAD = 65_536  # bytes that are read of a text file
 LINES = 50  # lines that are compared
@@ -104,7 +103,7 @@ def likely_cause(error: InputError, source: Path, format: str, given: Mapping[st
     """Adds to an error what the source looks like, where that is something else than was asked for."""
     try:
         seen = look(source)
-    except (MedleyError, OSError, ValueError):
+    except Exception:  # a look is help, whatever the file holds; the first error stands
         return error
     changes = {name: value for name, value in seen.options.items() if given.get(name) != value}
     if seen.format == format and not changes:
@@ -165,8 +164,7 @@ def _look_at_folder(folder: Path) -> Look:
 def _look_at_file(path: Path, options: dict[str, Any], *, in_split: bool = False) -> Look:
     suffix = stem_and_suffix(path)[1]
     if suffix in PARQUET or _starts(path, b"PAR1"):
-        frame = read_parquet(path) if path.is_file() else read_parquet(sorted(path.glob("*.parquet"))[0])
-        return _columns(path, "parquet", frame.head(1000), options, {})
+        return _columns(path, "parquet", read_table(path).frame.head(1000), options, {})
     if suffix in (".npy", ".npz"):
         return Look(path, "pairs", options, {"pairs": _shape(path)})
     if suffix in JSON:
@@ -184,7 +182,7 @@ def _look_at_file(path: Path, options: dict[str, Any], *, in_split: bool = False
 
 def _look_at_json(path: Path, options: dict[str, Any]) -> Look:
     try:
-        table = read_records(path)
+        table = read_table(path)
     except InputError:
         head = _head(path).lstrip()
         if re.match(rb'\{\s*"[^"]*"\s*:\s*\[', head):

@@ -11,8 +11,8 @@ import polars as pl
 from medley.data.manifest import MODALITY_NAME, MODULE_ATTRIBUTES, PARTS_OF_SCORES
 from medley.data.sources.finding import TEXT, listing, named_file, names_of, stem_and_suffix
 from medley.data.sources.raw import RawFeatures, presence_path
-from medley.data.sources.reading import Columns, ReadOptions, id_column
-from medley.data.sources.tables import COLUMN_NAMES, Table, read_table
+from medley.data.sources.reading import Columns, ReadOptions, id_column, read_beside
+from medley.data.sources.tables import COLUMN_NAMES, Table
 from medley.errors import InputError
 
 MODALITIES = ("visual", "acoustic", "textual", "image", "video", "audio", "text")  # usual names of feature files
@@ -86,7 +86,7 @@ def named_features(folder: Path, options: ReadOptions) -> dict[str, RawFeatures]
         if suffix == ".npy":
             features[modality] = _npy(path)
         elif suffix in (*TEXT, ".parquet"):
-            features[modality] = table_features(read_table(path, options.form), options.columns)
+            features[modality] = table_features(read_beside(path, options), options.columns)
         else:
             remedy = "save the array with numpy.save"
             raise InputError("features", file=path, expected=".npy, .csv, .tsv or .parquet", got=suffix, remedy=remedy)
@@ -198,7 +198,7 @@ def text_features(
     reasons: dict[Path, str] = {}
     for path in paths:
         try:
-            table = read_table(path, options.form)
+            table = read_beside(path, options)
         except InputError:
             continue
         names = set(table.frame.columns)

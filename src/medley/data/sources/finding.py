@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from medley.data.manifest import SPLITS
+from medley.data.sources.compressed import inner_name
 from medley.data.sources.tables import Source
 from medley.errors import InputError
 
-PACKED = (".gz", ".bz2", ".xz", ".zst")
-TEXT, PARQUET, JSON = (".csv", ".tsv"), (".parquet",), (".json", ".jsonl", ".ndjson")
+TEXT, PARQUET, JSON = (".csv", ".tsv", ".tab"), (".parquet",), (".json", ".jsonl", ".ndjson")
 LOOSE_TEXT = (".txt", ".dat", ".data", ".base", ".inter")  # text whose suffix says nothing about the separator
 TABLES = TEXT + PARQUET + JSON
 SPLIT_STEMS: Mapping[str, tuple[str, ...]] = {
@@ -51,7 +51,7 @@ def home(source: Path) -> Path:
 
 def is_table(path: Path) -> bool:
     """A file, or a folder of parts that stands for one, as Spark writes it: interactions.parquet/."""
-    return path.is_file() or (path.is_dir() and path.suffix.lower() in PARQUET)
+    return path.is_file() or (path.is_dir() and path.suffix.lower() in TABLES)
 
 
 def listing(folder: Path) -> list[Path]:
@@ -61,11 +61,8 @@ def listing(folder: Path) -> list[Path]:
 
 def stem_and_suffix(path: Path) -> tuple[str, str]:
     """`LOG.CSV.gz` -> ("LOG", ".csv"); case and compression of the suffix do not count."""
-    name = path.name
-    if path.suffix.lower() in PACKED:
-        name = path.stem
-    stem, dot, suffix = name.rpartition(".")
-    return (stem, f".{suffix.lower()}") if dot else (name, "")
+    stem, dot, suffix = path.name[: len(inner_name(path))].rpartition(".")
+    return (stem, f".{suffix.lower()}") if dot else (suffix, "")
 
 
 def named_file(folder: Path, name: str, option: str) -> Path:

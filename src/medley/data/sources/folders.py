@@ -38,8 +38,7 @@ from medley.data.sources.finding import (
     stem_and_suffix,
 )
 from medley.data.sources.raw import RawFeatures, RawLog, raw_log
-from medley.data.sources.reading import Log, ReadOptions, read_catalogue, read_log
-from medley.data.sources.records import read_records
+from medley.data.sources.reading import Log, ReadOptions, read_beside, read_catalogue, read_log
 from medley.data.sources.tables import Table, read_table
 from medley.errors import InputError
 
@@ -49,13 +48,13 @@ OTHER_FORMATS = (*PARQUET, *JSON, ".inter", ".npy", ".npz", ".pkl", ".pickle")  
 
 def read_folder(source: Path, options: ReadOptions, *, suffixes: tuple[str, ...]) -> RawLog:
     """Reads train/valid/test files or one file of interactions, and items, users and features if there are any."""
-    folder, skip = home(source), options.form.on_error == "skip"
+    folder = home(source)
     logs = _logs(source, options, suffixes)
     users, items = (
         find_catalogue(source, names, named, logs) for names, named in ((USERS, options.users), (ITEMS, options.items))
     )
     tables = {
-        kind: read_catalogue(read_any(path, options), options.columns, kind=kind, skip=skip) if path else None
+        kind: read_catalogue(read_beside(path, options), options.columns, kind=kind) if path else None
         for kind, path in (("user", users), ("item", items))
     }
     taken = {path for path in (*logs, users, items) if path is not None}
@@ -68,7 +67,7 @@ def read_folder(source: Path, options: ReadOptions, *, suffixes: tuple[str, ...]
         for path in listing(folder):
             stem, suffix = stem_and_suffix(path)
             if suffix in PARQUET and path not in taken and stem.lower() not in LAYOUT:
-                features = refuse_two(features, {stem: table_features(read_table(path, options.form), options.columns)})
+                features = refuse_two(features, {stem: table_features(read_beside(path, options), options.columns)})
     elif not options.features:  # the folder of a single file may be anybody's: only what fits without doubt
         found, reasons = _guessed(folder, taken, logs, tables["item"])
         features |= found
@@ -80,16 +79,10 @@ def read_folder(source: Path, options: ReadOptions, *, suffixes: tuple[str, ...]
     return raw_log(logs, users=tables["user"], items=tables["item"], features=features, reasons=reasons)
 
 
-def read_any(path: Path, options: ReadOptions) -> Table:
-    """Reads a table of text, parquet or JSON."""
-    return read_records(path) if stem_and_suffix(path)[1] in JSON else read_table(path, options.form)
-
-
 def _logs(source: Path, options: ReadOptions, suffixes: tuple[str, ...]) -> dict[Path, Log]:
-    skip = options.form.on_error == "skip"
 
     def read(path: Path, split: str | None = None) -> Log:
-        return read_log(read_any(path, options), options.columns, split=split, skip=skip)
+        return read_log(read_table(path, options.form), options.columns, split=split)
 
     if is_table(source):
         suffix = stem_and_suffix(source)[1]

@@ -12,18 +12,17 @@ import polars as pl
 from medley.data.sources.arrays import feat_or_guessed
 from medley.data.sources.finding import ITEMS, USERS, find_catalogue
 from medley.data.sources.raw import RawLog, raw_log
-from medley.data.sources.reading import ReadOptions, read_catalogue, read_log
+from medley.data.sources.reading import ReadOptions, read_beside, read_catalogue, read_log
 from medley.data.sources.recbole import inter_file, tabbed
 from medley.data.sources.tables import read_table
 
 
 def read_mmrec(source: Path, options: ReadOptions) -> RawLog:
     """Reads a folder, or a .inter file and what belongs to it in the same folder."""
-    inter, skip = inter_file(source, options), options.form.on_error == "skip"
-    form = tabbed(options.form)
-    log = read_log(read_table(inter, form), options.columns, skip=skip)
+    inter = inter_file(source, options)
+    log = read_log(read_table(inter, tabbed(options.form)), options.columns)
     catalogues = {
-        kind: read_catalogue(read_table(path, form), options.columns, kind=kind, skip=skip)
+        kind: read_catalogue(read_beside(path, options), options.columns, kind=kind)
         for kind, names, named in (("user", USERS, options.users), ("item", ITEMS, options.items))
         if (path := find_catalogue(inter, names, named, [inter])) is not None
     }

@@ -1,4 +1,4 @@
-"""Pairs without any order: `user item` lines, arrays (2, n) or (n, 2), scipy's sparse matrices. One log or its splits."""
+"""Pairs without any order: `user item` lines, arrays (2, n) or (n, 2), scipy's sparse matrices; one log or its splits."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -11,8 +11,8 @@ from medley.data.sources.arrays import load_array
 from medley.data.sources.finding import LOOSE_TEXT, TEXT, find_splits, listing, named_file, names_of, stem_and_suffix
 from medley.data.sources.raw import RawLog
 from medley.data.sources.reading import Log, ReadOptions
-from medley.data.sources.sequences import NAMES, log_files, refuse_names, with_neighbours
-from medley.data.sources.tables import Table, read_utf8
+from medley.data.sources.sequences import NAMES, log_files, refuse_names, text_lines, with_neighbours
+from medley.data.sources.tables import Table
 from medley.errors import InputError
 
 ARRAYS = (".npy", ".npz")
@@ -122,7 +122,7 @@ def _matrix(path: Path) -> _Pairs:
 
 def _text(path: Path, options: ReadOptions) -> pl.DataFrame:
     separator = options.form.separator
-    text = pl.Series("line", read_utf8(path).decode("utf-8-sig").replace("\r", "\n").split("\n")).str.strip_chars()
+    text = pl.Series("line", text_lines(path, options)).str.strip_chars()
     lines = pl.DataFrame([text]).with_row_index("number", offset=1).filter(pl.col("line") != "")
     parts = lines["line"]
     parts = parts.str.replace_all(separator if separator and separator.strip() else ",", " ", literal=True)

@@ -22,25 +22,24 @@ TYPES = ("token", "token_seq", "float", "float_seq")
 
 def read_recbole(source: Path, options: ReadOptions) -> RawLog:
     """Reads a folder of atomic files, or a .inter file with the .item and .user files of the same name."""
-    skip = options.form.on_error == "skip"
     folder = home(source)
     splits = {} if options.interactions is not None or source != folder else _benchmark_files(folder)
     inter = next(iter(splits.values())) if splits else inter_file(source, options)
     name = _without_split(inter) if splits else inter
     logs = {
-        path: read_log(_atomic(path, options)[0], options.columns, split=split, skip=skip)
+        path: read_log(_atomic(path, options)[0], options.columns, split=split)
         for split, path in (splits or {None: inter}).items()
     }
     items, features = None, {}
     if (path := _beside(name, ".item", options.items)) is not None:
         items, types = _atomic(path, options)
-        items = read_catalogue(items, options.columns, kind="item", skip=skip)
+        items = read_catalogue(items, options.columns, kind="item")
         sequences = [name for name, kind in types.items() if kind == "float_seq"]
         features = {name: _features(items, name) for name in sequences}
         items = items._replace(frame=items.frame.drop(sequences))
     users = None
     if (path := _beside(name, ".user", options.users)) is not None:
-        users = read_catalogue(_atomic(path, options)[0], options.columns, kind="user", skip=skip)
+        users = read_catalogue(_atomic(path, options)[0], options.columns, kind="user")
     found, reasons = _arrays(inter.parent, options, logs, items)
     return raw_log(logs, users=users, items=items, features=refuse_two(features, found), reasons=reasons)
 

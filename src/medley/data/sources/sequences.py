@@ -28,8 +28,8 @@ from medley.data.sources.finding import (
 )
 from medley.data.sources.lists import refuse_triples
 from medley.data.sources.raw import RawFeatures, RawLog, raw_log
-from medley.data.sources.reading import Log, ReadOptions, read_catalogue
-from medley.data.sources.tables import Table, read_table, read_utf8
+from medley.data.sources.reading import Log, ReadOptions, read_beside, read_catalogue
+from medley.data.sources.tables import Table, read_utf8
 from medley.errors import InputError
 
 SUFFIXES = (*TEXT, *LOOSE_TEXT[:-1])
@@ -90,13 +90,12 @@ def with_neighbours(
     order_within_users: bool = False,
 ) -> RawLog:
     """Adds the item table, the user table and the features that lie in the folder of a log."""
-    skip, taken = options.form.on_error == "skip", list(logs)
+    taken = list(logs)
     catalogues = {"user": users, "item": items}
     for kind, names, named in (("user", USERS, options.users), ("item", ITEMS, options.items)):
         path = find_catalogue(source, names, named, taken)
         if path is not None:
-            form = options.form._replace(separator=None, header=True)  # those of the log say nothing about a table
-            catalogues[kind] = read_catalogue(read_table(path, form), options.columns, kind=kind, skip=skip)
+            catalogues[kind] = read_catalogue(read_beside(path, options), options.columns, kind=kind)
             taken.append(path)
     features, reasons = _arrays(home(source), options, logs, catalogues["item"])
     return raw_log(
@@ -122,7 +121,7 @@ def _arrays(
 def _lines(path: Path, options: ReadOptions) -> Table:
     """Returns user_id and items (lists of text), one row per line."""
     separator = options.form.separator
-    text = pl.Series("line", read_utf8(path).decode("utf-8-sig").replace("\r", "\n").split("\n")).str.strip_chars()
+    text = pl.Series("line", text_lines(path, options)).str.strip_chars()
     lines = pl.DataFrame([text]).with_row_index("number", offset=1).filter(pl.col("line") != "")
     if separator is not None and separator.strip():
         pattern = rf"\s*{re.escape(separator)}\s*"
@@ -133,6 +132,12 @@ def _lines(path: Path, options: ReadOptions) -> Table:
     got, remedy = lines["line"].str.slice(0, 80), "separate the ids by blanks or tabs, or name it: separator=','"
     table.refuse(commas, "a line without white space", expected="user item item ...", got=got, remedy=remedy)
     return table._replace(frame=pl.DataFrame({"user_id": tokens.list.first(), "items": tokens.list.slice(1)}))
+
+
+def text_lines(path: Path, options: ReadOptions) -> list[str]:
+    """The lines of a text file, whatever their ends."""
+    text = read_utf8(path, options.form.encoding).decode()
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def _in_order(table: Table, split: str | None) -> pl.DataFrame:
