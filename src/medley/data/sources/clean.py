@@ -234,6 +234,16 @@ def _events(raw: RawLog, log: pl.DataFrame, named: tuple[str, ...]) -> pl.Series
     return log["event"]
 
 
+def keep_rated(raw: RawLog, log: pl.DataFrame, threshold: float) -> pl.DataFrame:
+    """Keeps the interactions rated `threshold` or better; a missing rating is an InputError."""
+    if "rating" not in log.columns:
+        got, remedy = "a log without ratings", "name the column: rating_column=..., or leave the threshold out"
+        raise InputError("rating_threshold", got=got, remedy=remedy)
+    null, remedy = log["rating"].is_null(), "add the rating or remove the row"
+    refuse_first(raw, log, null, "rating", expected="a number", got="rating", remedy=remedy)
+    return log.filter(pl.col("rating") >= threshold)
+
+
 def keep_first(log: pl.DataFrame, *, within_split: bool = False) -> pl.DataFrame:
     """Keeps one interaction per pair (and split): the earliest by split, then time, then order in the file."""
     keys = [pl.col("split").replace_strict(SPLIT_CODES, return_dtype=pl.Int8)] if "split" in log.columns else []
