@@ -69,6 +69,11 @@ def parse_list(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def parse_header(text: str | None) -> tuple[str, ...] | bool | None:
+    """Names of columns; `none` means no header, then the columns are called 1, 2, ..."""
+    return False if text is not None and text.strip().lower() in ("none", "false") else parse_list(text)
+
+
 def parse_separator(text: str | None) -> str | None:
     r"""`tab` and `\t` are a tab; everything else stands for itself."""
     return {"tab": "\t", "\\t": "\t", "blank": " ", "space": " "}.get(text or "", text)

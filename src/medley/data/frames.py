@@ -19,7 +19,7 @@ import polars as pl
 import scipy.sparse as sp
 from narwhals.exceptions import NarwhalsError
 
-from medley.data.importing import ImportOptions, write_log
+from medley.data.importing import FILE_OPTIONS, ImportOptions, write_log
 from medley.data.manifest import SPLITS, check_modality_name
 from medley.data.options import checked
 from medley.data.sources.arrays import as_array, memory_features, table_features
@@ -94,6 +94,9 @@ def write_frames(
         InputError: the data or an option is wrong; nothing is written.
     """
     settings = checked(ImportOptions, options, of="Dataset.from_frames")
+    if of_files := settings.model_fields_set & FILE_OPTIONS:
+        got, remedy = ", ".join(sorted(of_files)), "leave it out"
+        raise InputError("options of files have no meaning for data in memory", got=got, remedy=remedy)
     refuse_existing(out, overwrite=overwrite)
     raw = _read(interactions, items, users, features or {}, settings.columns)
     name = settings.name or "frames"

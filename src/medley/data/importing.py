@@ -26,6 +26,10 @@ from medley.data.writer import DatasetWriter
 from medley.errors import InputError
 from medley.files import refuse_existing, sha256_of_file, sha256_of_json
 
+FILE_OPTIONS = frozenset(  # of ImportOptions, without a meaning for data in memory
+    {"interactions", "items", "users", "features", "separator", "header", "encoding", "quote", "decimal"}
+    | {"date_format", "on_error"}
+)
 TIMED_SPLITS = ("time", "time-user", "leave-one-out")
 
 

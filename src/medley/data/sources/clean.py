@@ -196,7 +196,7 @@ def positives(
         negative: kinds of events that are dislikes.
 
     Returns:
-        The positive rows, the rows of dislikes, and reason -> number of dropped rows.
+        The positive rows, the rows of dislikes, and reason -> number of rows that were dropped, or kept without a choice.
 
     Raises:
         InputError: a rating is missing, or an event is named that does not occur.
@@ -211,6 +211,9 @@ def positives(
         dropped["other_events"] = int((~likes & ~dislikes).sum())
         disliked.append(log.filter(dislikes))
         log = log.filter(likes)
+    elif "event" in log.columns and log["event"].n_unique() > 1:
+        kinds = ", ".join(log["event"].drop_nulls().unique(maintain_order=True)[:5].to_list())
+        dropped[f"events such as {kinds}, all kept as positives: positive=... says which count"] = len(log)
     if threshold is not None:
         kept = keep_rated(raw, log, threshold)
         dropped["below_rating_threshold"] = len(log) - len(kept)
