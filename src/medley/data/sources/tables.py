@@ -56,7 +56,7 @@ class Table:
     path: Source
     frame: pl.DataFrame  # n rows
     line: np.ndarray  # (n,) line of a text file, else number of the row; from 1
-    form: TextForm = TextForm()
+    form: TextForm = TextForm()  # noqa: RUF009 (a tuple, never written to)
     named_by: int | None = None  # line of the header that gave the names; None: no line of the file did
     notes: dict[str, int] = field(default_factory=dict)  # oddities found while reading; `read_log` adds to them
     left_out: Counter[str] = field(default_factory=Counter)  # reason -> rows left out, where the form says skip

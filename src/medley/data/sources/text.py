@@ -97,7 +97,7 @@ class _Text(NamedTuple):
 
     def back(self, field: str) -> str:
         """A field with the separator as it was written."""
-        return field if len(self.written) == 1 else field.replace(self.separator.decode(), self.written)
+        return field.replace(self.separator.decode(), self.written)
 
 
 class _Ragged(Exception):
@@ -298,7 +298,7 @@ def no_header(path: Path | str, row: int, names: list[str]) -> InputError:
 
 def _ragged(text: _Text, lines: np.ndarray, bad: np.ndarray, counts: np.ndarray, width: int) -> InputError:
     first, num_bad = int(np.flatnonzero(bad)[0]), int(bad.sum())
-    more = f", and other numbers in {num_bad - 1:,} more rows" if num_bad > 1 else ""
+    more = f", and the like in {num_bad - 1:,} more {'row' if num_bad == 2 else 'rows'}" if num_bad > 1 else ""
     as_in = "as in the header" if text.form.header is True else "as in the first row"
     return InputError(
         "unparsable row",
@@ -313,7 +313,7 @@ def _ragged(text: _Text, lines: np.ndarray, bad: np.ndarray, counts: np.ndarray,
 def _finish(text: _Text, frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
     """Names the columns, and writes separators within fields as they were."""
     frame.columns = names
-    if len(text.written) > 1 and text.form.quote and text.form.quote.encode() in text.data:
+    if text.separator.decode() != text.written and text.form.quote and text.form.quote.encode() in text.data:
         byte = text.separator.decode()
         frame = frame.with_columns(pl.all().str.replace_all(byte, text.written, literal=True))
     return frame
@@ -373,7 +373,10 @@ def _quoted(text: _Text) -> Content:
         end = data.find(b"\n")
         head, body = (data, b"") if end < 0 else (data[:end], data[end + 1 :])
         if head.count(quote) % 2 == 0:
-            fields = next(_rows(text, [head.decode().rstrip("\r")], "doubled"))
+            try:
+                fields = next(_rows(text, [head.decode().rstrip("\r")], "doubled"))
+            except csv.Error:
+                return _careful(text, "doubled")  # which says what is wrong
             names = _names(text, [text.back(field) for field in fields])
             body = body if text.form.header is True else data
             num_lines = body.count(b"\n") + (not body.endswith(b"\n") and bool(body))

@@ -2,6 +2,7 @@
 
 import datetime
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -42,9 +43,8 @@ def parse_times(raw: pl.Series, *, decimal: str = ".", date_format: str | None =
     unreadable = numbers.bad & seconds.is_null()
     num_times, num_numbers = int(seconds.is_not_null().sum()), int(numbers.values.is_finite().sum())
     if num_numbers > num_times:
-        if num_times or numbers.remedy != Parsed._field_defaults["remedy"]:
-            return numbers._replace(shown=raw)
-        return numbers._replace(shown=raw, remedy=_advice(raw, numbers.bad))
+        expected = "a number in every row" if num_times else numbers.expected
+        return _whole(numbers._replace(shown=raw, expected=expected))
     expected = EXPECTED if not num_numbers else "a time (ISO 8601) in every row"
     bad = unreadable | (text.is_not_null() & ~numbers.bad)
     return _whole(Parsed(seconds, bad, raw, expected, _advice(raw, unreadable)))
@@ -55,7 +55,7 @@ def units(times: pl.Series) -> dict[str, int]:
     size = times.abs()
     bounds = [*UNITS.values(), 1e20]
     counts = [
-        int(size.is_between(low, high, closed="left").sum()) for low, high in zip(bounds, bounds[1:], strict=False)
+        int(size.is_between(low, high, closed="left").sum()) for low, high in pairwise(bounds)
     ]
     odd = {"times_in_another_unit": sum(counts) - max(counts)}
     if sum(counts) * 2 > len(times):
