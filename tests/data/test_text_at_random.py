@@ -12,8 +12,8 @@ from medley.data.sources.text import TextForm
 from medley.errors import InputError
 
 SEPARATORS = [",", ";", "\t", "|", " ", "::", "||", "§", "~~~"]
-TEXT = st.text(st.sampled_from('ab1 é"\',;|\t:§~\\'), max_size=6)
-LONG = st.text(st.sampled_from('ab1 é"\',;|\t:§~\n\r'), max_size=8)
+TEXT = st.text(st.sampled_from("ab1 é\"',;|\t:§~\\"), max_size=6)
+LONG = st.text(st.sampled_from("ab1 é\"',;|\t:§~\n\r"), max_size=8)
 ANY = settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -99,7 +99,22 @@ def test_without_quotes_a_line_is_a_row(tmp_path, rows, separator, end):
 
 
 PIECES = [
-    *("user_id", "item_id", "timestamp", "rating", "a", "1", "2.5", "3,5", "2024-06-01", "x y", "é", "nan", "-", "\x00"),
+    *(
+        "user_id",
+        "item_id",
+        "timestamp",
+        "rating",
+        "a",
+        "1",
+        "2.5",
+        "3,5",
+        "2024-06-01",
+        "x y",
+        "é",
+        "nan",
+        "-",
+        "\x00",
+    ),
     *(",", ",", ",", "\t", ";", "::", '"', '"', "'", "\\", "\n", "\n", "\n", "\r", "\r\n", " ", "{", "[", "]", "}"),
 ]
 

@@ -54,9 +54,7 @@ def units(times: pl.Series) -> dict[str, int]:
     """Counts what is odd about times in seconds: a second unit in the column, and zeros among real moments."""
     size = times.abs()
     bounds = [*UNITS.values(), 1e20]
-    counts = [
-        int(size.is_between(low, high, closed="left").sum()) for low, high in pairwise(bounds)
-    ]
+    counts = [int(size.is_between(low, high, closed="left").sum()) for low, high in pairwise(bounds)]
     odd = {"times_in_another_unit": sum(counts) - max(counts)}
     if sum(counts) * 2 > len(times):
         odd["times_of_zero"] = int((times == 0).sum())
