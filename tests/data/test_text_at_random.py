@@ -150,9 +150,9 @@ def test_no_bytes_end_in_a_crash(tmp_path, pieces, head, name, encoding, form):
 
 
 def test_a_big_plain_file_takes_the_fast_way(tmp_path, monkeypatch):
-    from medley.data.sources import text
+    from medley.data.sources import quotes
 
-    monkeypatch.setattr(text, "_careful", pytest.fail)
+    monkeypatch.setattr(quotes, "_careful", pytest.fail)
     path = tmp_path / "a.csv"
     path.write_text("user_id,item_id,title\n" + '1,2,"x, ""y"""\n' * 3)
     assert read_table(path).frame["title"].to_list() == ['x, "y"'] * 3

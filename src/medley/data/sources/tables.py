@@ -19,10 +19,12 @@ from medley.data.manifest import SPLITS
 from medley.data.parquet import parts_of, read_parquet
 from medley.data.sources import sniff
 from medley.data.sources.compressed import PARQUET, inner_name, read_bytes
+from medley.data.sources.delimited import BY_SUFFIX, read_text
 from medley.data.sources.encodings import to_utf8
 from medley.data.sources.jsons import SUFFIXES as JSON_SUFFIXES
 from medley.data.sources.jsons import read_json_table
-from medley.data.sources.text import BY_SUFFIX, TextForm, no_header, read_text
+from medley.data.sources.lines import no_header
+from medley.data.sources.text import TextForm
 from medley.data.sources.times import parse_times, units
 from medley.data.sources.values import Parsed, WrongType, parse_ids, parse_numbers, parse_texts, titles
 from medley.errors import InputError
@@ -334,7 +336,7 @@ def read_catalogue(table: Table, columns: Columns, *, kind: str, title: str | No
         table: one user or item per row.
         columns: the names of its columns.
         kind: user or item.
-        title: the column with the titles of items; by default `title`, else the first that ends in `_title`, else `name`.
+        title: the column with the titles of items; by default `title`, else the first in `_title`, else `name`.
 
     Raises:
         InputError: an id is missing or occurs twice.

@@ -22,8 +22,8 @@ EXPECTED = "a time (ISO 8601) or a number"
 def parse_times(raw: pl.Series, *, decimal: str = ".", date_format: str | None = None) -> Parsed:
     """Returns seconds since 1970 (UTC), null where empty, int64 if all are whole.
 
-    A number stays as it is; a date or time with a zone is converted to UTC, without a zone it is UTC. Where a text column
-    holds both numbers and times, the rarer kind is bad.
+    A number stays as it is; a date or time with a zone is converted to UTC, without a zone it is UTC. Where a text
+    column holds both numbers and times, the rarer kind is bad.
     """
     raw = plain(raw)
     if raw.dtype == pl.Date:
