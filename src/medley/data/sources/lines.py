@@ -138,6 +138,13 @@ def no_header(path: Path | str, row: int, names: list[str]) -> InputError:
     )
 
 
+def with_header(path: Path | str, row: int, fields: list[str]) -> InputError:
+    """The error about a first row that holds names although the table is said to have no header."""
+    got = ", ".join(map(repr, fields[:8]))
+    remedy = "leave header out; columns with other names are named by user_column=..., item_column=..."
+    return InputError("there seems to be a header", file=path, row=row, expected="data", got=got, remedy=remedy)
+
+
 def ragged_error(text: Text, lines: np.ndarray, bad: np.ndarray, counts: np.ndarray, width: int) -> InputError:
     first, num_bad = int(np.flatnonzero(bad)[0]), int(bad.sum())
     more = f", and the like in {num_bad - 1:,} more {'row' if num_bad == 2 else 'rows'}" if num_bad > 1 else ""

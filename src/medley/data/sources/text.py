@@ -23,7 +23,7 @@ from medley.errors import InputError
 class TextForm(NamedTuple):
     """How text tables are written."""
 
-    separator: str | None = None  # any string, or r"\\s+" for any run of blanks; None: by the name of the file
+    separator: str | None = None  # any string, or r"\s+" for any run of blanks; None: by the name of the file
     header: bool | tuple[str, ...] = True  # False: no header, columns are called "1", "2", ...; names: no header, these
     encoding: str = "utf-8"
     quote: str | None = '"'  # None: quotes are text
