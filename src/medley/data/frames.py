@@ -8,6 +8,7 @@ import decimal
 import os
 import shutil
 import tempfile
+import uuid
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -342,7 +343,9 @@ OBJECTS: tuple[tuple[tuple[type, ...], Callable[[Any], Any], Any], ...] = (  # t
     ((int, np.integer), int, pl.Int64),
     ((int, float, np.integer, np.floating, decimal.Decimal), float, pl.Float64),
     ((str, int, float, np.integer, np.floating, decimal.Decimal), _text, pl.String),
+    ((uuid.UUID,), str, pl.String),
     ((list, tuple, np.ndarray), list, None),
+    ((dict,), dict, pl.Object),
 )
 
 

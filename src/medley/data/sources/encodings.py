@@ -73,7 +73,7 @@ def _wide(data: bytes) -> str | None:
 def _wrong(path: Path, data: bytes, offset: int, encoding: str) -> InputError:
     wide = _wide(data)
     if wide is not None:
-        likely, tool = wide, "UTF-16"
+        likely, tool = wide, wide.upper().replace("-LE", "LE").replace("-BE", "BE")
     elif encoding.lower().replace("_", "-") not in ("utf-8", "utf8"):
         likely, tool = "utf-8", None
     else:

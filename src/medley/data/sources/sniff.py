@@ -55,6 +55,11 @@ def looks_like_data(names: Iterable[str]) -> bool:
     return any(NUMBER.fullmatch(name) or MOMENT.fullmatch(name) for name in names)
 
 
+def looks_like_header(field: str) -> bool:
+    """Recognises a usual name of an id column."""
+    return USUAL.fullmatch(field.strip()) is not None
+
+
 def _fits(counts: Iterable[int]) -> bool:
     counts = set(counts)
     return len(counts) == 1 and counts != {0}

@@ -19,10 +19,12 @@ from medley.data.manifest import SPLITS
 from medley.data.parquet import parts_of, read_parquet
 from medley.data.sources import sniff
 from medley.data.sources.compressed import PARQUET, inner_name, read_bytes
+from medley.data.sources.delimited import BY_SUFFIX, read_text
 from medley.data.sources.encodings import to_utf8
 from medley.data.sources.jsons import SUFFIXES as JSON_SUFFIXES
 from medley.data.sources.jsons import read_json_table
-from medley.data.sources.text import BY_SUFFIX, TextForm, no_header, read_text
+from medley.data.sources.lines import no_header, with_header
+from medley.data.sources.text import TextForm
 from medley.data.sources.times import parse_times, units
 from medley.data.sources.values import Parsed, WrongType, parse_ids, parse_numbers, parse_texts, titles
 from medley.errors import InputError
@@ -36,6 +38,7 @@ COLUMN_NAMES = {  # what -> its names in the public formats, the first match win
     "rating": ("rating",),
 }
 X_LABELS = {str(label): split for label, split in enumerate(SPLITS)}  # MMRec's x_label
+NOTHING = ["nan", "NaN", "NAN", "null", "NULL", "Null", "none", "None", "NONE", "NA", "N/A", "n/a", "<NA>", "\\N"]
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)  # what polars raises for a bad file
 EXAMPLES = 3  # rows that a reason for leaving rows out names
 
@@ -56,7 +59,7 @@ class Table:
     path: Source
     frame: pl.DataFrame  # n rows
     line: np.ndarray  # (n,) line of a text file, else number of the row; from 1
-    form: TextForm = TextForm()
+    form: TextForm = TextForm()  # noqa: RUF009 (a tuple, never written to)
     named_by: int | None = None  # line of the header that gave the names; None: no line of the file did
     notes: dict[str, int] = field(default_factory=dict)  # oddities found while reading; `read_log` adds to them
     left_out: Counter[str] = field(default_factory=Counter)  # reason -> rows left out, where the form says skip
@@ -272,7 +275,7 @@ def read_log(table: Table, columns: Columns, *, split: str | None = None) -> pl.
     kinds = {user: "ids", item: "ids", time: "times", rating: "numbers", label: "split"}
     table = table.readable({name: kind for name, kind in kinds.items() if name is not None})
     series = {"user_id": table.ids(user), "item_id": table.ids(item), "line": pl.Series(table.line)}
-    series["trimmed"] = _differs(table.frame[user], series["user_id"]) | _differs(table.frame[item], series["item_id"])
+    series["trimmed"] = _trimmed(table, user, series["user_id"]) | _trimmed(table, item, series["item_id"])
     if time is not None:
         series["timestamp"] = table.times(time)
         table.notes.update(units(series["timestamp"]))
@@ -285,8 +288,18 @@ def read_log(table: Table, columns: Columns, *, split: str | None = None) -> pl.
     return pl.DataFrame(series)
 
 
-def _differs(raw: pl.Series, text: pl.Series) -> pl.Series:
-    return raw != text if raw.dtype == pl.String else pl.repeat(False, len(raw), eager=True)
+def _trimmed(table: Table, column: str, ids: pl.Series) -> pl.Series:
+    """Returns (n,) bool, ids with white space around them; counts other oddities of ids in the notes."""
+    raw = table.frame[column]
+    if num_nothing := int(ids.is_in(NOTHING).sum()):
+        table.notes["ids_such_as_nan_or_null"] = table.notes.get("ids_such_as_nan_or_null", 0) + num_nothing
+    if raw.dtype != pl.String:
+        return pl.repeat(False, len(raw), eager=True)
+    stripped = ids
+    if len(ids) and ids[0] != str(raw[0]).strip():  # 1.0 became 1
+        table.notes["ids_written_as_floats"] = table.notes.get("ids_written_as_floats", 0) + len(ids)
+        stripped = raw.str.strip_chars()
+    return raw != stripped
 
 
 def _parse_split(name: str, raw: pl.Series) -> Parsed:
@@ -303,6 +316,10 @@ def _without_header(table: Table, names: tuple[str, ...]) -> Table:
 
     The first row is data where the name of an id column is an id in the same column.
     """
+    if table.form.header is not True and all(
+        table.frame[name].dtype == pl.String and sniff.looks_like_header(str(table.frame[name][0])) for name in names
+    ):
+        raise with_header(table.path, int(table.line[0]), [str(field) for field in table.frame.row(0)])
     if table.named_by is None:
         return table
     text = {column.name: column for column in table.frame if column.dtype == pl.String}
@@ -334,7 +351,7 @@ def read_catalogue(table: Table, columns: Columns, *, kind: str, title: str | No
         table: one user or item per row.
         columns: the names of its columns.
         kind: user or item.
-        title: the column with the titles of items; by default `title`, else the first that ends in `_title`, else `name`.
+        title: the column with the titles of items; by default `title`, else the first in `_title`, else `name`.
 
     Raises:
         InputError: an id is missing or occurs twice.

@@ -2,6 +2,7 @@
 
 import datetime
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -21,8 +22,8 @@ EXPECTED = "a time (ISO 8601) or a number"
 def parse_times(raw: pl.Series, *, decimal: str = ".", date_format: str | None = None) -> Parsed:
     """Returns seconds since 1970 (UTC), null where empty, int64 if all are whole.
 
-    A number stays as it is; a date or time with a zone is converted to UTC, without a zone it is UTC. Where a text column
-    holds both numbers and times, the rarer kind is bad.
+    A number stays as it is; a date or time with a zone is converted to UTC, without a zone it is UTC. Where a text
+    column holds both numbers and times, the rarer kind is bad.
     """
     raw = plain(raw)
     if raw.dtype == pl.Date:
@@ -42,9 +43,8 @@ def parse_times(raw: pl.Series, *, decimal: str = ".", date_format: str | None =
     unreadable = numbers.bad & seconds.is_null()
     num_times, num_numbers = int(seconds.is_not_null().sum()), int(numbers.values.is_finite().sum())
     if num_numbers > num_times:
-        if num_times or numbers.remedy != Parsed._field_defaults["remedy"]:
-            return numbers._replace(shown=raw)
-        return numbers._replace(shown=raw, remedy=_advice(raw, numbers.bad))
+        expected = "a number in every row" if num_times else numbers.expected
+        return _whole(numbers._replace(shown=raw, expected=expected))
     expected = EXPECTED if not num_numbers else "a time (ISO 8601) in every row"
     bad = unreadable | (text.is_not_null() & ~numbers.bad)
     return _whole(Parsed(seconds, bad, raw, expected, _advice(raw, unreadable)))
@@ -54,9 +54,7 @@ def units(times: pl.Series) -> dict[str, int]:
     """Counts what is odd about times in seconds: a second unit in the column, and zeros among real moments."""
     size = times.abs()
     bounds = [*UNITS.values(), 1e20]
-    counts = [
-        int(size.is_between(low, high, closed="left").sum()) for low, high in zip(bounds, bounds[1:], strict=False)
-    ]
+    counts = [int(size.is_between(low, high, closed="left").sum()) for low, high in pairwise(bounds)]
     odd = {"times_in_another_unit": sum(counts) - max(counts)}
     if sum(counts) * 2 > len(times):
         odd["times_of_zero"] = int((times == 0).sum())

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 LARGEST = 2.0**63  # floats from here on do not fit int64
-EXACT = {pl.Float64: 2.0**53, pl.Float32: 2.0**24}  # larger whole numbers are rounded in this type
+EXACT: dict[Any, float] = {pl.Float64: 2.0**53, pl.Float32: 2.0**24}  # larger whole numbers are rounded in this type
 EXACT_HALF = 2.0**11
 FIRST_DAY, LAST_DAY = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31 in days since 1970
 TICKS = {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}  # per second
@@ -59,6 +59,8 @@ def parse_ids(raw: pl.Series) -> list[Parsed]:
     if outside.any():
         checks.append(Parsed(text, outside, raw.to_physical(), "a day in the years 1 to 9999", "store the ids as text"))
     text = text.str.strip_chars()
+    if dtype == pl.String and written_as_floats(text):
+        text = text.str.head(-2)
     if dtype.is_decimal():  # databases export whole numbers so
         text = text.str.replace(r"\.0+$", "")
         fraction = text.str.contains(".", literal=True).fill_null(False)
@@ -67,6 +69,13 @@ def parse_ids(raw: pl.Series) -> list[Parsed]:
     if outside.any():
         empty &= ~outside
     return [*checks, Parsed(text, empty, text, "an id", "give the row an id or remove it")]
+
+
+def written_as_floats(ids: pl.Series) -> bool:
+    """Recognises whole numbers that pandas wrote as 1.0, 2.0, ...: all ids of the column end so."""
+    start = ids.head(100).drop_nulls()
+    pattern = r"^-?\d+\.0$"
+    return bool(len(start)) and bool(start.str.contains(pattern).all()) and bool(ids.str.contains(pattern).all())
 
 
 def parse_numbers(raw: pl.Series, decimal: str = ".") -> Parsed:
