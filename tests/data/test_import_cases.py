@@ -24,7 +24,7 @@ class Case(NamedTuple):
     format: str
     files: Mapping[str, Any]  # name -> text, bytes, array, frame, sparse matrix
     said: tuple[str, ...] = ()
-    options: Mapping[str, Any] = {}  # noqa: RUF012
+    options: Mapping[str, Any] = {}
     ok: bool = True
     source: str = ""  # the file that is given; "" is the folder
     counts: tuple[int, int, int] | None = None  # of train, valid, test

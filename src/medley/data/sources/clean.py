@@ -196,7 +196,7 @@ def positives(
         negative: kinds of events that are dislikes.
 
     Returns:
-        The positive rows, the rows of dislikes, and reason -> number of rows that were dropped, or kept without a choice.
+        The positive rows, the rows of dislikes, and reason -> number of rows dropped, or kept without a choice.
 
     Raises:
         InputError: a rating is missing, or an event is named that does not occur.

@@ -1,4 +1,4 @@
-"""Pairs without any order: `user item` lines, arrays (2, n) or (n, 2), scipy's sparse matrices; one log or its splits."""
+"""Pairs without an order: `user item` lines, arrays (2, n) or (n, 2), sparse matrices of scipy; a log or its splits."""
 
 from pathlib import Path
 from typing import NamedTuple
