@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from medley.errors import InputError
 
@@ -28,6 +29,22 @@ FLAGS = (  # parameters of the library that are flags here; all others are set b
     *("positive", "negative", "unknown_items", "unknown_users"),
 )
 VALUE = r"True|\.\.\.|'[^']*'|\"[^\"]*\"|[\w.:,-]*[\w:]"
+
+
+class GroupedHelp(TyperCommand):
+    """A command whose many options stand under headings: the `rich_help_panel` of each option."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Writes arguments and options, one section per heading."""
+        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                by_kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                sections.setdefault(getattr(parameter, "rich_help_panel", None) or by_kind, []).append(record)
+        for heading in sorted(sections, key=lambda each: (each != "Arguments", each == "Options")):
+            with formatter.section(heading):
+                formatter.write_dl(sections[heading])
 
 
 def with_flags(sentence: str) -> str:

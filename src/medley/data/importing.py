@@ -186,9 +186,9 @@ def write_log(
         InputError: the log or an option is wrong; nothing is written.
     """
     check_features(raw.features)
-    whole = raw.interactions
+    source = {kind: raw.interactions[f"{kind}_id"].unique() for kind in ("user", "item")}  # before anything is dropped
     raw, known, notes = clean.settle_unknown(raw, items=options.unknown_items, users=options.unknown_users)
-    notes = {**raw.notes, **notes, **clean.doubtful_ids(raw.interactions)}
+    notes = {**raw.notes, **notes, **clean.doubtful_ids(source, len(raw.interactions))}
     split = options.split or ("given" if "split" in raw.interactions.columns else "random")
     if split == "time" and raw.order_within_users:
         got, remedy = "a log that knows the order of each user alone", "choose time-user or leave-one-out"
@@ -203,7 +203,7 @@ def write_log(
     log, oddities = _clean(raw, positive, dropped, options.kcore)
     ratios = _ratios(log, split, options.ratios)
     users, items = _catalogue(raw, log, known, options.kcore)
-    left_out = _left_out(users, items, raw, whole, positive, options.kcore)
+    left_out = _left_out(users, items, raw, source, positive, options.kcore)
     for kind in ("user", "item"):
         oddities[f"{kind}s_left_out"] = int((left_out["kind"] == kind).sum())
     disliked = _rows_of(disliked, users, items)
@@ -264,15 +264,18 @@ def _clean(
 
 
 def _left_out(
-    users: IdMap, items: IdMap, raw: RawLog, whole: pl.DataFrame, positive: pl.DataFrame, kcore: int
+    users: IdMap, items: IdMap, raw: RawLog, source: Mapping[str, pl.Series], positive: pl.DataFrame, kcore: int
 ) -> pl.DataFrame:
     """Returns kind, id and reason of the users and items of the source that the data set does not have."""
     parts = [pl.DataFrame(schema={"kind": pl.String, "id": pl.String, "reason": pl.String})]
     for kind, kept, table in (("user", users, raw.users), ("item", items, raw.items)):
         column = f"{kind}_id"
-        everybody = [whole[column]] + ([table.frame[column]] if table is not None else [])
-        ids = pl.concat(everybody).unique(maintain_order=True)
-        ids = ids.filter(pl.Series(kept.rows(ids) < 0))
+        ids = source[kind]
+        if table is not None:
+            ids = pl.concat([ids, table.frame[column]]).unique()
+        ids = ids.filter(pl.Series(kept.rows(ids) < 0)).sort()
+        if ids.is_empty():
+            continue
         known, liked = (ids.is_in(frame[column].implode()) for frame in (raw.interactions, positive))
         listed = (
             ids.is_in(table.frame[column].implode()) if table is not None else pl.repeat(True, len(ids), eager=True)

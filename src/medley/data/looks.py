@@ -342,6 +342,7 @@ def _starts(path: Path, magic: bytes) -> bool:
 
 def _text(path: Path) -> _Text:
     head = _head(path)
+    text, encoding = "", ENCODINGS[-1]
     for encoding in ENCODINGS:
         if encoding == "utf-16" and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
             continue

@@ -134,6 +134,11 @@ def guessed_features(
     return features, reasons
 
 
+def highest(numbers: pl.Series) -> int:
+    """The highest of some whole numbers, -1 without any."""
+    return int(numbers.drop_nulls().to_numpy().max(initial=-1))
+
+
 def rows_of_features(ids: pl.Series, *, listed: bool) -> tuple[int, bool]:
     """How many rows the features of some items have, and whether row = item has one meaning.
 

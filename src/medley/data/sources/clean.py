@@ -1,5 +1,6 @@
 """From a raw log to distinct interactions of known users and items. Each step reports how much it dropped."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -220,6 +221,8 @@ def positives(
         disliked.append(log.filter(pl.col("rating") < threshold))
         log = kept
     both = pl.concat(disliked)
+    if both.is_empty():
+        return log, both, dropped
     return log, both.join(log, on=["user_id", "item_id"], how="anti", maintain_order="left"), dropped
 
 
@@ -274,13 +277,17 @@ def k_core(user: np.ndarray, item: np.ndarray, k: int) -> np.ndarray:
         kept = core
 
 
-def doubtful_ids(log: pl.DataFrame) -> dict[str, int]:
-    """Says when ids look like something else: several ids in one field, or every item (user) only once."""
+def doubtful_ids(ids: Mapping[str, pl.Series], num_rows: int) -> dict[str, int]:
+    """Says when ids look like something else: several ids in one field, or every item (user) only once.
+
+    Args:
+        ids: kind -> its distinct ids.
+        num_rows: of the log.
+    """
     notes: dict[str, int] = {}
-    for kind in ("user", "item"):
-        distinct = log[f"{kind}_id"].unique()
+    for kind, distinct in ids.items():
         if several := int(distinct.str.contains(r"[\s,;|]").sum()):
             notes[f"{kind} ids that hold blanks, commas or bars: several ids in one field?"] = several
-        if len(log) >= FEW_ROWS and len(distinct) == len(log):
+        if num_rows >= FEW_ROWS and len(distinct) == num_rows:
             notes[f"every {kind} occurs once"] = len(distinct)
     return notes

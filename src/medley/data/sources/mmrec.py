@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from medley.data.sources.arrays import feat_or_guessed
+from medley.data.sources.arrays import feat_or_guessed, highest
 from medley.data.sources.finding import ITEMS, USERS, find_catalogue
 from medley.data.sources.raw import RawLog, raw_log
 from medley.data.sources.reading import ReadOptions, read_beside, read_catalogue, read_log
@@ -28,11 +28,11 @@ def read_mmrec(source: Path, options: ReadOptions) -> RawLog:
     }
     items = catalogues.get("item")
     numbers = log.frame["item_id"].cast(pl.Int64, strict=False)
-    num_items = int(numbers.max() or 0) + 1 if numbers.is_not_null().all() else -1
+    num_items = highest(numbers) + 1 if numbers.is_not_null().all() else -1
     ids = None
     if items is not None:  # the row of an array is the itemID, wherever the item stands in its table
         known = items.frame["item_id"].cast(pl.Int64, strict=False)
-        num_items = max(num_items, int(known.max() or 0) + 1)
+        num_items = max(num_items, highest(known) + 1)
         ids = pl.Series("item_id", np.arange(num_items)).cast(pl.String)
     num_users = log.frame["user_id"].n_unique()
     features, reasons = feat_or_guessed(inter.parent, options, num_items=num_items, num_users=num_users, ids=ids)

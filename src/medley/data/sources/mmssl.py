@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from medley.data.sources.arrays import feat_or_guessed
+from medley.data.sources.arrays import feat_or_guessed, highest
 from medley.data.sources.finding import SPLIT_STEMS, find
 from medley.data.sources.lists import interactions, refuse_columns, split_files
 from medley.data.sources.raw import RawLog, raw_log
@@ -39,7 +39,7 @@ def read_mmssl(source: Path, options: ReadOptions) -> RawLog:
     tables = {split: _read(path) for split, path in paths.items()}
     users = pl.concat([table.frame["user_id"] for table in tables.values()]).unique(maintain_order=True)
     logs = {table.path: interactions(table, split) for split, table in tables.items()}
-    num_items = 1 + max((int(log["item_id"].cast(pl.Int64).max() or 0) for log in logs.values() if len(log)), default=0)
+    num_items = 1 + max((highest(log["item_id"].cast(pl.Int64)) for log in logs.values() if len(log)), default=0)
     features, reasons = feat_or_guessed(source, options, num_items=num_items, num_users=len(users))
     return raw_log(
         logs,

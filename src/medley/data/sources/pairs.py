@@ -115,9 +115,10 @@ def _matrix(path: Path) -> _Pairs:
     matrix.eliminate_zeros()
     if not matrix.nnz:
         raise InputError("the matrix is empty", file=path, expected="at least one value", got="none", remedy=remedy)
+    num_users, num_items = (int(size) for size in matrix.shape or ())
     user, item = (pl.Series(axis).cast(pl.String) for axis in (matrix.row, matrix.col))
     frame = pl.DataFrame({"user_id": user, "item_id": item}).with_columns(line=pl.int_range(pl.len()))
-    return _Pairs(frame, (int(matrix.shape[0]), int(matrix.shape[1])), np.asarray(matrix.data, dtype=np.float64))
+    return _Pairs(frame, (num_users, num_items), np.asarray(matrix.data, dtype=np.float64))
 
 
 def _text(path: Path, options: ReadOptions) -> pl.DataFrame:
