@@ -260,6 +260,30 @@ READ = [  # what belongs to a log is read, or named
     ),
 ]
 
+READ += [
+    wrong(
+        "validation in another format",
+        "lists",
+        {"train.txt": "1 2 3\n", "test.txt": "1 4\n", "valid.dat": "1 5\n"},
+        "valid.dat",
+        "a split that is not known",
+    ),
+    Case(
+        "a part in two formats",
+        "lists",
+        {"train.txt": "1 2 3\n", "test.txt": "1 4\n", "train.csv": "x"},
+        ("files not read: train.csv",),
+    ),
+    Case(
+        "rows without a needed rating",
+        "csv",
+        {"interactions.csv": RATED + "d,0,\n"},
+        ("rows skipped: no rating",),
+        {"on_error": "skip", "rating_threshold": 3},
+        pairs=3,
+    ),
+]
+
 MEANT = [  # a meaning is taken by a rule, and said
     Case(
         "title before original_title",

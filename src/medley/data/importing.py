@@ -193,6 +193,10 @@ def write_log(
     if split == "time" and raw.order_within_users:
         got, remedy = "a log that knows the order of each user alone", "choose time-user or leave-one-out"
         raise InputError("a split by time", file=raw.files[0], got=got, remedy=remedy)
+    if options.on_error == "skip":
+        needed = {"rating": options.rating_threshold is not None, "timestamp": split in TIMED_SPLITS}
+        raw, skipped = clean.skip_missing(raw, [name for name, is_needed in needed.items() if is_needed])
+        notes |= skipped
     positive, disliked, dropped = clean.positives(
         raw,
         raw.interactions,

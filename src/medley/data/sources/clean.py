@@ -179,6 +179,16 @@ def _would_match(strangers: pl.Series, ids: pl.Series) -> str:
     return ""
 
 
+def skip_missing(raw: RawLog, columns: list[str]) -> tuple[RawLog, dict[str, int]]:
+    """Leaves out and counts rows without a value that the options need."""
+    notes: dict[str, int] = {}
+    for name in columns:
+        if name in raw.interactions.columns and (missing := raw.interactions[name].null_count()):
+            notes[f"rows skipped: no {name}"] = missing
+            raw = raw._replace(interactions=raw.interactions.filter(pl.col(name).is_not_null()))
+    return raw, notes
+
+
 def positives(
     raw: RawLog,
     log: pl.DataFrame,

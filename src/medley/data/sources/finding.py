@@ -124,12 +124,15 @@ def find_splits(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     found = {split: find(folder, stems, suffixes) for split, stems in SPLIT_STEMS.items()}
     splits = {split: path for split, path in found.items() if path is not None}
     if splits:
+        missing = {stem for split, stems in SPLIT_STEMS.items() if split not in splits for stem in stems}
         odd = [
             path
             for path in listing(folder)
-            if stem_and_suffix(path)[1] in suffixes
-            and path not in splits.values()
-            and SPLIT_LIKE.search(stem_and_suffix(path)[0].lower())
+            if path not in splits.values()
+            and (
+                (stem_and_suffix(path)[1] in suffixes and SPLIT_LIKE.search(stem_and_suffix(path)[0].lower()))
+                or _is(path, missing, (*TABLES, *LOOSE_TEXT))  # the missing part in another format
+            )
         ]
         if odd:
             known = ", ".join(stem for split in SPLITS for stem in SPLIT_STEMS[split])
