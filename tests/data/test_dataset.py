@@ -129,3 +129,15 @@ def test_a_name_of_a_modality_that_a_file_a_model_or_a_score_cannot_have_is_refu
     with pytest.raises(InputError, match="name of a modality"), DatasetWriter(tmp_path / "data", name="x") as writer:
         writer.create_features(name, num_items=1, dim=1)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("other", [pl.DataFrame({"user_id": [1]}), 3, None, b"x"])
+def test_anything_but_a_path_is_refused_as_a_folder(other):
+    with pytest.raises(InputError, match="data set folder: expected a path"):
+        Dataset(other)
+
+
+def test_a_log_where_a_folder_is_expected_says_how_to_import_it(tmp_path):
+    (tmp_path / "log.csv").write_text("user_id,item_id\na,x\n")
+    with pytest.raises(InputError, match=r"log\.csv: not a data set folder: got a file. Remedy: import it first"):
+        Dataset(tmp_path / "log.csv")

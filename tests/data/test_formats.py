@@ -9,16 +9,18 @@ import pytest
 from medley.data import sources
 from medley.data.importing import import_dataset
 from medley.data.sources.raw import raw_log
-from medley.data.sources.tables import read_log, read_table
+from medley.data.sources.reading import read_log
+from medley.data.sources.tables import read_table
+from medley.data.sources.text import TextForm
 from medley.errors import InputError
 
 
-def read_shop(path, columns):
+def read_shop(path, options):
     """A reader as another package would write it."""
-    return raw_log({path: read_log(read_table(path, separator=";"), columns)})
+    return raw_log({path: read_log(read_table(path, TextForm(separator=";")), options.columns)})
 
 
-def no_log(path, columns):
+def no_log(path, options):
     return {}
 
 
@@ -65,7 +67,7 @@ def test_our_formats_come_first(shop):
             "format 'absent' from a_package_that_is_absent:read: got ModuleNotFoundError.*Remedy: mend",
         ),
         ("attribute", "format 'attribute' from .*read_nothing: got AttributeError"),
-        ("number", "expected a function .path, columns. -> RawLog, got 3"),
+        ("number", "expected a function .path, options. -> RawLog, got 3"),
         ("wrong", "reader of format 'wrong': expected a RawLog, got dict"),
     ],
 )

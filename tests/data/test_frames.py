@@ -156,8 +156,8 @@ def test_tables_of_users_and_items_bring_metadata_and_the_order_of_features():
     assert data.features["visual"].values.ravel().tolist() == [7, 8, 9, 10]
     assert [data.title(row) for row in range(4)] == ["Seven", "Eight", "Nine", None]
     assert data.item_table["genre"].to_list() == ["a", None, "a", "b"]
-    assert data.item_table["tags"].to_list() == [None, ["y", "z"], ["x"], []]
-    assert data.item_table["from"].to_list()[0] == datetime.datetime(2021, 1, 1)
+    assert data.item_table["tags"].to_list() == [None, '["y", "z"]', '["x"]', "[]"]
+    assert data.item_table["from"].to_list()[0] == "2021-01-01 00:00:00.000000"
     assert pl.read_parquet(data.folder / "users.parquet")["age"].to_list() == [None, 2, 1, 4]
 
 

@@ -1,5 +1,6 @@
 """Conversion of ids to rows and back."""
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -41,6 +42,27 @@ def test_an_unknown_id_has_row_minus_one_in_bulk_and_a_clear_error_alone():
     assert ids.rows(pl.Series(["bob", "eve"])).tolist() == [1, -1]
     with pytest.raises(InputError, match=r"unknown user id: got 'anne'. Remedy: did you mean ann\?"):
         ids.row("anne")
+
+
+def test_whole_numbers_and_white_space_mean_the_same_id():
+    ids = IdMap.of(pl.Series([1, 22]), kind="user")
+    assert [ids.row(each) for each in (1, "1", " 1\t", np.int64(1), np.uint8(22))] == [0, 0, 0, 0, 1]
+    odd = IdMap.of(pl.Series([" 1", "1"]), kind="user")
+    assert odd.raw_id(odd.row(" 1")) == " 1"
+
+
+@pytest.mark.parametrize("other", [1.0, None, True, np.bool_(True), b"1", [1], ("1",), np.array([1]), object()])
+def test_anything_else_is_refused_as_an_id(other):
+    with pytest.raises(InputError, match="user id: expected text or a whole number"):
+        IdMap.of(pl.Series([1, 2]), kind="user").row(other)
+
+
+def test_an_id_that_was_left_out_says_why():
+    ids = IdMap(pl.Series(["ann"]), kind="user", left_out=lambda: {"bob": "kcore=5"})
+    with pytest.raises(InputError, match="user 'bob' was left out by the import: got kcore=5"):
+        ids.row(" bob")
+    with pytest.raises(InputError, match="unknown user id"):
+        ids.row("eve")
 
 
 def test_an_id_twice_is_refused():

@@ -218,11 +218,6 @@ CASES = [
     ),
     Case("an empty folder", text(), ("no interactions", "an empty folder")),
     Case(
-        "UTF-16",
-        log(LOG.encode("utf-16")),
-        ("interactions.csv, row 1", "encoding", "UTF-8", "0xFF at offset 0", "iconv -f UTF-16"),
-    ),
-    Case(
         "UTF-16 without a mark",
         log(LOG.encode("utf-16-le")),
         ("interactions.csv, row 1", "encoding", "0x00 at offset 1", "iconv -f UTF-16"),

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from medley.data import sources
-from medley.data.sources.tables import Columns
+from medley.data.sources.reading import ReadOptions
 
 PAGE = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
@@ -41,7 +41,7 @@ def test_the_python_lines_run_as_they_stand(namespace: dict):
 def test_the_reader_of_the_page_reads_its_example(namespace: dict, tmp_path: Path):
     path = tmp_path / "log.jsonl"
     path.write_text(re.search(r"\{\"user\".*\}", PAGE)[0] + "\n")
-    log = namespace["read_jsonl"](path, Columns()).interactions
+    log = namespace["read_shop"](path, ReadOptions()).interactions
     assert log.select("user_id", "item_id", "rating", "line").rows() == [("ann", "b17", 5.0, 1)]
 
 

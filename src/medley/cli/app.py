@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from medley.cli import compare, data, demo, evaluate, models, recommend, train
+from medley.cli.options import GroupedHelp
 from medley.version import versions
 
 app = typer.Typer(
@@ -25,7 +26,7 @@ def _medley(version: Annotated[bool, typer.Option("--version", help="print the v
 
 app.command("demo")(demo.demo)
 app.command("simulate")(data.simulate)
-app.command("import")(data.import_)
+app.command("import", cls=GroupedHelp)(data.import_)
 app.command("inspect")(data.inspect)
 app.command("models")(models.models)
 app.command("recipes")(models.recipes)

@@ -7,11 +7,13 @@ interactions.parquet           user, item (int32 rows), split (train | valid | t
 features/<file>.npy            (I, d_m) float32 or float16, read as a memory map; <file> is the modality, or what the
                                manifest says if the modality was written later
 features/<file>.present.npy    (I,) bool, false where the item lacks the modality
+left_out.parquet               kind, id, reason: users and items that the import left out; only if there are any
+disliked.parquet               user, item (rows): pairs below the rating threshold, or with negative events; only if any
 planted/<name>.npy             only in simulated data: the truth that a model should recover
 """
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ import numpy as np
 import polars as pl
 
 from medley.data.ids import IdMap
-from medley.data.manifest import SPLITS, Manifest
+from medley.data.manifest import DISLIKED, LEFT_OUT, SPLITS, Manifest
+from medley.data.options import path_of
 from medley.data.parquet import read_parquet
 from medley.data.writer import add_modality
 from medley.errors import InputError
@@ -42,7 +45,7 @@ class Dataset:
         Raises:
             InputError: not a data set folder, or a file is missing, cut short or (with `verify`) changed.
         """
-        self.folder = Path(folder)
+        self.folder = path_of(folder, "data set folder")
         self.manifest = Manifest.read(self.folder)
         while True:
             try:
@@ -82,12 +85,34 @@ class Dataset:
     @cached_property
     def users(self) -> IdMap:
         """Raw ids of the users, in row order."""
-        return IdMap(read_parquet(self.folder / "users.parquet", ["user_id"])["user_id"], kind="user")
+        return IdMap(
+            read_parquet(self.folder / "users.parquet", ["user_id"])["user_id"],
+            kind="user",
+            left_out=partial(self._left_out, "user"),
+        )
 
     @cached_property
     def items(self) -> IdMap:
         """Raw ids of the items, in row order."""
-        return IdMap(self.item_table["item_id"], kind="item")
+        return IdMap(self.item_table["item_id"], kind="item", left_out=partial(self._left_out, "item"))
+
+    def _left_out(self, kind: str) -> dict[str, str]:
+        """Ids that the import left out -> why."""
+        if LEFT_OUT not in self.manifest.files:
+            return {}
+        table = read_parquet(self.folder / LEFT_OUT).filter(pl.col("kind") == kind)
+        return dict(zip(table["id"], table["reason"], strict=True))
+
+    @cached_property
+    def disliked(self) -> Interactions:
+        """Pairs that are known and not liked: below the rating threshold of the import, or negative events.
+
+        They are in no split, and no model reads them; they are no candidates for a recommendation.
+        """
+        m = self.manifest
+        empty = pl.DataFrame(schema={"user": pl.Int32, "item": pl.Int32})
+        pairs = read_parquet(self.folder / DISLIKED) if DISLIKED in m.files else empty
+        return Interactions(pairs["user"].to_numpy(), pairs["item"].to_numpy(), m.num_users, m.num_items)
 
     @cached_property
     def item_table(self) -> pl.DataFrame:

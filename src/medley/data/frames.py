@@ -8,6 +8,7 @@ import decimal
 import os
 import shutil
 import tempfile
+import uuid
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,12 +20,13 @@ import polars as pl
 import scipy.sparse as sp
 from narwhals.exceptions import NarwhalsError
 
-from medley.data.importing import ImportOptions, write_log
+from medley.data.importing import FILE_OPTIONS, ImportOptions, write_log
 from medley.data.manifest import SPLITS, check_modality_name
 from medley.data.options import checked
 from medley.data.sources.arrays import as_array, memory_features, table_features
 from medley.data.sources.raw import RawFeatures, RawLog, raw_log
-from medley.data.sources.tables import Columns, Table, read_catalogue, read_log
+from medley.data.sources.reading import Columns, read_catalogue, read_log
+from medley.data.sources.tables import Table
 from medley.errors import InputError
 from medley.files import refuse_existing
 
@@ -93,6 +95,9 @@ def write_frames(
         InputError: the data or an option is wrong; nothing is written.
     """
     settings = checked(ImportOptions, options, of="Dataset.from_frames")
+    if of_files := settings.model_fields_set & FILE_OPTIONS:
+        got, remedy = ", ".join(sorted(of_files)), "leave it out"
+        raise InputError("options of files have no meaning for data in memory", got=got, remedy=remedy)
     refuse_existing(out, overwrite=overwrite)
     raw = _read(interactions, items, users, features or {}, settings.columns)
     name = settings.name or "frames"
@@ -160,7 +165,7 @@ def _log(data: Any, label: str, columns: Columns, rated: bool) -> _Log:
     for what, name in (("timestamp", columns.timestamp), ("rating", columns.rating)):
         if (found := header.optional_column(what, name)) is not None:
             wanted.append(found)
-    wanted += [name for name in GIVEN_SPLIT if name in frame.names]
+    wanted += [name for name in (*GIVEN_SPLIT, columns.event) if name in frame.names]
     return _Log(frame.table(list(dict.fromkeys(wanted))), columns)
 
 
@@ -338,7 +343,9 @@ OBJECTS: tuple[tuple[tuple[type, ...], Callable[[Any], Any], Any], ...] = (  # t
     ((int, np.integer), int, pl.Int64),
     ((int, float, np.integer, np.floating, decimal.Decimal), float, pl.Float64),
     ((str, int, float, np.integer, np.floating, decimal.Decimal), _text, pl.String),
+    ((uuid.UUID,), str, pl.String),
     ((list, tuple, np.ndarray), list, None),
+    ((dict,), dict, pl.Object),
 )
 
 

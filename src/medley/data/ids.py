@@ -5,6 +5,8 @@ if every id is a whole number, else by code point), so the same set of ids gives
 the log.
 """
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import polars as pl
 
@@ -14,9 +16,17 @@ from medley.errors import InputError
 class IdMap:
     """The raw ids of users or of items, in row order."""
 
-    def __init__(self, raw: pl.Series, *, kind: str):
+    def __init__(self, raw: pl.Series, *, kind: str, left_out: Callable[[], Mapping[str, str]] | None = None):
+        """Numbers raw ids.
+
+        Args:
+            raw: the ids, in row order.
+            kind: user or item.
+            left_out: reads id -> why the import left it out; asked only when an id is unknown.
+        """
         self.raw = raw.cast(pl.String).rename(f"{kind}_id")  # (n,)
         self.kind = kind
+        self._left_out = left_out
         self._row_of = {raw_id: row for row, raw_id in enumerate(self.raw)}
         if len(self._row_of) != len(self.raw):
             twice = self.raw.filter(self.raw.is_duplicated())[0]
@@ -34,19 +44,29 @@ class IdMap:
     def __len__(self) -> int:
         return len(self.raw)
 
-    def row(self, raw_id: str) -> int:
-        """Returns the row of one raw id.
+    def row(self, raw_id: str | int) -> int:
+        """Returns the row of one raw id; whole numbers count as text, white space around text is dropped.
 
         Raises:
-            InputError: the id is unknown; the message names similar ids.
+            InputError: the id is neither text nor a whole number, or it is unknown; the message says whether the import
+                left it out, or names similar ids.
         """
-        if raw_id in self._row_of:
-            return self._row_of[raw_id]
+        if isinstance(raw_id, bool | np.bool_) or not isinstance(raw_id, str | int | np.integer):
+            expected, remedy = "text or a whole number", "give one raw id"
+            raise InputError(f"{self.kind} id", expected=expected, got=f"{raw_id!r:.80}", remedy=remedy)
+        text = str(raw_id)
+        text = text if text in self._row_of else text.strip()
+        if text in self._row_of:
+            return self._row_of[text]
+        reason = self._left_out().get(text) if self._left_out is not None else None
+        if reason is not None:
+            remedy = f"import again with other options to have this {self.kind}"
+            raise InputError(f"{self.kind} {text!r} was left out by the import", got=reason, remedy=remedy)
         import difflib
 
-        alike = difflib.get_close_matches(raw_id, self.raw.head(100_000).to_list(), n=3)
+        alike = difflib.get_close_matches(text, self.raw.head(100_000).to_list(), n=3)
         remedy = f"did you mean {', '.join(alike)}?" if alike else f"ids look like {self.raw[0]!r}"
-        raise InputError(f"unknown {self.kind} id", got=repr(raw_id), remedy=remedy)
+        raise InputError(f"unknown {self.kind} id", got=repr(text), remedy=remedy)
 
     def rows(self, raw: pl.Series) -> np.ndarray:
         """Returns (n,) int32 rows of raw ids, -1 for unknown ids."""

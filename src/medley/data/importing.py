@@ -2,26 +2,34 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import AfterValidator, BaseModel, ConfigDict, NonNegativeInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt
 
 from medley.data import sources
 from medley.data import split as splitting
 from medley.data.dataset import Dataset
 from medley.data.ids import IdMap
-from medley.data.manifest import SPLIT_CODES, SPLITS, TRAIN
-from medley.data.options import checked
+from medley.data.looks import likely_cause, look
+from medley.data.manifest import SPLIT_CODES, SPLITS, TRAIN, check_modality_name
+from medley.data.options import checked, path_of
 from medley.data.sources import clean
 from medley.data.sources.arrays import BLOCK, check_features, stored_dtype
+from medley.data.sources.finding import unread
 from medley.data.sources.raw import RawFeatures, RawLog
-from medley.data.sources.tables import Columns, Table
+from medley.data.sources.reading import Columns, ReadOptions
+from medley.data.sources.tables import Table
+from medley.data.sources.text import TextForm
 from medley.data.writer import DatasetWriter
 from medley.errors import InputError
-from medley.files import refuse_existing, sha256_of_file
+from medley.files import refuse_existing, sha256_of_file, sha256_of_json
 
+FILE_OPTIONS = frozenset(  # of ImportOptions, without a meaning for data in memory
+    {"interactions", "items", "users", "features", "separator", "header", "encoding", "quote", "decimal"}
+    | {"date_format", "on_error"}
+)
 TIMED_SPLITS = ("time", "time-user", "leave-one-out")
 
 
@@ -42,20 +50,67 @@ class ImportOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str | None = None  # of the data set; by default that of the source
-    split: Annotated[str, AfterValidator(_check_split)] | None = None  # by default `given` if there is one, or `random`
-    ratios: Annotated[tuple[float, ...], AfterValidator(_check_ratios)] | None = None  # 8:1:1 by default
-    kcore: NonNegativeInt = 0  # keep users and items with at least so many interactions; 0 keeps all
-    seed: NonNegativeInt = 0  # of the split
-    rating_threshold: float | None = None  # keep interactions with this rating or better
+    # which file is what
+    interactions: str | None = None  # file names, relative to the source; by default the usual names
+    items: str | None = None
+    users: str | None = None
+    features: dict[Annotated[str, AfterValidator(check_modality_name)], str] = {}  # modality -> file name
+    # which column is what
     user_column: str | None = None  # by default the usual names, see COLUMN_NAMES in sources/tables.py
     item_column: str | None = None
     timestamp_column: str | None = None
-    rating_column: str | None = None
+    rating_column: str | None = None  # any number that says how much: a rating, a weight, hours
+    event_column: str | None = None
+    title_column: str | None = None  # of the items
+    users_id_column: str | None = None  # of the users and of the items, where their ids are called otherwise
+    items_id_column: str | None = None
+    # how a text table is written
+    separator: Annotated[str, Field(min_length=1)] | None = None  # by default comma in .csv, tab in .tsv
+    header: bool | tuple[str, ...] = True  # the names of the columns of a file without a header
+    encoding: str = "utf-8"
+    quote: Annotated[str, Field(max_length=1)] | None = '"'  # None or "": quotes are letters
+    decimal: Literal[".", ","] = "."
+    date_format: str | None = None  # as in strptime; by default ISO 8601
+    on_error: Literal["refuse", "skip"] = "refuse"  # skip leaves out rows that cannot be read, and counts them
+    # what is kept
+    rating_threshold: float | None = None  # keep interactions with this rating or better
+    positive: tuple[str, ...] = ()  # keep interactions with these events
+    negative: tuple[str, ...] = ()  # events that are dislikes
+    unknown_items: Literal["refuse", "drop", "keep"] = "refuse"  # items that the tables or features do not define
+    unknown_users: Literal["refuse", "drop", "keep"] = "refuse"
+    kcore: NonNegativeInt = 0  # keep users and items with at least so many interactions; 0 keeps all
+    # how the rest is divided
+    split: Annotated[str, AfterValidator(_check_split)] | None = None  # by default `given` if there is one, or `random`
+    ratios: Annotated[tuple[float, ...], AfterValidator(_check_ratios)] | None = None  # 8:1:1 by default
+    seed: NonNegativeInt = 0  # of the split
 
     @property
     def columns(self) -> Columns:
         """Names of the columns to read."""
-        return Columns(self.user_column, self.item_column, self.timestamp_column, self.rating_column)
+        return Columns(
+            user=self.user_column,
+            item=self.item_column,
+            timestamp=self.timestamp_column,
+            rating=self.rating_column,
+            event=self.event_column,
+            title=self.title_column,
+            users_id=self.users_id_column,
+            items_id=self.items_id_column,
+        )
+
+    @property
+    def reading(self) -> ReadOptions:
+        """What a reader may need to know."""
+        form = TextForm(
+            separator=self.separator,
+            header=self.header,
+            encoding=self.encoding,
+            quote=self.quote or None,
+            decimal=self.decimal,
+            date_format=self.date_format,
+            on_error=self.on_error,
+        )
+        return ReadOptions(self.columns, form, self.interactions, self.items, self.users, self.features)
 
 
 def import_dataset(
@@ -64,24 +119,37 @@ def import_dataset(
     """Reads a log in a public format and writes it as a data set folder.
 
     Args:
-        format: csv, parquet, recbole, mmrec, lists, mmssl, or a format that an installed package adds.
+        format: csv, parquet, json, recbole, mmrec, lists, sequences, pairs, mmssl, or a format that an installed
+            package adds; `auto` looks at the source, see `medley.data.looks.look`.
         source: the folder (or file) to read; it is never changed.
         out: the folder to write; it appears only when the import succeeds.
         overwrite: replace a data set in `out`; the old data set stays until the new one is complete.
         options: fields of `ImportOptions`:
             name of the data set; by default that of the source.
+            interactions, items, users: names of files with unusual names.
+            features: modality -> file, for arrays and tables whose name is not that of the modality.
+            user_column, item_column, timestamp_column, rating_column: names of columns with unusual names.
+            title_column: column of the item titles; items_id_column, users_id_column: columns of the ids in the
+            tables, where they are called otherwise than in the log.
+            event_column, positive, negative: column of the events, which of them count, which are dislikes.
+            separator, header, encoding, quote, decimal, date_format: how text tables are written, see `TextForm`.
+            on_error: skip leaves out rows that cannot be read, and counts them; refuse is the default.
+            rating_threshold: keep interactions with this rating or better; lower ratings are dislikes.
+            unknown_items, unknown_users: what happens to ids that the tables or features do not define: refuse
+            (default), drop the interactions, keep them and add the ids.
+            kcore: keep users and items with at least so many interactions; 0 keeps all.
             split: one of medley.data.split.SPLITTERS; by default `given` if the source has a split, else `random`.
             ratios of train, validation and test, (8, 1, 1) by default. With `given` only for a source without
             validation: validation is then drawn from train in the proportion of the first two.
-            kcore: keep users and items with at least so many interactions; 0 keeps all.
             seed of the split.
-            rating_threshold: keep interactions with this rating or better.
-            user_column, item_column, timestamp_column, rating_column: names of columns with unusual names.
 
     Raises:
         InputError: the source or an option is wrong; nothing is written.
     """
-    source, out = Path(source), Path(out)
+    source, out = path_of(source, "source"), path_of(out, "out")
+    if format == "auto":
+        looked = look(source)
+        format, options = looked.format, {**looked.options, **options}
     read = sources.find(format)
     settings = checked(ImportOptions, options, of="the import")
     if not source.exists():
@@ -89,9 +157,13 @@ def import_dataset(
     if source.resolve().is_relative_to(out.resolve()):
         raise InputError("out would replace the source", file=out, remedy="choose another folder")
     refuse_existing(out, overwrite=overwrite)  # DatasetWriter asks again; here it saves a useless read
-    raw = read(source, settings.columns)
+    try:
+        raw = read(source, settings.reading)
+    except InputError as error:
+        raise likely_cause(error, source, format, settings.model_dump(exclude_defaults=True)) from None
     if not isinstance(raw, RawLog):
         raise InputError(f"reader of format {format!r}", expected="a RawLog", got=type(raw).__name__)
+    raw = raw._replace(notes={**raw.notes, **unread(source, raw.files, raw.reasons)})
     origin = {"format": format, "source": _name_of(source)}
     write_log(raw, out, settings, name=settings.name or _name_of(source), origin=origin, overwrite=overwrite)
     return Dataset(out)
@@ -114,14 +186,32 @@ def write_log(
         InputError: the log or an option is wrong; nothing is written.
     """
     check_features(raw.features)
-    known = clean.known_items(raw)
-    clean.refuse_unknown_users(raw)
+    source = {kind: raw.interactions[f"{kind}_id"].unique() for kind in ("user", "item")}  # before anything is dropped
+    raw, known, notes = clean.settle_unknown(raw, items=options.unknown_items, users=options.unknown_users)
+    notes = {**raw.notes, **notes, **clean.doubtful_ids(source, len(raw.interactions))}
     split = options.split or ("given" if "split" in raw.interactions.columns else "random")
-    log, oddities = _clean(raw, options.kcore, options.rating_threshold)
+    if split == "time" and raw.order_within_users:
+        got, remedy = "a log that knows the order of each user alone", "choose time-user or leave-one-out"
+        raise InputError("a split by time", file=raw.files[0], got=got, remedy=remedy)
+    if options.on_error == "skip":
+        needed = {"rating": options.rating_threshold is not None, "timestamp": split in TIMED_SPLITS}
+        raw, skipped = clean.skip_missing(raw, [name for name, is_needed in needed.items() if is_needed])
+        notes |= skipped
+    positive, disliked, dropped = clean.positives(
+        raw,
+        raw.interactions,
+        threshold=options.rating_threshold,
+        positive=options.positive,
+        negative=options.negative,
+    )
+    log, oddities = _clean(raw, positive, dropped, options.kcore)
     ratios = _ratios(log, split, options.ratios)
     users, items = _catalogue(raw, log, known, options.kcore)
-    oddities["users_left_out"] = int((users.rows(raw.interactions["user_id"].unique()) < 0).sum())
-    oddities["items_left_out"] = int((items.rows(raw.interactions["item_id"].unique()) < 0).sum())
+    left_out = _left_out(users, items, raw, source, positive, options.kcore)
+    for kind in ("user", "item"):
+        oddities[f"{kind}s_left_out"] = int((left_out["kind"] == kind).sum())
+    disliked = _rows_of(disliked, users, items)
+    oddities["disliked_pairs"] = len(disliked)
     log = log.with_columns(user=users.rows(log["user_id"]), item=items.rows(log["item_id"])).sort("user", "item")
     codes = _split(raw, log, split, ratios, options.seed)
     log = log.with_columns(split=pl.Series(SPLITS).gather(codes))
@@ -136,6 +226,8 @@ def write_log(
             _with_metadata(items, raw.items),
             log.select("user", "item", "split", *kept),
         )
+        writer.write_left_out(left_out)
+        writer.write_disliked(disliked)
         for modality, features in raw.features.items():
             file = files.get(features.path) if isinstance(features.path, Path) else None
             made_by = file and {"file": file["name"], "sha256": file["sha256"]}
@@ -148,17 +240,17 @@ def write_log(
                 "options": options.model_dump(exclude={"name", "seed"}) | used,
                 "seed": options.seed,
             },
-            oddities={what: count for what, count in oddities.items() if count},
+            oddities={what: count for what, count in {**oddities, **notes}.items() if count},
         )
 
 
-def _clean(raw: RawLog, kcore: int, rating_threshold: float | None) -> tuple[pl.DataFrame, dict[str, int]]:
+def _clean(
+    raw: RawLog, log: pl.DataFrame, dropped: Mapping[str, int], kcore: int
+) -> tuple[pl.DataFrame, dict[str, int]]:
     """Returns the distinct interactions that remain, and reason -> number of changed or dropped interactions."""
-    log = raw.interactions
-    oddities = {"trimmed_ids": int(log["trimmed"].sum()) if "trimmed" in log.columns else 0}
+    trimmed = int(raw.interactions["trimmed"].sum()) if "trimmed" in raw.interactions.columns else 0
+    oddities = {"trimmed_ids": trimmed, **dropped}
     steps: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {}
-    if rating_threshold is not None:
-        steps["below_rating_threshold"] = lambda log: clean.keep_rated(raw, log, rating_threshold)
     if "split" in log.columns:
         steps["duplicates_within_a_split"] = lambda log: clean.keep_first(log, within_split=True)
         steps["duplicates_across_splits"] = clean.keep_first
@@ -173,6 +265,46 @@ def _clean(raw: RawLog, kcore: int, rating_threshold: float | None) -> tuple[pl.
     if log.is_empty():
         raise InputError("no interactions are left", file=raw.files[0], remedy="lower kcore or rating_threshold")
     return log, oddities
+
+
+def _left_out(
+    users: IdMap, items: IdMap, raw: RawLog, source: Mapping[str, pl.Series], positive: pl.DataFrame, kcore: int
+) -> pl.DataFrame:
+    """Returns kind, id and reason of the users and items of the source that the data set does not have."""
+    parts = [pl.DataFrame(schema={"kind": pl.String, "id": pl.String, "reason": pl.String})]
+    for kind, kept, table in (("user", users, raw.users), ("item", items, raw.items)):
+        column = f"{kind}_id"
+        ids = source[kind]
+        if table is not None:
+            ids = pl.concat([ids, table.frame[column]]).unique()
+        ids = ids.filter(pl.Series(kept.rows(ids) < 0)).sort()
+        if ids.is_empty():
+            continue
+        known, liked = (ids.is_in(frame[column].implode()) for frame in (raw.interactions, positive))
+        listed = (
+            ids.is_in(table.frame[column].implode()) if table is not None else pl.repeat(True, len(ids), eager=True)
+        )
+        reason = (
+            pl.DataFrame({"liked": liked, "known": known, "listed": listed}, schema_overrides={"liked": pl.Boolean})
+            .select(
+                pl.when("liked")
+                .then(pl.lit(f"kcore={kcore}"))
+                .when("known")
+                .then(pl.lit("no positive interaction: rating_threshold or events"))
+                .when("listed")
+                .then(pl.lit(f"no interaction: kcore={kcore}"))
+                .otherwise(pl.lit(f"unknown to the {kind} table: unknown_{kind}s=drop"))
+            )
+            .to_series()
+        )
+        parts.append(pl.DataFrame({"kind": pl.repeat(kind, len(ids), eager=True), "id": ids, "reason": reason}))
+    return pl.concat(parts)
+
+
+def _rows_of(pairs: pl.DataFrame, users: IdMap, items: IdMap) -> pl.DataFrame:
+    """Returns the distinct pairs as user and item rows, in order, without those outside the data set."""
+    rows = pl.DataFrame({"user": users.rows(pairs["user_id"]), "item": items.rows(pairs["item_id"])})
+    return rows.filter((pl.col("user") >= 0) & (pl.col("item") >= 0)).unique().sort("user", "item")
 
 
 def _catalogue(raw: RawLog, log: pl.DataFrame, known_items: pl.Series | None, kcore: int) -> tuple[IdMap, IdMap]:
@@ -245,6 +377,9 @@ def _write_features(
 
 
 def _record(path: Path) -> dict[str, Any]:
+    if path.is_dir():  # a table in parts
+        parts = [_record(part) for part in sorted(path.rglob("*")) if part.is_file()]
+        return {"name": path.name, "bytes": sum(part["bytes"] for part in parts), "sha256": sha256_of_json(parts)}
     return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
 
 

@@ -1,5 +1,6 @@
 """Statistics of a data set: the table that papers print, and all oddities."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +48,8 @@ class Inspection(NamedTuple):
     isolated_items: int
     users_without_train: int
     import_oddities: dict[str, int]  # what the import changed or dropped
+    ratings: tuple[float, float] | None = None  # lowest and highest, where no threshold was set and they differ
+    disliked: int = 0  # pairs that are known and not liked; in no split
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain dicts and numbers, ready for JSON."""
@@ -56,7 +59,10 @@ class Inspection(NamedTuple):
 
     def oddities(self) -> dict[str, int]:
         """Returns oddity in words -> count, without zeros."""
-        found = {what.replace("_", " "): count for what, count in self.import_oddities.items()}
+        found = {_in_words(what): count for what, count in self.import_oddities.items()}
+        if self.ratings is not None:
+            low, high = self.ratings
+            found[f"ratings {low:g} to {high:g}, all kept as positives: rating_threshold=..."] = self.interactions
         for split, part in self.splits.items():
             found[f"{split}: users never in train"] = part.cold_users
             found[f"{split}: interactions with users never in train"] = part.interactions_of_cold_users
@@ -70,8 +76,8 @@ class Inspection(NamedTuple):
         found["items without any interaction"] = self.isolated_items
         return {what: count for what, count in found.items() if count}
 
-    def tables(self) -> dict[str, list[tuple[str, ...]]]:
-        """Returns title -> rows of text, the header first."""
+    def tables(self, *, say: Callable[[str], str] = str) -> dict[str, list[tuple[str, ...]]]:
+        """Returns title -> rows of text, the header first; `say` rewrites oddities, for example parameters as flags."""
         dims = [f"{name} {part.dim}" for name, part in self.modalities.items()]
         counts = (
             f"{self.interactions:,}",
@@ -96,7 +102,7 @@ class Inspection(NamedTuple):
                 ),
             ]
         if odd := self.oddities():
-            tables["what is odd"] = [("what", "how many"), *((what, f"{count:,}") for what, count in odd.items())]
+            tables["what is odd"] = [("what", "how many"), *((say(what), f"{count:,}") for what, count in odd.items())]
         return tables
 
 
@@ -119,7 +125,24 @@ def inspect_dataset(dataset: Dataset) -> Inspection:
         isolated_items=int((per_item == 0).sum()),
         users_without_train=int((parts["train"].items_per_user() == 0).sum()),
         import_oddities=m.oddities,
+        ratings=_unused_ratings(dataset),
+        disliked=len(dataset.disliked),
     )
+
+
+def _in_words(what: str) -> str:
+    """Keys such as `outside_kcore` in words; sentences, which may name files, stay."""
+    return what if " " in what else what.replace("_", " ")
+
+
+def _unused_ratings(dataset: Dataset) -> tuple[float, float] | None:
+    """Lowest and highest rating, if ratings differ and the import set no threshold."""
+    if dataset.manifest.provenance.get("options", {}).get("rating_threshold") is not None:
+        return None
+    if "rating" not in dataset.log.columns or not len(known := dataset.log["rating"].drop_nulls()):
+        return None
+    low, high = float(known.min()), float(known.max())  # type: ignore[arg-type]
+    return (low, high) if low < high else None
 
 
 def _split_statistics(part: Interactions, train: Interactions) -> SplitStatistics:

@@ -20,6 +20,8 @@ from medley.files import read_json, sha256_of_json
 FORMAT_VERSION = 1
 SPLITS = ("train", "valid", "test")
 TRAIN, VALID, TEST = range(len(SPLITS))  # the code of a split is its position in SPLITS
+LEFT_OUT = "left_out.parquet"  # ids that the import left out, and why
+DISLIKED = "disliked.parquet"  # pairs of rows that are known and not liked
 SPLIT_CODES = {split: code for code, split in enumerate(SPLITS)}
 
 MODALITY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -90,8 +92,11 @@ class Manifest(BaseModel):
             InputError: not a data set folder, or the manifest is damaged or of another version.
         """
         path = folder / "manifest.json"
+        if folder.is_file():
+            remedy = "import it first: import_dataset('auto', ...) or medley import auto; then give the folder it wrote"
+            raise InputError("not a data set folder", file=folder, got="a file", remedy=remedy)
         if not path.exists():
-            remedy = "give a folder made by medley import, medley simulate or Dataset.from_frames"
+            remedy = "give a folder made by import_dataset (medley import), simulate or Dataset.from_frames"
             raise InputError("not a data set folder", file=folder, got="no manifest.json", remedy=remedy)
         document = read_json(path, remedy="import the data again")
         try:
@@ -128,8 +133,8 @@ def hash_of_features(values: str, present: str) -> str:
 
 
 def hash_of_content(files: Mapping[str, FileRecord]) -> str:
-    """Hash of all files of a data set."""
-    return sha256_of_json({name: record.sha256 for name, record in files.items()})
+    """Hash of all files of a data set but LEFT_OUT and DISLIKED: what models are trained and judged on."""
+    return sha256_of_json({name: record.sha256 for name, record in files.items() if name not in (LEFT_OUT, DISLIKED)})
 
 
 def check_modality_name(name: str) -> str:

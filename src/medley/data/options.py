@@ -1,6 +1,8 @@
 """Keyword arguments -> a checked settings model; the one place of this room that translates errors in options."""
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -23,3 +25,15 @@ def checked(model: type[Model], values: Mapping[str, Any], *, of: str) -> Model:
         if isinstance(cause, InputError):  # raised by a validator: already a sentence for users
             raise cause from None
         raise invalid(error, "option", of=of, known={"options": tuple(model.model_fields)}) from None
+
+
+def path_of(value: Any, what: str) -> Path:
+    """Returns a path.
+
+    Raises:
+        InputError: text or a path is expected, for example not a data frame.
+    """
+    if isinstance(value, str | os.PathLike):
+        return Path(value)
+    remedy = "data in memory: Dataset.from_frames"
+    raise InputError(what, expected="a path", got=type(value).__name__, remedy=remedy)

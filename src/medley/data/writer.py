@@ -16,7 +16,9 @@ import numpy as np
 import polars as pl
 
 from medley.data.manifest import (
+    DISLIKED,
     FORMAT_VERSION,
+    LEFT_OUT,
     SPLIT_CODES,
     SPLITS,
     FileRecord,
@@ -86,6 +88,16 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         self._num_users, self._num_items = len(users), len(items)
         self._counts = {split: int((log["split"] == split).sum()) for split in SPLITS}
         self._split_hash = _hash_of_split(log)
+
+    def write_left_out(self, left_out: pl.DataFrame) -> None:
+        """Writes kind (user or item), id and reason of what the import left out, if anything."""
+        if len(left_out):
+            left_out.write_parquet(self.folder / LEFT_OUT)
+
+    def write_disliked(self, pairs: pl.DataFrame) -> None:
+        """Writes pairs (user, item: rows) that are known and not liked, if any."""
+        if len(pairs):
+            pairs.cast(pl.Int32).write_parquet(self.folder / DISLIKED)
 
     def create_features(self, modality: str, *, num_items: int, dim: int, dtype: str = "float32") -> np.ndarray:
         """Creates a memory map (num_items, dim) to be filled block by block; close it with `close_features`.

@@ -1,22 +1,28 @@
 """Readers of public formats, by name: a written dict, and what installed packages add. docs/data.md shows the formats.
 
-Another package adds a format by an entry point in the group `medley.sources`: a function (path, columns) -> RawLog.
+Another package adds a format by an entry point in the group `medley.sources`: a function (path, options) -> RawLog. The
+whole of a simple one:
+
+    def read(path: Path, options: ReadOptions) -> RawLog:
+        return raw_log({path: read_log(read_table(path, options.form), options.columns)})
 """
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from medley.data.sources.folders import read_csv, read_parquet
+from medley.data.sources.folders import read_csv, read_json, read_parquet
 from medley.data.sources.lists import read_lists
 from medley.data.sources.mmrec import read_mmrec
 from medley.data.sources.mmssl import read_mmssl
+from medley.data.sources.pairs import read_pairs
 from medley.data.sources.raw import RawLog
+from medley.data.sources.reading import ReadOptions
 from medley.data.sources.recbole import read_recbole
-from medley.data.sources.tables import Columns
+from medley.data.sources.sequences import read_sequences
 from medley.errors import InputError
 
-Reader = Callable[[Path, Columns], RawLog]
+Reader = Callable[[Path, ReadOptions], RawLog]
 
 SOURCES: Mapping[str, Reader] = {
     "csv": read_csv,
@@ -25,6 +31,9 @@ SOURCES: Mapping[str, Reader] = {
     "mmrec": read_mmrec,
     "lists": read_lists,
     "mmssl": read_mmssl,
+    "json": read_json,
+    "sequences": read_sequences,
+    "pairs": read_pairs,
 }
 
 ENTRY_POINTS = "medley.sources"  # the group under which another package lists its readers
@@ -52,7 +61,7 @@ def find(format: str) -> Reader:
     except Exception as error:  # importing another package may raise anything
         raise InputError(f"format {format!r} from {entry.value}", got=repr(error), remedy=remedy) from error
     if not callable(reader):
-        expected = "a function (path, columns) -> RawLog"
+        expected = "a function (path, options) -> RawLog"
         raise InputError(f"format {format!r} from {entry.value}", expected=expected, got=repr(reader), remedy=remedy)
     return reader
 

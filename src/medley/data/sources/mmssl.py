@@ -9,44 +9,43 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from medley.data.sources.arrays import feat_features
-from medley.data.sources.lists import interactions, refuse_columns
+from medley.data.sources.arrays import feat_or_guessed, highest
+from medley.data.sources.finding import SPLIT_STEMS, find
+from medley.data.sources.lists import interactions, refuse_columns, split_files
 from medley.data.sources.raw import RawLog, raw_log
-from medley.data.sources.tables import Columns, Table, read_utf8
+from medley.data.sources.reading import ReadOptions
+from medley.data.sources.tables import Table, read_utf8
 from medley.errors import InputError
 from medley.files import read_json
 
+SUFFIXES = (".json",)
 REMEDY = 'write {"user": [item, ...]} with whole numbers'
 
 
-def read_mmssl(source: Path, columns: Columns) -> RawLog:
+def read_mmssl(source: Path, options: ReadOptions) -> RawLog:
     """Reads a folder of JSON files."""
-    refuse_columns(columns, "mmssl")
-    paths = {
-        split: source / name for split, name in (("train", "train.json"), ("valid", "val.json"), ("test", "test.json"))
-    }
+    refuse_columns(options.columns, "mmssl")
     for split in ("train", "test"):
-        matrix = source / f"{split}_mat"
-        if not paths[split].exists() and matrix.exists():
-            remedy = (
-                f'convert it once, where you trust it: json.dump({{user: items}}, open("{paths[split].name}", "w"))'
-            )
+        matrix, path = source / f"{split}_mat", source / f"{split}.json"
+        if matrix.exists() and find(source, SPLIT_STEMS[split], SUFFIXES) is None:
             raise InputError(
                 "a pickle where arrays are expected",
                 file=matrix,
-                expected=paths[split].name,
+                expected=path.name,
                 got="a matrix that only pickle reads",
-                remedy=remedy,
+                remedy=f'convert it once, where you trust it: json.dump({{user: items}}, open("{path.name}", "w"))',
             )
-        if not paths[split].exists():
-            raise InputError(
-                f"no {split} file", file=paths[split], remedy="give the folder with train.json and test.json"
-            )
-    tables = {split: _read(path) for split, path in paths.items() if path.exists()}
+    paths = split_files(source, SUFFIXES, what="file", example="train.json and test.json")
+    tables = {split: _read(path) for split, path in paths.items()}
     users = pl.concat([table.frame["user_id"] for table in tables.values()]).unique(maintain_order=True)
     logs = {table.path: interactions(table, split) for split, table in tables.items()}
+    num_items = 1 + max((highest(log["item_id"].cast(pl.Int64)) for log in logs.values() if len(log)), default=0)
+    features, reasons = feat_or_guessed(source, options, num_items=num_items, num_users=len(users))
     return raw_log(
-        logs, users=Table(paths["train"], users.to_frame(), np.arange(len(users))), features=feat_features(source)
+        logs,
+        users=Table(paths["train"], users.to_frame(), np.arange(len(users))),
+        features=features,
+        reasons=reasons,
     )
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from medley.data.sources.reading import Log, notes_of
 from medley.data.sources.tables import Source, Table
 
 
@@ -22,27 +23,39 @@ class RawFeatures(NamedTuple):
 class RawLog(NamedTuple):
     """The content of a source."""
 
-    interactions: pl.DataFrame  # user_id, item_id, file (index into files), line; timestamp?, rating?, split?, trimmed?
+    interactions: pl.DataFrame  # user_id, item_id, file (index into files), line; timestamp?, rating?, split?, ...
     files: tuple[Source, ...]  # every file that was read, or labels of what was in memory
     users: Table | None = None  # user_id, metadata
     items: Table | None = None  # item_id, title?, metadata
     features: dict[str, RawFeatures] = {}  # noqa: RUF012 (never written to)
+    notes: Mapping[str, int] = {}
+    reasons: Mapping[Path, str] = {}
+    order_within_users: bool = False  # the timestamps are places in the list of one user: not comparable across users
 
 
 def raw_log(
-    logs: Mapping[Path, pl.DataFrame] | Mapping[str, pl.DataFrame] | Mapping[Source, pl.DataFrame],
+    logs: Mapping[Path, pl.DataFrame | Log] | Mapping[str, pl.DataFrame | Log] | Mapping[Source, pl.DataFrame | Log],
     *,
     users: Table | None = None,
     items: Table | None = None,
     features: dict[str, RawFeatures] | None = None,
+    notes: Mapping[str, int] | None = None,
+    reasons: Mapping[Path, str] | None = None,
+    order_within_users: bool = False,
 ) -> RawLog:
     """Joins the interactions of several files; each frame holds at least user_id, item_id and line."""
-    frames = [log.with_columns(file=pl.lit(index, pl.UInt8)) for index, log in enumerate(logs.values())]
-    catalogues = [table.path for table in (users, items) if table is not None]
+    read = [log if isinstance(log, Log) else Log(log) for log in logs.values()]
+    frames = [log.frame.with_columns(file=pl.lit(index, pl.UInt8)) for index, log in enumerate(read)]
+    tables = [table for table in (users, items) if table is not None]
     features = features or {}
     paths = [path for raw in features.values() for path in _files(raw.path)]
-    files = tuple(dict.fromkeys([*logs, *catalogues, *paths]))
-    return RawLog(pl.concat(frames, how="diagonal_relaxed"), files, users, items, features)
+    files = tuple(dict.fromkeys([*logs, *(table.path for table in tables), *paths]))
+    noticed: dict[str, int] = {}
+    for each in (*(log.notes for log in read), notes_of(*tables), notes or {}):
+        for what, count in each.items():
+            noticed[what] = noticed.get(what, 0) + count
+    interactions = pl.concat(frames, how="diagonal_relaxed")
+    return RawLog(interactions, files, users, items, features, noticed, reasons or {}, order_within_users)
 
 
 def presence_path(path: Path) -> Path:

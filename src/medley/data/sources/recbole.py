@@ -8,45 +8,115 @@ from pathlib import Path
 
 import polars as pl
 
-from medley.data.sources.arrays import from_lists
+from medley.data.manifest import SPLITS
+from medley.data.sources.arrays import feat_or_guessed, from_lists, refuse_two, rows_of_features
+from medley.data.sources.finding import SPLIT_STEMS, find, home, listing, named_file, names_of, stem_and_suffix
 from medley.data.sources.raw import RawFeatures, RawLog, raw_log
-from medley.data.sources.tables import Columns, Table, read_catalogue, read_log, read_table
+from medley.data.sources.reading import Log, ReadOptions, read_catalogue, read_log
+from medley.data.sources.tables import Table, read_table
+from medley.data.sources.text import TextForm
 from medley.errors import InputError
 
 TYPES = ("token", "token_seq", "float", "float_seq")
 
 
-def read_recbole(source: Path, columns: Columns) -> RawLog:
+def read_recbole(source: Path, options: ReadOptions) -> RawLog:
     """Reads a folder of atomic files, or a .inter file with the .item and .user files of the same name."""
-    inter = inter_file(source)
-    table, _ = _atomic(inter)
+    folder = home(source)
+    splits = {} if options.interactions is not None or source != folder else _benchmark_files(folder)
+    inter = next(iter(splits.values())) if splits else inter_file(source, options)
+    name = _without_split(inter) if splits else inter
+    logs = {
+        path: read_log(_atomic(path, options)[0], options.columns, split=split)
+        for split, path in (splits or {None: inter}).items()
+    }
     items, features = None, {}
-    if (path := inter.with_suffix(".item")).exists():
-        items, types = _atomic(path)
-        items = read_catalogue(items, columns, kind="item")
+    if (path := _beside(name, ".item", options.items)) is not None:
+        items, types = _atomic(path, options)
+        items = read_catalogue(items, options.columns, kind="item")
         sequences = [name for name, kind in types.items() if kind == "float_seq"]
         features = {name: _features(items, name) for name in sequences}
-        items = Table(items.path, items.frame.drop(sequences), items.line)
+        items = items._replace(frame=items.frame.drop(sequences))
     users = None
-    if (path := inter.with_suffix(".user")).exists():
-        users = read_catalogue(_atomic(path)[0], columns, kind="user")
-    return raw_log({inter: read_log(table, columns)}, users=users, items=items, features=features)
+    if (path := _beside(name, ".user", options.users)) is not None:
+        users = read_catalogue(_atomic(path, options)[0], options.columns, kind="user")
+    found, reasons = _arrays(inter.parent, options, logs, items)
+    return raw_log(logs, users=users, items=items, features=refuse_two(features, found), reasons=reasons)
 
 
-def inter_file(source: Path) -> Path:
-    """Returns the .inter file that `source` is or contains."""
-    found = [source] if source.is_file() else sorted(source.glob("*.inter"))
-    if len(found) != 1 or found[0].suffix != ".inter":
-        got = ", ".join(path.name for path in found) or "none"
+def inter_file(source: Path, options: ReadOptions) -> Path:
+    """Returns the .inter file that `source` is, contains, or that the options name."""
+    if options.interactions is not None and source.is_dir():
+        return named_file(source, options.interactions, "interactions")
+    if source.is_file():
+        found = [source]
+    else:
+        found = [path for path in listing(source) if stem_and_suffix(path)[1] == ".inter"]
+    if len(found) != 1 or stem_and_suffix(found[0])[1] != ".inter":
+        got = names_of(found) or "none"
         raise InputError(
             "interactions", file=source, expected="one .inter file", got=got, remedy="give the file itself"
         )
+    if source.is_file() and (split := _split_of(source)) is not None:
+        got, remedy = f"{source.name} alone, the {split} part of a log", "give the folder, which has all parts"
+        raise InputError("one part of a log", file=source, expected="the whole log", got=got, remedy=remedy)
     return found[0]
 
 
-def _atomic(path: Path) -> tuple[Table, dict[str, str]]:
+def tabbed(form: TextForm) -> TextForm:
+    """The form of an atomic file: tabs and no quotes, unless the options say otherwise."""
+    return form._replace(separator=form.separator or "\t", quote=None)
+
+
+def _benchmark_files(folder: Path) -> dict[str, Path]:
+    """Returns split -> file of `<name>.train.inter`, `<name>.valid.inter`, `<name>.test.inter`."""
+    found = [path for path in listing(folder) if stem_and_suffix(path)[1] == ".inter"]
+    splits: dict[str, Path] = {}
+    for path in found if len(found) > 1 else []:
+        split = _split_of(path)
+        if split is None or split in splits:
+            expected = "one .inter file, or <name>.train.inter, <name>.valid.inter and <name>.test.inter"
+            remedy = "give the file itself, or rename the parts"
+            raise InputError("interactions", file=folder, expected=expected, got=names_of(found), remedy=remedy)
+        splits[split] = path
+    if splits and (missing := {"train", "test"} - splits.keys()):
+        raise InputError(f"no {' and no '.join(sorted(missing))} file", file=folder, got=names_of(found))
+    return {split: splits[split] for split in SPLITS if split in splits}
+
+
+def _split_of(path: Path) -> str | None:
+    part = stem_and_suffix(path)[0].rpartition(".")[2].lower()
+    return next((split for split, stems in SPLIT_STEMS.items() if part in stems), None)
+
+
+def _without_split(path: Path) -> Path:
+    return path.with_name(stem_and_suffix(path)[0].rpartition(".")[0] + ".inter")
+
+
+def _beside(inter: Path, suffix: str, named: str | None) -> Path | None:
+    """Returns the file that is named, or the one with the name of the log."""
+    if named is not None:
+        return named_file(inter.parent, named, f"{suffix[1:]}s")
+    stem = stem_and_suffix(inter)[0]
+    return find(inter.parent, (stem.lower(),), (suffix,))
+
+
+def _arrays(
+    folder: Path, options: ReadOptions, logs: dict[Path, Log], items: Table | None
+) -> tuple[dict[str, RawFeatures], dict[Path, str]]:
+    """Reads .npy files beside atomic files: those that are named, or those whose rows fit the items without doubt."""
+    users = pl.concat([log.frame["user_id"] for log in logs.values()]).n_unique()
+    ids = items.frame["item_id"] if items is not None else pl.concat([log.frame["item_id"] for log in logs.values()])
+    num_items, ordered = rows_of_features(ids, listed=items is not None)
+    return feat_or_guessed(folder, options, num_items=num_items, num_users=users, ordered=ordered)
+
+
+def _atomic(path: Path, options: ReadOptions) -> tuple[Table, dict[str, str]]:
     """Returns a table without types in its header, float columns as numbers; and the type of each column."""
-    table = read_table(path, separator="\t", quote=None)
+    table = read_table(path, tabbed(options.form))
+    names = table.frame.columns
+    if "x_label" in names and not any(":" in name for name in names):  # the .inter file of MMRec
+        return table, dict.fromkeys(names, "token")
     fields = {name: name.rpartition(":") for name in table.frame.columns}
     for field, (name, _, kind) in fields.items():
         if not name or kind not in TYPES:
@@ -54,6 +124,8 @@ def _atomic(path: Path) -> tuple[Table, dict[str, str]]:
             raise InputError("the header", file=path, row=1, expected=expected, got=repr(field), remedy="add the type")
     types = {name: kind for name, _, kind in fields.values()}
     table = table._replace(frame=table.frame.rename({field: name for field, (name, _, _) in fields.items()}))
+    if options.form.on_error == "skip" and stem_and_suffix(path)[1] == ".inter":
+        return table, types  # read_log reads the numbers, and leaves out the rows that have none
     numbers = [table.numbers(name).alias(name) for name, kind in types.items() if kind == "float"]
     return table._replace(frame=table.frame.with_columns(numbers)), types
 

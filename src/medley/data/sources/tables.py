@@ -1,32 +1,46 @@
 """Tables from files or from memory whose rows know their line, so that an error can name it.
 
-Text is UTF-8 (a byte order mark is fine). Every field of a text table is text, an empty one is null; blank lines are
-skipped; ids lose surrounding white space. Lines count from 1, the header included; rows of other tables from 1.
+Text is read as its `TextForm` says, see text.py. Every field of a text table is text, an empty one is null; blank lines
+are skipped; ids lose surrounding white space. Lines count from 1, the header included; rows of other tables from 1.
 """
 
-import csv
+import difflib
 import io
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from medley.data.manifest import SPLITS
-from medley.data.parquet import read_parquet
+from medley.data.parquet import parts_of, read_parquet
+from medley.data.sources import sniff
+from medley.data.sources.compressed import PARQUET, inner_name, read_bytes
+from medley.data.sources.delimited import BY_SUFFIX, read_text
+from medley.data.sources.encodings import to_utf8
+from medley.data.sources.jsons import SUFFIXES as JSON_SUFFIXES
+from medley.data.sources.jsons import read_json_table
+from medley.data.sources.lines import no_header, with_header
+from medley.data.sources.text import TextForm
+from medley.data.sources.times import parse_times, units
+from medley.data.sources.values import Parsed, WrongType, parse_ids, parse_numbers, parse_texts, titles
 from medley.errors import InputError
 
 Source = Path | str  # a file, or what errors call something in memory, such as `interactions`
 
-SEPARATORS = {".csv": ",", ".tsv": "\t"}
 COLUMN_NAMES = {  # what -> its names in the public formats, the first match wins
     "user": ("user_id", "userID", "userId", "user"),
     "item": ("item_id", "itemID", "itemId", "item"),
     "timestamp": ("timestamp", "time"),
     "rating": ("rating",),
 }
-LARGEST = 2.0**63  # floats from here on do not fit int64
 X_LABELS = {str(label): split for label, split in enumerate(SPLITS)}  # MMRec's x_label
+NOTHING = ["nan", "NaN", "NAN", "null", "NULL", "Null", "none", "None", "NONE", "NA", "N/A", "n/a", "<NA>", "\\N"]
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)  # what polars raises for a bad file
+EXAMPLES = 3  # rows that a reason for leaving rows out names
 
 
 class Columns(NamedTuple):
@@ -38,37 +52,60 @@ class Columns(NamedTuple):
     rating: str | None = None
 
 
-class Table(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Table:
     """A table, with the line of each row."""
 
     path: Source
     frame: pl.DataFrame  # n rows
     line: np.ndarray  # (n,) line of a text file, else number of the row; from 1
+    form: TextForm = TextForm()  # noqa: RUF009 (a tuple, never written to)
+    named_by: int | None = None  # line of the header that gave the names; None: no line of the file did
+    notes: dict[str, int] = field(default_factory=dict)  # oddities found while reading; `read_log` adds to them
+    left_out: Counter[str] = field(default_factory=Counter)  # reason -> rows left out, where the form says skip
+
+    @property
+    def skipped(self) -> int:
+        """Number of rows left out because they cannot be read; `read_log` and `read_catalogue` add to it."""
+        return self.left_out.total()
+
+    def _replace(self, **changes: Any) -> "Table":
+        return replace(self, **changes)
 
     def refuse(self, bad: pl.Series, what: str, *, expected: object, got: pl.Series, remedy: str) -> None:
-        """Raises an InputError about the first row that is `bad` (n,), if any row is."""
-        first = bad.arg_max() if bad.any() else None
-        if first is not None:
-            row, value = int(self.line[first]), got[first]
-            shown = "nothing" if value in (None, "") else repr(value)
-            raise InputError(what, file=self.path, row=row, expected=expected, got=shown, remedy=remedy)
+        """Raises an InputError about the first row that is `bad` (n,), if any row is, and how many more there are."""
+        if bad.any():
+            raise self._refusal(bad, what, expected=expected, got=got, remedy=remedy)
+
+    def _refusal(self, bad: pl.Series, what: str, *, expected: object, got: pl.Series, remedy: str) -> InputError:
+        first, more = int(bad.arg_max() or 0), int(bad.sum()) - 1
+        row, value = int(self.line[first]), got[first]
+        shown = "nothing" if value in (None, "") else repr(value)
+        if more:
+            shown += f", and the like in {more:,} more {'row' if more == 1 else 'rows'}"
+        return InputError(what, file=self.path, row=row, expected=expected, got=shown, remedy=remedy)
 
     def column(self, what: str, name: str | None) -> str:
         """Returns the name of the user, item, timestamp or rating column; by default the first usual name in the table.
 
         Raises:
-            InputError: the column is absent.
+            InputError: the column is absent, or the table has no header.
         """
-        candidates = COLUMN_NAMES[what] if name is None else (name,)
-        for candidate in candidates:
-            if candidate in self.frame.columns:
-                return candidate
+        candidates, names = COLUMN_NAMES[what] if name is None else (name,), self.frame.columns
+        found = next((candidate for candidate in candidates if candidate in names), None)
+        if self.named_by is not None and sniff.looks_like_data(names):
+            raise no_header(self.path, self.named_by, names)
+        if found is not None:
+            return found
+        similar = difflib.get_close_matches(candidates[0].lower(), [each.lower() for each in names], n=1)
+        close = next((each for each in names if similar and each.lower() == similar[0]), None)
+        example = "..." if close is None else f'"{close}"'
         raise InputError(
             f"no {what} column",
             file=self.path,
             expected=" or ".join(map(repr, candidates)),
-            got=f"columns {', '.join(map(repr, self.frame.columns))}",
-            remedy=f"name the column: {what}_column=...",
+            got=f"columns {', '.join(map(repr, names))}",
+            remedy=f"name the column: {what}_column={example}",
         )
 
     def optional_column(self, what: str, name: str | None) -> str | None:
@@ -78,182 +115,147 @@ class Table(NamedTuple):
 
     def ids(self, column: str) -> pl.Series:
         """Returns (n,) ids as text without surrounding white space; an empty id is an InputError."""
-        raw = self.frame[column]
-        if raw.dtype.is_float():  # pandas makes whole numbers float where one is missing
-            whole = raw.is_null() | ((raw == raw.floor()) & (raw.abs() < LARGEST)).fill_null(False)
-            self.refuse(~whole, column, expected="text or a whole number", got=raw, remedy="store the ids as text")
-            raw = raw.cast(pl.Int64)
-        elif raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Object):
-            raise InputError(column, file=self.path, expected="one id per row", got=raw.dtype, remedy="store text")
-        text = raw.cast(pl.String).str.strip_chars()
-        if raw.dtype.is_decimal():  # databases export whole numbers so
-            text = text.str.replace(r"\.0+$", "")
-            fraction = text.str.contains(".", literal=True).fill_null(False)
-            self.refuse(fraction, column, expected="text or a whole number", got=text, remedy="store the ids as text")
-        empty = text.is_null() | (text == "").fill_null(False)
-        self.refuse(empty, column, expected="an id", got=text, remedy="give the row an id or remove it")
-        return text
+        return self._accept(column, self._parse(column, "ids"))
 
     def numbers(self, column: str) -> pl.Series:
         """Returns (n,) float64, null where the field is empty; anything but a finite number is an InputError."""
-        raw = _plain(self.frame[column])
-        if not (raw.dtype.is_numeric() or raw.dtype in (pl.String, pl.Boolean, pl.Null)):
-            raise InputError(column, file=self.path, expected="numbers", got=raw.dtype, remedy="store numbers")
-        text = raw.cast(pl.String).str.strip_chars() if raw.dtype == pl.String else raw
-        values = text.cast(pl.Float64, strict=False)
-        bad = text.is_not_null() & ~values.is_finite().fill_null(False)
-        self.refuse(bad, column, expected="a finite number", got=raw, remedy="correct the row or remove it")
-        return values
+        return self._accept(column, self._parse(column, "numbers"))
 
     def times(self, column: str) -> pl.Series:
-        """Returns (n,) seconds since 1970 (UTC), null where empty, int64 if all are whole.
+        """Returns (n,) seconds since 1970 (UTC), null where empty, int64 if all are whole, see `parse_times`."""
+        return self._accept(column, self._parse(column, "times"))
 
-        A number stays as it is; a date or time with a zone is converted to UTC, without a zone it is UTC.
+    def readable(self, kinds: Mapping[str, str]) -> "Table":
+        """Leaves out and counts rows that cannot be read, if the form says so; else returns the table itself.
+
+        Args:
+            kinds: column -> ids, numbers, times or split.
+
+        Raises:
+            InputError: no row is left, or no row of a column can be read because of its type.
         """
-        raw = _plain(self.frame[column])
-        known = raw.drop_nulls()
-        if (
-            raw.dtype == pl.String
-            and len(known)
-            and known[:1].str.strip_chars().cast(pl.Float64, strict=False)[0] is None
-        ):
-            moment = raw.str.strip_chars().str.to_datetime(strict=False, time_zone="UTC")
-            bad = raw.is_not_null() & moment.is_null()
-            remedy = "write 2024-05-31T12:00:00 or seconds"
-            self.refuse(bad, column, expected="a time (ISO 8601) or a number", got=raw, remedy=remedy)
-            values = moment.dt.epoch("us") / 1e6
-        elif raw.dtype == pl.Date or raw.dtype == pl.Datetime:
-            values = raw.cast(pl.Datetime("us")).dt.epoch("us") / 1e6
-        else:
-            values = self.numbers(column)
-        whole = (values == values.floor()) & (values.abs() < LARGEST)
-        return values.cast(pl.Int64) if whole.all() else values
+        if self.form.on_error != "skip":
+            return self
+        kept = pl.repeat(True, len(self.frame), eager=True)
+        for column, kind in kinds.items():
+            for check in self._parse(column, kind):
+                bad = kept & check.bad.fill_null(True)
+                self._leave_out(bad, column, check)
+                kept &= ~bad
+        if not kept.any():
+            reasons = "; ".join(self.left_out)
+            raise InputError("no row can be read", file=self.path, got=reasons, remedy="correct the rows")
+        return self if kept.all() else self._replace(frame=self.frame.filter(kept), line=self.line[kept.to_numpy()])
+
+    def _leave_out(self, bad: pl.Series, column: str, check: Parsed) -> None:
+        if bad.any():
+            rows = bad.arg_true()
+            where = ", ".join(f"{self.line[row]:,} ({check.shown[row]!r:.40})" for row in rows[:EXAMPLES].to_list())
+            name = source_name(self.path)
+            self.left_out[f"{name}: {column}: expected {check.expected}, got rows {where}"] += len(rows)
+
+    def _parse(self, column: str, kind: str) -> list[Parsed]:
+        raw, form = self.frame[column], self.form
+        try:
+            if kind == "ids":
+                return parse_ids(raw)
+            if kind == "split":
+                return [_parse_split(column, raw)]
+            if kind == "numbers":
+                return [parse_numbers(raw, form.decimal)]
+            return [parse_times(raw, decimal=form.decimal, date_format=form.date_format)]
+        except WrongType as error:
+            raise InputError(
+                column, file=self.path, expected=error.expected, got=raw.dtype, remedy=error.remedy
+            ) from None
+
+    def _accept(self, column: str, checks: list[Parsed]) -> pl.Series:
+        for check in checks:
+            self.refuse(check.bad, column, expected=check.expected, got=check.shown, remedy=check.remedy)
+        return checks[-1].values
 
 
-def _plain(raw: pl.Series) -> pl.Series:
-    """Categories as text: a cast to numbers would give their codes."""
-    return raw.cast(pl.String) if raw.dtype in (pl.Categorical, pl.Enum) else raw
-
-
-def read_table(path: Path, *, separator: str | None = None, quote: str | None = '"') -> Table:
-    """Reads a .csv, .tsv or .parquet file, or any text table whose `separator` is given.
+def read_table(path: Path, form: TextForm = TextForm()) -> Table:  # noqa: B008 (a tuple, never written to)
+    """Reads a table: parquet, JSON or text, perhaps compressed, or a folder of parts, by name and content.
 
     Raises:
-        InputError: the file is empty, not UTF-8, has a ragged row, or is not parquet.
+        InputError: the file is empty or damaged, or not a table; a value of the form is wrong; a row cannot be read.
     """
-    if path.suffix == ".parquet":
-        table = _read_parquet(path)
-    else:
-        table = _read_text(path, separator or SEPARATORS[path.suffix], quote)
+    form = form.checked()
+    table = _read_parts(path, form) if path.is_dir() else _read_file(path, form)
     if not len(table.frame):
+        reasons = "; ".join(table.left_out) or "none"
         raise InputError(
-            "the table is empty", file=path, expected="at least one row", got="none", remedy="check the export"
+            "the table is empty", file=path, expected="at least one row", got=reasons, remedy="check the export"
         )
     return table
 
 
-def _read_parquet(path: Path) -> Table:
+def _read_file(path: Path, form: TextForm) -> Table:
+    suffix = Path(inner_name(path)).suffix
+    if _starts_with(path, PARQUET) or (suffix == ".parquet" and path.suffix.lower() == suffix):
+        return _parquet(path, path, form)
+    data = read_bytes(path)
+    if data.startswith(PARQUET):
+        return _parquet(path, data, form)
+    data = to_utf8(path, data, form.encoding)
+    if suffix in JSON_SUFFIXES or (suffix not in BY_SUFFIX and data.lstrip()[:1] in (b"{", b"[")):
+        content, named_by = read_json_table(path, data, form), None
+    else:
+        content = read_text(path, data, form)
+        named_by = content.header
+    return Table(path, content.frame, content.line, form, named_by, dict(content.notes), Counter(content.skipped))
+
+
+def _starts_with(path: Path, start: bytes) -> bool:
     try:
-        frame = read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
+        with path.open("rb") as file:
+            return file.read(len(start)) == start
+    except OSError:
+        return False  # read_bytes will say why
+
+
+def _parquet(path: Path, source: Path | bytes, form: TextForm) -> Table:
+    try:
+        frame = read_parquet(source) if isinstance(source, Path) else pl.read_parquet(io.BytesIO(source))
+    except UNREADABLE as error:
         remedy = "write the file again; it may be cut short"
         raise InputError("not a readable parquet file", file=path, got=_first_line(error), remedy=remedy) from None
-    return Table(path, frame, np.arange(1, len(frame) + 1))
+    return Table(path, frame, np.arange(1, len(frame) + 1), form)
 
 
-def _read_text(path: Path, separator: str, quote: str | None) -> Table:
-    data = read_utf8(path)
+def _read_parts(path: Path, form: TextForm) -> Table:
+    """Reads the parts of a table one after the other; rows are numbered over all parts."""
+    tables = [_read_file(part, form) for part in parts_of(path) if part.stat().st_size]
+    if not tables:
+        raise InputError("the folder has no parts", file=path, got="empty files", remedy="check the job that wrote it")
+    names, notes, left_out = tables[0].frame.columns, Counter[str](), Counter[str]()
+    for table in tables:
+        if set(table.frame.columns) != set(names):
+            got, expected = ", ".join(table.frame.columns), f"the columns {', '.join(names)} of the first part"
+            raise InputError("parts with different columns", file=table.path, expected=expected, got=got)
+        notes.update(table.notes)
+        left_out.update(table.left_out)
     try:
-        frame = pl.read_csv(data, separator=separator, quote_char=quote, infer_schema=False)
+        frame = pl.concat([table.frame.select(names) for table in tables], how="vertical_relaxed")
     except pl.exceptions.PolarsError as error:
-        _record_lines(path, data, separator, quote)
-        raise _unparsable(path, data, _first_line(error)) from None
-    names = [name.strip() for name in frame.columns]
-    if len(set(names)) < len(names):
-        remedy = "rename one of them"
-        raise InputError("columns must have distinct names", file=path, row=1, got=", ".join(names), remedy=remedy)
-    frame.columns = names
-    num_lines = data.count(b"\n") + (not data.endswith(b"\n"))
-    if num_lines == len(frame) + 1 and not (len(frame) and frame.to_series(-1).has_nulls()):
-        return Table(path, frame, np.arange(2, len(frame) + 2))
-    # Blank lines, fields over several lines and short rows (their last field is null): only these need a second look.
-    lines = _record_lines(path, data, separator, quote)[1:]
-    if len(lines) < len(frame):
-        frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
-    if len(lines) != len(frame):
-        raise _unparsable(path, data, f"{len(frame):,} or {len(lines):,} rows, depending on how quotes are read")
-    return Table(path, frame, lines)
+        raise InputError(
+            "parts with different types", file=path, got=_first_line(error), remedy="write one type"
+        ) from None
+    return Table(path, frame, np.arange(1, len(frame) + 1), form, tables[0].named_by, dict(notes), left_out)
 
 
-def _record_lines(path: Path, data: bytes, separator: str, quote: str | None) -> np.ndarray:
-    """Returns the line at which each record starts, without blank lines; a ragged row is an InputError."""
-    text = io.StringIO(data.decode("utf-8-sig"), newline="\n")
-    quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
-    reader = csv.reader(text, delimiter=separator, quotechar=quote, quoting=quoting, strict=True)
-    lines, width, line = [], 0, 1
-    try:
-        for fields in reader:
-            width = width or len(fields)
-            if fields and len(fields) != width:
-                raise InputError(
-                    "unparsable row",
-                    file=path,
-                    row=line,
-                    expected=f"{width} fields as in the header",
-                    got=f"{len(fields)}",
-                    remedy="correct the row or remove it",
-                )
-            if fields:
-                lines.append(line)
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise _unparsable(path, data, str(error)) from None
-    return np.array(lines, dtype=np.int64)
-
-
-def _unparsable(path: Path, data: bytes, problem: str) -> InputError:
-    """Names the first line with an odd number of quotation marks, the most frequent cause."""
-    for number, content in enumerate(data.split(b"\n"), start=1):
-        if content.count(b'"') % 2:
-            got, remedy = repr(content[:80].decode(errors="replace")), "write a quote in a quoted field as two"
-            return InputError(
-                "unparsable row", file=path, row=number, expected="quotes in pairs", got=got, remedy=remedy
-            )
-    return InputError("unparsable table", file=path, got=problem, remedy="check quotes and separators")
-
-
-def read_utf8(path: Path) -> bytes:
-    """Returns the bytes of a text file after checking their encoding.
+def read_utf8(path: Path, encoding: str = "utf-8") -> bytes:
+    """Returns the content of a text file, perhaps compressed, in UTF-8 without a byte order mark.
 
     Raises:
-        InputError: the file is unreadable, empty, or not UTF-8; the message names the line and the byte.
+        InputError: the file is unreadable, empty, or in another encoding; the message names the line and the byte.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError("the file cannot be read", file=path, got=error.strerror, remedy="check the path") from None
-    if not data.strip():
-        raise InputError("the file is empty", file=path, remedy="check the export that should have written it")
-    try:
-        data.decode()
-        offset = data.find(b"\0")
-    except UnicodeDecodeError as error:
-        offset = error.start
-    if offset >= 0:
-        encoding = "UTF-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:100] else "LATIN1"
-        raise InputError(
-            "wrong encoding",
-            file=path,
-            row=data.count(b"\n", 0, offset) + 1,
-            expected="UTF-8",
-            got=f"byte 0x{data[offset]:02X} at offset {offset:,}",
-            remedy=f"convert it, perhaps with iconv -f {encoding} -t UTF-8 {path.name}",
-        )
-    return data
+    return to_utf8(path, read_bytes(path), encoding)
 
 
 def read_log(table: Table, columns: Columns, *, split: str | None = None) -> pl.DataFrame:
-    """Reads the interactions of a table.
+    """Reads the interactions of a table. What is odd about its times is added to the notes of the table.
 
     Args:
         table: one interaction per row.
@@ -266,48 +268,137 @@ def read_log(table: Table, columns: Columns, *, split: str | None = None) -> pl.
     user, item = table.column("user", columns.user), table.column("item", columns.item)
     time = table.optional_column("timestamp", columns.timestamp)
     rating = table.optional_column("rating", columns.rating)
+    label = (
+        next((name for name in ("split", "x_label") if name in table.frame.columns), None) if split is None else None
+    )
+    table = _without_header(table, (user, item))
+    kinds = {user: "ids", item: "ids", time: "times", rating: "numbers", label: "split"}
+    table = table.readable({name: kind for name, kind in kinds.items() if name is not None})
     series = {"user_id": table.ids(user), "item_id": table.ids(item), "line": pl.Series(table.line)}
-    series["trimmed"] = _differs(table.frame[user], series["user_id"]) | _differs(table.frame[item], series["item_id"])
+    series["trimmed"] = _trimmed(table, user, series["user_id"]) | _trimmed(table, item, series["item_id"])
     if time is not None:
         series["timestamp"] = table.times(time)
+        table.notes.update(units(series["timestamp"]))
     if rating is not None:
         series["rating"] = table.numbers(rating)
     if split is not None:
         series["split"] = pl.repeat(split, len(table.frame), eager=True)
-    elif "split" in table.frame.columns or "x_label" in table.frame.columns:
-        series["split"] = _given_split(table)
+    elif label is not None:
+        series["split"] = table._accept(label, table._parse(label, "split"))
     return pl.DataFrame(series)
 
 
-def _differs(raw: pl.Series, text: pl.Series) -> pl.Series:
-    return raw != text if raw.dtype == pl.String else pl.repeat(False, len(raw), eager=True)
+def _trimmed(table: Table, column: str, ids: pl.Series) -> pl.Series:
+    """Returns (n,) bool, ids with white space around them; counts other oddities of ids in the notes."""
+    raw = table.frame[column]
+    if num_nothing := int(ids.is_in(NOTHING).sum()):
+        table.notes["ids_such_as_nan_or_null"] = table.notes.get("ids_such_as_nan_or_null", 0) + num_nothing
+    if raw.dtype != pl.String:
+        return pl.repeat(False, len(raw), eager=True)
+    stripped = ids
+    if len(ids) and ids[0] != str(raw[0]).strip():  # 1.0 became 1
+        table.notes["ids_written_as_floats"] = table.notes.get("ids_written_as_floats", 0) + len(ids)
+        stripped = raw.str.strip_chars()
+    return raw != stripped
 
 
-def _given_split(table: Table) -> pl.Series:
-    name = "split" if "split" in table.frame.columns else "x_label"
-    raw = table.frame[name].cast(pl.String).str.strip_chars()
+def _parse_split(name: str, raw: pl.Series) -> Parsed:
+    if not (raw.dtype.is_numeric() or raw.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null)):
+        raise WrongType("names of splits", "store text")
+    text = raw.cast(pl.String).str.strip_chars().str.replace(r"\.0$", "")
     codes = {label: label for label in X_LABELS.values()} if name == "split" else X_LABELS
-    split = raw.replace_strict(codes, default=None, return_dtype=pl.String)
-    remedy = "correct the row or remove it"
-    table.refuse(split.is_null(), name, expected=" or ".join(codes), got=raw, remedy=remedy)
-    return split
+    split = text.replace_strict(codes, default=None, return_dtype=pl.String)
+    return Parsed(split, split.is_null(), text, " or ".join(codes))
 
 
-def read_catalogue(table: Table, columns: Columns, *, kind: str) -> Table:
+def _without_header(table: Table, names: tuple[str, ...]) -> Table:
+    """Refuses a first row that holds data although it is taken for a header, and a header in the middle.
+
+    The first row is data where the name of an id column is an id in the same column.
+    """
+    if table.form.header is not True and all(
+        table.frame[name].dtype == pl.String and sniff.looks_like_header(str(table.frame[name][0])) for name in names
+    ):
+        raise with_header(table.path, int(table.line[0]), [str(field) for field in table.frame.row(0)])
+    if table.named_by is None:
+        return table
+    text = {column.name: column for column in table.frame if column.dtype == pl.String}
+    once = [name for name in names if name in text and (text[name] == name).any()]
+    if not once:
+        return table
+    again = pl.repeat(True, len(table.frame), eager=True)
+    for name, column in text.items():
+        again &= (column.str.strip_chars() == name).fill_null(False)
+    if not again.any():
+        usual = {each for names in COLUMN_NAMES.values() for each in names}
+        if not set(once) <= usual:
+            raise no_header(table.path, table.named_by, table.frame.columns)
+        return table
+    check = Parsed(table.frame[once[0]], again, table.frame[once[0]], "an interaction", "remove the row")
+    if table.form.on_error == "skip":
+        table._leave_out(again, once[0], check)
+        return table._replace(frame=table.frame.filter(~again), line=table.line[~again.to_numpy()])
+    table.refuse(again, "the header again", expected=check.expected, got=check.shown, remedy=check.remedy)
+    return table
+
+
+def read_catalogue(table: Table, columns: Columns, *, kind: str, title: str | None = None) -> Table:
     """Reads the users or items of a table: `{kind}_id` first, then `title` if a column holds titles, then the rest.
+
+    Metadata becomes numbers, truth values or text, titles text. Values that cannot are counted in the notes.
+
+    Args:
+        table: one user or item per row.
+        columns: the names of its columns.
+        kind: user or item.
+        title: the column with the titles of items; by default `title`, else the first in `_title`, else `name`.
 
     Raises:
         InputError: an id is missing or occurs twice.
     """
     name = table.column(kind, columns.user if kind == "user" else columns.item)
+    table = _without_header(table, (name,)).readable({name: "ids"})
     ids = table.ids(name).alias(f"{kind}_id")
     again = ~ids.is_first_distinct()
-    table.refuse(again, name, expected="distinct ids", got=ids, remedy=f"keep one row per {kind}")
-    rest = table.frame.drop(name, f"{kind}_id", strict=False)
-    title = next((column for column in rest.columns if column == "title" or column.endswith("_title")), None)
-    if kind == "item" and title is not None:
-        rest = rest.select(pl.col(title).alias("title"), pl.exclude(title, "title"))
-    return Table(table.path, pl.DataFrame([ids, *rest]), table.line)
+    if again.any() and table.form.on_error == "skip":
+        table._leave_out(again, name, Parsed(ids, again, ids, "distinct ids"))
+        ids = ids.filter(~again)
+        table = table._replace(frame=table.frame.filter(~again), line=table.line[~again.to_numpy()])
+    else:
+        table.refuse(again, name, expected="distinct ids", got=ids, remedy=f"keep one row per {kind}")
+    rest = table.frame.drop(name)
+    if f"{kind}_id" in rest.columns:
+        rest = rest.rename({f"{kind}_id": _free(f"{kind}_id_of_the_table", rest.columns)})
+    column = _title_column(table, rest.columns, title) if kind == "item" else None
+    metadata = []
+    for each in rest:
+        values, num_lost = parse_texts(each)
+        if num_lost:
+            table.notes[f"metadata_lost_in_{each.name}"] = num_lost
+        metadata.append(titles(values) if each.name == column else values)
+    rest = pl.DataFrame(metadata)
+    if column is not None:
+        others = rest.select(pl.exclude(column))
+        if column != "title" and "title" in others.columns:
+            others = others.rename({"title": _free("title_of_the_table", others.columns)})
+        rest = pl.DataFrame([rest[column].alias("title"), *others])
+    return table._replace(frame=pl.DataFrame([ids, *rest]))
+
+
+def _title_column(table: Table, names: list[str], title: str | None) -> str | None:
+    if title is not None:
+        if title not in names:
+            got = f"columns {', '.join(map(repr, names))}"
+            raise InputError("no title column", file=table.path, expected=repr(title), got=got)
+        return title
+    ending = [name for name in names if name.endswith("_title")]
+    return next((name for name in ("title", *ending, "name") if name in names), None)
+
+
+def _free(name: str, names: list[str]) -> str:
+    while name in names:
+        name += "_"
+    return name
 
 
 def source_name(source: Source) -> str:
@@ -315,5 +406,5 @@ def source_name(source: Source) -> str:
     return source.name if isinstance(source, Path) else source
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n")[0]
