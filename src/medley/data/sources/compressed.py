@@ -62,7 +62,7 @@ def read_bytes(path: Path) -> bytes:
         except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, *DAMAGED) as error:
             got, remedy = str(error) or type(error).__name__, "copy or download it again; it may be cut short"
             raise InputError("the compressed file cannot be unpacked", file=path, got=got, remedy=remedy) from None
-    if not data.strip():
+    if not data or data.isspace():
         raise InputError("the file is empty", file=path, remedy="check the export that should have written it")
     for start, what, remedy in OTHERS:
         if data.startswith(start):

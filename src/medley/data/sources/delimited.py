@@ -26,7 +26,7 @@ def read_text(path: Path, data: bytes, form: TextForm) -> Content:
     Raises:
         InputError: the separator is unclear or wrong, a row is ragged, or quotes do not pair up.
     """
-    stripped = re.sub(rb"\A(?:[ \t]*(?:\r\n|\r|\n))+", b"", data)
+    stripped = data if data[:1].strip() else re.sub(rb"\A(?:[ \t]*(?:\r\n|\r|\n))+", b"", data)
     first = 1 + len(re.findall(rb"\r\n|\r|\n", data[: len(data) - len(stripped)]))
     written = form.separator or _separator(path, stripped, form)
     text = _with_byte_separator(path, stripped, first, written, form)

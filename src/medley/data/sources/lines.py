@@ -42,30 +42,42 @@ class Ragged(Exception):
 
 
 def read_lines(text: Text) -> Content:
+    """Reads each line as a row, without quotes.
+
+    Raises:
+        Ragged: a row has more or fewer fields than the header, and the form says refuse.
+    """
     data, lines = _without_blank_lines(text)
-    end = data.find(b"\n")
-    head = data if end < 0 else data[:end]
-    fields = [text.back(field) for field in head.decode().split(text.separator.decode())]
-    names, body = names_of(text, fields), data
-    if text.form.header is True:
-        body, lines = data[len(head) + 1 :], lines[1:]
-    reasons: dict[str, int] = {}
-    if body.count(text.separator) == (len(names) - 1) * len(lines):
-        frame = cut(text, body, names)
-    else:
-        frame = None
-    if frame is None:
-        rows = body.removesuffix(b"\n").split(b"\n") if body else []
-        counts = np.array([row.count(text.separator) for row in rows], dtype=np.int64) + 1
-        bad = counts != len(names)
+    head = data[: data.find(b"\n")]
+    names = names_of(text, [text.back(field) for field in head.decode().split(text.separator.decode())])
+    has_header, num_separators = text.form.header is True, data.count(text.separator)
+    if has_header:
+        lines, num_separators = lines[1:], num_separators - head.count(text.separator)
+    if num_separators == (len(names) - 1) * len(lines):
+        frame = cut(text, data, names, skip=has_header)
+        if frame is not None and len(frame) == len(lines):
+            return Content(finish(text, frame, names), lines, {}, {})
+    rows = data.removesuffix(b"\n").split(b"\n")[has_header:]
+    counts = np.array([row.count(text.separator) for row in rows], dtype=np.int64) + 1
+    bad, reasons = counts != len(names), dict[str, int]()
+    if bad.any():
         error = ragged_error(text, lines, bad, counts, len(names))
         if not text.skip:
             raise Ragged(error)
-        reasons = {str(error): int(bad.sum())}
-        lines = lines[~bad]
-        frame = cut(text, b"\n".join(row for row, left_out in zip(rows, bad, strict=True) if not left_out), names)
-        assert frame is not None
-    return Content(finish(text, frame, names), lines, {}, reasons)
+        reasons, lines = {str(error): int(bad.sum())}, lines[~bad]
+    separator = text.separator.decode()
+    fields = [row.decode().split(separator) for row, left_out in zip(rows, bad, strict=True) if not left_out]
+    return Content(finish(text, frame_of(fields, len(names)), names), lines, {}, reasons)
+
+
+def frame_of(rows: list[list[str]], width: int) -> pl.DataFrame:
+    """Makes a table of text from rows; an empty field is null."""
+    columns = zip(*rows, strict=True) if rows else [()] * width
+    series = [
+        pl.Series(f"column_{place}", [field or None for field in column], dtype=pl.String)
+        for place, column in enumerate(columns, start=1)
+    ]
+    return pl.DataFrame(series)
 
 
 def _without_blank_lines(text: Text) -> tuple[bytes, np.ndarray]:
@@ -74,7 +86,8 @@ def _without_blank_lines(text: Text) -> tuple[bytes, np.ndarray]:
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     blanks = b" \t".replace(text.separator, b"") if text.separator != b" " else b""
-    data = data.rstrip(b"\n") + b"\n"
+    if data.endswith(b"\n\n") or not data.endswith(b"\n"):  # else no copy is made, which matters for big files
+        data = data.rstrip(b"\n") + b"\n"
     lines = np.arange(text.first, text.first + data.count(b"\n"))
     blank = rb"\n[" + blanks + rb"]*(?=\n)" if blanks else rb"\n(?=\n)"
     if re.search(blank, data):
@@ -84,22 +97,26 @@ def _without_blank_lines(text: Text) -> tuple[bytes, np.ndarray]:
     return data, lines
 
 
-def cut(text: Text, body: bytes, names: list[str], quote: str | None = None) -> pl.DataFrame | None:
-    """Cuts rows into columns by polars; None if a row has more fields than `names`, or is not to polars' taste."""
-    places = [f"column_{place}" for place in range(1, len(names) + 1)]
-    if not body.strip(b"\n"):
-        return pl.DataFrame(schema=dict.fromkeys(places, pl.String))
-    if len(names) == 1 and quote is None:
-        rows = body.removesuffix(b"\n").decode().split("\n")
-        frame = pl.DataFrame({"column_1": pl.Series(rows, dtype=pl.String)})
-        return frame.with_columns(pl.all().replace("", None))
+def cut(
+    text: Text, data: bytes, names: list[str], *, quote: str | None = None, skip: bool = False
+) -> pl.DataFrame | None:
+    """Cuts rows into columns by polars, which is fast; None where polars refuses the rows.
+
+    Args:
+        text: for its separator.
+        data: the rows; rows with fewer fields than `names` are filled with null, more are refused.
+        names: of the columns, which are called column_1, ... here.
+        quote: the quotation mark.
+        skip: leave out the first line, which holds the names.
+    """
     try:
         return pl.read_csv(
-            body,
+            data,
             separator=text.separator.decode(),
             quote_char=quote,
             has_header=False,
-            schema=dict.fromkeys(places, pl.String),
+            skip_rows=int(skip),
+            schema={f"column_{place}": pl.String for place in range(1, len(names) + 1)},
         )
     except pl.exceptions.PolarsError:
         return None

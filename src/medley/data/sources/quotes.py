@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import polars as pl
 
-from medley.data.sources.lines import Ragged, Text, cut, finish, names_of, ragged_error, read_lines
+from medley.data.sources.lines import Ragged, Text, cut, finish, frame_of, names_of, ragged_error, read_lines
 from medley.data.sources.text import Content
 from medley.errors import InputError
 
@@ -62,24 +62,12 @@ def read_quoted(text: Text) -> Content:
     """Reads with quotes: by polars where each line is a row, else row by row."""
     quote = (text.form.quote or "").encode()
     data = text.data
-    simple = data.count(quote) % 2 == 0 and b"\\" + quote not in data
-    if simple and data.count(b"\r") == data.count(b"\r\n"):
-        end = data.find(b"\n")
-        head, body = (data, b"") if end < 0 else (data[:end], data[end + 1 :])
-        if head.count(quote) % 2 == 0:
-            try:
-                fields = next(_rows(text, [head.decode().rstrip("\r")], "doubled"))
-            except csv.Error:
-                return _careful(text, "doubled")  # which says what is wrong
-            names = names_of(text, [text.back(field) for field in fields])
-            body = body if text.form.header is True else data
-            num_lines = body.count(b"\n") + (not body.endswith(b"\n") and bool(body))
-            frame = cut(text, body, names, text.form.quote)
-            if frame is not None and len(frame) == num_lines and not (len(frame) and frame.to_series(-1).has_nulls()):
-                start = text.first + (text.form.header is True)
-                if quote * 2 in body:
-                    frame = frame.with_columns(pl.all().replace("", None))
-                return Content(finish(text, frame, names), np.arange(start, start + num_lines), {}, {})
+    simple = data.count(quote) % 2 == 0 and b"\\" + quote not in data and data.count(b"\r") == data.count(b"\r\n")
+    head = data[: data.find(b"\n")] if b"\n" in data else data
+    if simple and head.count(quote) % 2 == 0:
+        content = _by_polars(text, head, quote)
+        if content is not None:
+            return content
     escapes = ["doubled"] + (["escaped"] if b"\\" + quote in data else [])
     for escape in escapes:
         try:
@@ -88,6 +76,24 @@ def read_quoted(text: Text) -> Content:
             if escape == escapes[-1]:
                 raise
     raise AssertionError
+
+
+def _by_polars(text: Text, head: bytes, quote: bytes) -> Content | None:
+    """Reads a table whose header is one line, if polars finds each line to be a whole row; else None."""
+    has_header, data = text.form.header is True, text.data
+    try:
+        fields = next(_rows(text, [head.decode().rstrip("\r")], "doubled"))
+    except csv.Error:
+        return None
+    names = names_of(text, [text.back(field) for field in fields])
+    num_rows = data.count(b"\n") + (not data.endswith(b"\n")) - has_header
+    frame = cut(text, data, names, quote=text.form.quote, skip=has_header)
+    if frame is None or len(frame) != num_rows or (num_rows and frame.to_series(-1).has_nulls()):
+        return None
+    if quote * 2 in data:  # polars takes "" for an empty text
+        frame = frame.with_columns(pl.all().replace("", None))
+    start = text.first + has_header
+    return Content(finish(text, frame, names), np.arange(start, start + num_rows), {}, {})
 
 
 def _rows(text: Text, lines: list[str] | Iterator[str], escape: str) -> Iterator[list[str]]:
@@ -155,9 +161,9 @@ def _careful(text: Text, escape: str) -> Content:
             rows.append(fields)
             lines.append(start)
             if len(rows) == CHUNK:
-                frames.append(_frame(rows, len(names)))
+                frames.append(frame_of(rows, len(names)))
                 rows = []
-    frames.append(_frame(rows, len(names)))
+    frames.append(frame_of(rows, len(names)))
     reasons: dict[str, int] = {}
     if ragged:
         where, counts = (np.array(part) for part in zip(*ragged, strict=True))
@@ -167,15 +173,6 @@ def _careful(text: Text, escape: str) -> Content:
         reasons = {str(error): len(ragged)}
     frame = finish(text, pl.concat(frames), names)
     return Content(frame, np.array(lines, dtype=np.int64), dict(notes), reasons)
-
-
-def _frame(rows: list[list[str]], width: int) -> pl.DataFrame:
-    columns = zip(*rows, strict=True) if rows else [()] * width
-    series = [
-        pl.Series(f"column_{place}", [field or None for field in column], dtype=pl.String)
-        for place, column in enumerate(columns, start=1)
-    ]
-    return pl.DataFrame(series)
 
 
 def _refuse_swallowed(text: Text, start: int, record: list[str], width: int, separator: str) -> None:
