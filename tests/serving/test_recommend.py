@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from medley import models
+from medley.data.dataset import Dataset
 from medley.errors import InputError, MedleyWarning
 from medley.serving.recommend import recommend, write_recommendations
 from medley.types import Embeddings
@@ -103,6 +104,7 @@ def test_strangers_and_one_list_for_all_are_said(simulated):
         manifest=simulated.manifest,
         train=without,
         title=simulated.title,
+        disliked=simulated.disliked,
         interactions=lambda split: without if split == "train" else simulated.interactions(split),
     )
     model = models.build("mf", simulated.inputs(), dim=4)
@@ -126,3 +128,15 @@ def test_lists_are_written_as_one_table(simulated, tmp_path, suffix):
     assert table["share_visual"].to_list() == pytest.approx([i.shares["visual"] for items in found for i in items])
     with pytest.raises(InputError, match=r"expected \.csv or \.parquet or \.jsonl, got '\.xlsx'"):
         write_recommendations(tmp_path / "lists.xlsx", {})
+
+
+def test_disliked_items_are_never_recommended(tmp_path):
+    ratings = [(user, item, 5 if (user + item) % 3 else 1) for user in range(6) for item in range(8) if user != item]
+    frame = pl.DataFrame(ratings, schema=["user_id", "item_id", "rating"], orient="row")
+    data = Dataset.from_frames(frame, rating_threshold=3, out=tmp_path / "data")
+    assert len(data.disliked) > 5
+    for seen in ((), ("train", "valid", "test")):
+        found = recommend(models.build("popularity", data.inputs()), data, data.users.raw.to_list(), k=99, seen=seen)
+        listed = {(user, item.item) for user, items in zip(data.users.raw, found, strict=True) for item in items}
+        disliked = {(str(user), str(item)) for user, item, rating in ratings if rating < 3}
+        assert listed and not listed & disliked

@@ -56,7 +56,7 @@ def recommend(
         users: raw ids; 42 and "42" are one id.
         k: number of items; fewer are returned for a user who has seen nearly all items.
         explain: fill `parts` and `shares`, if the score is a sum of parts.
-        seen: a user's items in these splits are not recommended; () recommends them again.
+        seen: a user's items in these splits are not recommended; () recommends them again. Disliked items never are.
         where: column of the item table -> the value that recommended items must have there.
         exclude: raw ids of items that are not recommended.
 
@@ -120,10 +120,9 @@ def allowed_items(data: Dataset, where: Mapping[str, Any], exclude: Sequence[str
 
 
 def seen_items(data: Dataset, splits: Sequence[str]) -> sp.csr_array:
-    """Returns the 0/1 matrix (U, I) of the interactions in some splits."""
-    parts = [data.interactions(split) for split in splits]
-    user = np.concatenate([np.zeros(0, dtype=np.int32), *(part.user for part in parts)])
-    item = np.concatenate([np.zeros(0, dtype=np.int32), *(part.item for part in parts)])
+    """0/1 matrix (U, I) of the interactions in some splits, and of the items that users dislike: never recommended."""
+    parts = [data.disliked, *(data.interactions(split) for split in splits)]
+    user, item = (np.concatenate(columns) for columns in zip(*((part.user, part.item) for part in parts), strict=True))
     size = (data.manifest.num_users, data.manifest.num_items)
     return sp.csr_array((np.ones(len(user), dtype=np.float32), (user, item)), shape=size)
 
