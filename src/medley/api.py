@@ -198,7 +198,14 @@ def evaluate(
         score = model.scorer()
         evaluator = Evaluator(data, split=split, at=at, **protocol)
         evaluation = replace(evaluator(score), lists=evaluator.lists(score))
-    _warn_about(model, evaluation)
+        is_constant = any(True for _ in model.parameters()) and evaluator.is_same_for_all(score)
+    if evaluation.num_unknown_users:
+        unknown, measured = evaluation.num_unknown_users, evaluation.num_users
+        message = f"{unknown:,} of {measured:,} users have no train interaction: the model knows nothing about them"
+        warnings.warn(message, MedleyWarning, stacklevel=2)
+    if is_constant:  # popularity, which has no parameters, is meant to be the same for everybody
+        message = "the scores of this model do not depend on the user: everybody gets the same list, less what was seen"
+        warnings.warn(message, MedleyWarning, stacklevel=2)
     if isinstance(run, Run):
         run.save_evaluation(evaluation)
     return evaluation
@@ -313,18 +320,6 @@ def _model_and_data(run: Run | Recommender, data: Dataset | None) -> tuple[Recom
     if data is None:
         raise InputError("a model without data", expected="a data set with the model, or a run", got=type(run).__name__)
     return run, _dataset(data)
-
-
-def _warn_about(model: Recommender, evaluation: Evaluation) -> None:
-    """Warns about users without train interactions, and about scores that do not depend on the user."""
-    if evaluation.num_unknown_users:
-        unknown, num_users = evaluation.num_unknown_users, evaluation.num_users
-        message = f"{unknown:,} of {num_users:,} users have no train interaction: the model knows nothing about them"
-        warnings.warn(message, MedleyWarning, stacklevel=3)
-    is_trained = any(True for _ in model.parameters())  # popularity is meant to be the same for everybody
-    if is_trained and evaluation.lists.get("distinct_lists", 2) == 1 and evaluation.num_users > 1:
-        message = "the scores of this model do not depend on the user: everybody gets the same list, less what was seen"
-        warnings.warn(message, MedleyWarning, stacklevel=3)
 
 
 def _dataset(data: Any) -> Dataset:

@@ -22,6 +22,7 @@ from medley.types import Interactions, Scorer
 MASKED = {"valid": ("train",), "test": ("train", "valid")}
 """Evaluated split -> the earlier splits, whose interactions are not candidates."""
 
+NUM_PROBES = 100  # users, to see whether scores depend on the user at all
 CANDIDATES = re.compile(r"all|sampled-([1-9]\d*)(-per-user)?")
 KINDS_OF_CANDIDATES = "all, sampled-1000 or sampled-1000-per-user"
 
@@ -177,20 +178,26 @@ class Evaluator:
         )
 
     def lists(self, score: Scorer) -> dict[str, float]:
-        """Measures how much the lists of users with held-out items differ from each other, among all items.
+        """Measures how much the lists of the measured users differ from each other; all unseen items compete.
 
         Returns:
-            "coverage@K" for every K: share of all items that are in the K best unseen items of some such user.
-            "distinct_lists": number of different lists at the largest K if seen items stay in the lists; 1 for a model
-            whose scores do not depend on the user.
+            "coverage@K" for every K: share of all items that are in the K best of some user.
+            "distinct_lists": number of different lists at the largest K.
         """
-        nothing, k = sp.csr_array((self.masked.num_users, self.masked.num_items), dtype=np.float32), max(self.at)
+        seen, k = self.masked.csr(), max(self.at)
         with sharing_cores():
-            unseen, _ = top_k(score, self.queries.user, self.masked.csr(), k, memory_mb=self.memory_mb)
-            any_item, _ = top_k(score, self.queries.user, nothing, k, memory_mb=self.memory_mb)
-        num_items = self.queries.num_items
-        shown = {f"coverage@{k}": len(np.unique(unseen[:, :k][unseen[:, :k] >= 0])) / num_items for k in self.at}
-        return {**shown, "distinct_lists": len(np.unique(any_item, axis=0))}
+            items, _ = top_k(score, self.queries.user, seen, k, memory_mb=self.memory_mb)
+        found, first = np.unique(items.T, return_index=True)  # by place in the lists, then by user
+        place = first[found >= 0] // len(items)  # the best place of each item that is in some list
+        shown = {f"coverage@{k}": float((place < k).sum() / self.queries.num_items) for k in self.at}
+        return {**shown, "distinct_lists": len(np.unique(items, axis=0))}
+
+    def is_same_for_all(self, score: Scorer) -> bool:
+        """Whether scores do not depend on the user: the same best items for NUM_PROBES users, seen items included."""
+        nothing = sp.csr_array((self.masked.num_users, self.masked.num_items), dtype=np.float32)
+        users = self.queries.user[:: max(1, len(self.queries.user) // NUM_PROBES)]
+        items, _ = top_k(score, users, nothing, max(self.at), memory_mb=self.memory_mb)
+        return len(users) > 1 and bool((items == items[0]).all())
 
     def _ranks(self, score: Scorer) -> np.ndarray:
         if self.num_candidates is None:

@@ -53,9 +53,14 @@ def top_k(
             unseen &= torch.from_numpy(allowed).to(scores.device)
         masked = scores.masked_fill(~unseen, -torch.inf)
         least = masked.topk(min(k, num_items), sorted=False).values.amin(dim=1, keepdim=True)  # (B, 1)
-        tied = unseen & (masked == least)
-        room = k - (masked > least).sum(dim=1, keepdim=True)
-        row, item = ((masked > least) | (tied & (tied.cumsum(dim=1) <= room))).nonzero(as_tuple=True)
+        chosen = unseen & (masked >= least)
+        crowded = (chosen.sum(dim=1) > k).nonzero()[:, 0]  # rows with more equal scores than places
+        if len(crowded):
+            better = masked[crowded] > least[crowded]
+            tied = chosen[crowded] & ~better
+            room = k - better.sum(dim=1, keepdim=True)
+            chosen[crowded] = better | (tied & (tied.cumsum(dim=1) <= room))
+        row, item = chosen.nonzero(as_tuple=True)
         order = torch.argsort(masked[row, item], descending=True, stable=True)
         order = order[torch.argsort(row[order], stable=True)]
         row, item = row[order], item[order]  # by user, then score, then item
