@@ -8,7 +8,7 @@ DATA ?= ../shared/data
 # Idle threads spin for a moment only, in programs that import torch before Medley too (Medley sets the same by itself):
 # on cores that others use too, longer spinning costs a factor of ten and more.
 ifeq ($(OMP_WAIT_POLICY),)
-export GOMP_SPINCOUNT ?= 20000
+export GOMP_SPINCOUNT ?= 100000
 endif
 
 .DEFAULT_GOAL := help

@@ -3,8 +3,8 @@
     python benchmarks/busy.py --data ../shared/data/tiktok
 
 Every figure is the median of six epochs (three layers, batch 2048) or six evaluations of the test split in a process of
-its own; the ways to wait take turns, and the best of --rounds processes counts while nothing is busy, the median
-otherwise. Ratios compare with the fastest idle row. A way that takes longer than 6 s is cut short.
+its own; the ways to wait take turns, and the median of --rounds processes is shown. Ratios compare with the fastest idle
+way. A way that takes longer than 6 s is cut short.
 """
 
 import argparse
@@ -108,8 +108,7 @@ def show(figures: dict[tuple[str, int], list[tuple[float, float]]], busy: list[i
     """Prints seconds and ratios to the fastest way beside no busy process."""
 
     def figure(way: str, num_busy: int, which: int) -> float:
-        values = [pair[which] for pair in figures[way, num_busy]]
-        return statistics.median(values) if num_busy else min(values)
+        return statistics.median(pair[which] for pair in figures[way, num_busy])
 
     print(f"{os.cpu_count()} cores; s (ratio to the fastest way in the first column)\n")
     for which, what in enumerate(("epoch", "evaluation")):

@@ -8,7 +8,7 @@ import os
 import sys
 
 BOUNDS = {
-    "GOMP_SPINCOUNT": "20000",  # GNU: about 0.2 ms, longer than the gap between two operators; its default is 3 ms
+    "GOMP_SPINCOUNT": "100000",  # GNU: about 1 ms, longer than the gap between two operators; its default is 3 ms
     "KMP_BLOCKTIME": "0",  # LLVM and Intel, ms: one millisecond is already as slow as the default of 200
 }
 CHOICES = (*BOUNDS, "OMP_WAIT_POLICY", "KMP_LIBRARY")
