@@ -3,8 +3,8 @@
     python benchmarks/busy.py --data ../shared/data/tiktok
 
 Every figure is the median of six epochs (three layers, batch 2048) or six evaluations of the test split in a process of
-its own; the ways to wait take turns, and the median of --rounds processes is shown. Ratios compare with the fastest idle
-way. A way that takes longer than 6 s is cut short.
+its own; the ways to wait take turns, and the median of --rounds processes is shown. Ratios compare with the fastest
+idle way. A way that takes longer than 6 s is cut short.
 """
 
 import argparse
