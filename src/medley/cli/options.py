@@ -60,6 +60,11 @@ def parameters_as_flags(text: str) -> str:
         name, value = found[1], found[2]
         return f"--{name.replace('_', '-')}" + ("" if value in ("True", "...") else f" {value}")
 
+    def names(found: re.Match[str]) -> str:
+        return "--header " + ",".join(part.strip("'\"") for part in found[1].split(", "))
+
+    text = re.sub(r"\bheader=\(([^)]*)\)", names, text).replace("header=False", "--header none")
+    text = text.replace("quote=None", "--quote ''")
     text = re.sub(r"\bfeatures=\{'([^']*)': '([^']*)'\}", r"--features \1=\2", text)
     return re.sub(rf"(?<![-\w'])({'|'.join(FLAGS)})=({VALUE})", flag, text)
 
