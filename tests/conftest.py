@@ -18,7 +18,7 @@ settings.load_profile("medley")
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of the real data sets; tests that need real data are skipped where the folder is absent."""
-    folder = Path(os.environ.get("MEDLEY_DATA", Path(__file__).parents[1] / "../shared/data"))
+    folder = Path(os.environ.get("MEDLEY_DATA", Path(__file__).parents[1] / "../shared/data")).resolve()
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set MEDLEY_DATA to its folder")
     return folder
