@@ -191,3 +191,36 @@ def test_a_failed_training_is_said_when_the_run_is_evaluated(simulated, tmp_path
         MedleyWarning, match=r"the training of this run failed, the weights are of epoch \d+: the loss is nan"
     ):
         medley.evaluate(medley.Run(tmp_path / "run"), simulated)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda model, data: medley.import_dataset("csv", pl.DataFrame({"user_id": [1]}), "out"),
+        lambda model, data: medley.import_dataset(pl.DataFrame({"user_id": [1]}), "x", "out"),
+        lambda model, data: medley.recommend(model, data, user=data.users.raw_id(0), k=2.5),
+        lambda model, data: medley.recommend(model, data, user=data.users.raw_id(0), k="3"),
+        lambda model, data: medley.recommend(model, data, user=True),
+        lambda model, data: medley.recommend(model, data, user=data.users.raw_id(0), where="title=x"),
+        lambda model, data: medley.recommend(model, data, user=data.users.raw_id(0), exclude=3),
+        lambda model, data: medley.evaluate(model, data, split=3),
+        lambda model, data: medley.evaluate(model, data, candidates=100),
+        lambda model, data: medley.evaluate(model, data, at="10,20"),
+        lambda model, data: medley.build(3, data),
+        lambda model, data: medley.build("mf", data, seed="a"),
+        lambda model, data: medley.build("mf", data, seed=-1),
+        lambda model, data: medley.fit("mf", data),
+        lambda model, data: medley.compare("nowhere"),
+        lambda model, data: medley.about_item(model, data, item=3.5),
+        lambda model, data: medley.Recipe.of("mf"),
+        lambda model, data: medley.simulate("out", settings="demo", seed=0),
+        lambda model, data: medley.Dataset.from_frames("x.csv"),
+        lambda model, data: medley.Dataset.from_frames([(1, 2)], features=pl.DataFrame({"item_id": [1]})),
+        lambda model, data: medley.Dataset(5),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_an_input_error(wrong, simulated, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError):
+        wrong(medley.build("mf", simulated, dim=4), simulated)
+    assert not list(tmp_path.iterdir())

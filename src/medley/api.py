@@ -235,6 +235,8 @@ def compare(
         InputError: fewer than one run; a run was not evaluated on the split or under another protocol; the metric was
             not measured.
     """
+    if isinstance(runs, Run | str | Path):
+        runs = [runs]
     if not isinstance(runs, Mapping):
         opened = [run if isinstance(run, Run) else Run(run) for run in runs]
         runs = {str(run.folder): run for run in opened}
@@ -273,7 +275,7 @@ def recommend(
         explain: fill `parts` and `shares`, if the score of the model is a sum of parts.
         include_seen: recommend items again that the user has seen.
         where: column of the item table -> the value that recommended items must have there.
-        exclude: raw ids of items that are not recommended.
+        exclude: raw id, or ids, of items that are not recommended.
 
     Returns:
         list[Recommendation] for one user, list[list[Recommendation]] for several.
@@ -282,6 +284,9 @@ def recommend(
         InputError: unknown user, item or column, k below 1, or a model without data.
     """
     model, data = _model_and_data(run, data)
+    if where is not None and not isinstance(where, Mapping):
+        raise InputError("where", expected='columns with values, for example {"genre": "Comedy"}', got=repr(where))
+    exclude = [exclude] if isinstance(exclude, str | int | np.integer) else list(exclude)
     single = isinstance(user, str | int | np.integer)
     if not single and not isinstance(user, Iterable):
         raise InputError("user", expected="a raw id or several raw ids", got=repr(user))

@@ -99,7 +99,7 @@ def write_frames(
         got, remedy = ", ".join(sorted(of_files)), "leave it out"
         raise InputError("options of files have no meaning for data in memory", got=got, remedy=remedy)
     refuse_existing(out, overwrite=overwrite)
-    raw = _read(interactions, items, users, features or {}, settings.columns)
+    raw = _read(interactions, items, users, {} if features is None else features, settings.columns)
     name = settings.name or "frames"
     write_log(raw, out, settings, name=name, origin={"format": "frames", "source": name}, overwrite=overwrite)
 

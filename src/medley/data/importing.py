@@ -147,7 +147,7 @@ def import_dataset(
         InputError: the source or an option is wrong; nothing is written.
     """
     source, out = path_of(source, "source"), path_of(out, "out")
-    if format == "auto":
+    if isinstance(format, str) and format == "auto":
         looked = look(source)
         format, options = looked.format, {**looked.options, **options}
     read = sources.find(format)

@@ -143,6 +143,9 @@ def simulate(out: str | Path, *, settings: SimulationSettings, seed: int, overwr
     Raises:
         InputError: `out` exists, or the settings contradict each other.
     """
+    if not isinstance(settings, SimulationSettings):
+        got, remedy = type(settings).__name__, 'medley.preset("demo", num_users=1000) makes them'
+        raise InputError("settings", expected="SimulationSettings", got=got, remedy=remedy)
     _check(settings, seed)
     world_rng, draw_rng, *feature_rngs = np.random.default_rng(seed).spawn(2 + len(settings.modalities))
     truth = _plant(settings, world_rng)

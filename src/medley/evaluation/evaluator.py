@@ -234,7 +234,7 @@ def same_protocol(evaluations: Mapping[str, Evaluation]) -> None:
 
 def _parse(candidates: str) -> tuple[int | None, Literal["pair", "user"]]:
     """Returns the number of sampled candidates per list (None: all items), and whether a pair or a user has a list."""
-    match = CANDIDATES.fullmatch(candidates)
+    match = CANDIDATES.fullmatch(candidates) if isinstance(candidates, str) else None
     if match is None:
         raise InputError("candidates", expected=KINDS_OF_CANDIDATES, got=repr(candidates))
     if match[1] is None:

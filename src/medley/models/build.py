@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.fields import FieldInfo
@@ -27,6 +28,9 @@ def build(model: str | type[Recommender], inputs: Inputs, *, seed: int = 0, **op
     Raises:
         InputError: unknown model, option or modality, or a value of the wrong type or range.
     """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError("seed", expected="a whole number of at least 0", got=repr(seed))
+    seed = int(seed)
     checked = check_options(model, options)
     own = {key: value for key, value in checked.items() if key not in FEATURE_OPTIONS}
     changes = {key: value for key, value in checked.items() if key in FEATURE_OPTIONS and value}

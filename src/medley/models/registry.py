@@ -93,6 +93,8 @@ def name_of(model: str | type[Recommender]) -> str:
     """Returns the name under which `find` finds a model: its name in the list, else its import path."""
     if isinstance(model, str):
         return model
+    if not inspect.isclass(model):
+        raise InputError("model", expected="a name, an import path or a class", got=repr(model))
     listed = next((name for name, known in MODELS.items() if known is model), None)
     return listed or f"{model.__module__}:{model.__qualname__}"
 

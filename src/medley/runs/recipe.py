@@ -39,6 +39,9 @@ class Recipe(BaseModel):
         Raises:
             InputError: unknown model, option or setting, or a value of the wrong type or range.
         """
+        if not isinstance(flat, Mapping):
+            remedy = 'for example {"model": "lightgcn", "dim": 32, "lr": 1e-3}'
+            raise InputError("a recipe", expected="names with values", got=repr(flat), remedy=remedy)
         rest = dict(flat)
         model, seed = rest.pop("model", None), rest.pop("seed", 0)
         if not isinstance(model, str) and not (isinstance(model, type) and issubclass(model, Recommender)):

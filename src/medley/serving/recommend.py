@@ -63,8 +63,8 @@ def recommend(
     Raises:
         InputError: unknown user, item or column; no item has the wanted values; k below 1.
     """
-    if k < 1:
-        raise InputError("k", expected="at least 1", got=k)
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise InputError("k", expected="a whole number of at least 1", got=repr(k))
     rows = np.array([data.users.row(user) for user in users], dtype=np.int64)
     allowed = allowed_items(data, where or {}, exclude)
     _warn_about_strangers(data, rows)

@@ -50,6 +50,8 @@ def find(format: str) -> Reader:
     Raises:
         InputError: no such format, or the package that adds the format is broken.
     """
+    if not isinstance(format, str):
+        raise InputError("format", expected=" or ".join(names()), got=type(format).__name__)
     if format in SOURCES:
         return SOURCES[format]
     entry = _installed().get(format)
