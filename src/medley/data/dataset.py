@@ -107,7 +107,7 @@ class Dataset:
     def disliked(self) -> Interactions:
         """Pairs that are known and not liked: below the rating threshold of the import, or negative events.
 
-        They are in no split, and no model reads them; they are no candidates for a recommendation.
+        They are in no split, and no model reads them, and they are never recommended.
         """
         m = self.manifest
         empty = pl.DataFrame(schema={"user": pl.Int32, "item": pl.Int32})

@@ -12,7 +12,7 @@ from medley.data.sources.raw import RawLog
 from medley.data.sources.tables import source_name
 from medley.errors import InputError
 
-FEW_ROWS = 20  # in a smaller log it is no wonder that every item occurs once
+FEW_ROWS = 20  # in a smaller log every item may well occur once
 
 
 def refuse_first(
