@@ -48,7 +48,7 @@ def shown(separator: str) -> str:
 
 
 def looks_like_data(names: Iterable[str]) -> bool:
-    """Recognises a first row that is not a header: a number or a moment stands in it, but not a usual name of a column."""
+    """Recognises a first row that is not a header: it has a number or a moment, and not one usual name of a column."""
     names = [name.strip() for name in names]
     if any(USUAL.fullmatch(name) or USUAL_TOO.fullmatch(name) for name in names):
         return False
