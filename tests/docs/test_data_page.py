@@ -65,7 +65,9 @@ def test_the_examples_run_as_they_stand(command, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("command", [each for each in IMPORTS if each in PUBLIC])
-def test_the_public_data_sets_are_imported_by_the_printed_commands(command, data_folder, tmp_path, monkeypatch):
+def test_the_public_data_sets_are_imported_inspected_trained_and_recommended_by_the_printed_commands(
+    command, data_folder, tmp_path, monkeypatch
+):
     _, _, _, source, _, out, *_ = shlex.split(command)
     if not (data_folder / source).is_dir():
         pytest.skip(f"no {source} in {data_folder}")
@@ -83,3 +85,11 @@ def test_the_public_data_sets_are_imported_by_the_printed_commands(command, data
     if expected[2]:
         assert (data.title(data.items.row(1)) or "").startswith(expected[2])
     assert ("title" in data.item_table.columns) == (source in ("ml-100k", "microlens-50k", "hm"))
+    user = data.users.raw_id(int(data.train.user[0]))
+    for following, shown in (
+        (f"medley inspect {out} --verify", "interactions"),
+        (f"medley train mf {out} --out run --set num_epochs=1 --set dim=8", "medley evaluate run"),
+        ("medley evaluate run", "recall"),
+        (f"medley recommend run --user {user} -k 3", f"user {user}"),
+    ):
+        assert shown in run(following, tmp_path, monkeypatch)
