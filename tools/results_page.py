@@ -28,6 +28,10 @@ ROWS = (*ENTRIES, *VARIANTS)
 SHOWN = ("recall@10", "recall@20", "precision@10", "precision@20", "ndcg@10", "ndcg@20")
 GROUPS = ("cold_recall@20", "warm_recall@20")
 SHOWN_OF_FINGERPRINT = 16
+NOTE = (
+    "The rows of HUIGN that were measured before 2026-11-26 are of a form in which items without train interactions still "
+    "had an edge to themselves ([fidelity](../fidelity/huign.md))."
+)
 COSTS = ("CPU s/epoch", "CPU s to best", "GB", "parameters")
 
 
@@ -142,6 +146,8 @@ def page(data: Dataset, study: Study, results: Sequence[Result]) -> str:
             f"Fingerprint `{results[0].fingerprint[:SHOWN_OF_FINGERPRINT]}`.",
             "",
             _table([result for result in results if not result.entry.variant_of]),
+            "",
+            NOTE,
             "",
             "Cold: recall@20 among test interactions with items that never occur in train "
             "(a model that knows items by ID alone can hardly find them); warm: all others.",
