@@ -29,8 +29,8 @@ SHOWN = ("recall@10", "recall@20", "precision@10", "precision@20", "ndcg@10", "n
 GROUPS = ("cold_recall@20", "warm_recall@20")
 SHOWN_OF_FINGERPRINT = 16
 NOTE = (
-    "The rows of HUIGN that were measured before 2026-11-26 are of a form in which items without train interactions still "
-    "had an edge to themselves ([fidelity](../fidelity/huign.md))."
+    "The rows of HUIGN that were measured before 2026-11-26 are of a form in which items without train interactions "
+    "still had an edge to themselves ([fidelity](../fidelity/huign.md))."
 )
 COSTS = ("CPU s/epoch", "CPU s to best", "GB", "parameters")
 
