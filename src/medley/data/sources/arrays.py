@@ -147,7 +147,7 @@ def rows_of_features(ids: pl.Series, *, listed: bool) -> tuple[int, bool]:
         listed: without a table the ids must be the rows 0, 1, ...; where they are not, no number of rows fits: -1.
     """
     rows = pl.Series(np.arange(ids.n_unique())).cast(pl.String)
-    are_rows = set(ids) == set(rows)
+    are_rows = ids.unique().sort().equals(rows.sort())
     ordered = not listed or not are_rows or ids.equals(rows)
     return (len(rows) if listed or are_rows else -1), ordered
 

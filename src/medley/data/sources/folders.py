@@ -133,10 +133,12 @@ def _only_log(folder: Path, suffixes: tuple[str, ...]) -> Path | None:
 def _guessed(
     folder: Path, taken: set[Path], logs: dict[Path, Log], items: Table | None
 ) -> tuple[dict[str, RawFeatures], dict[Path, str]]:
+    paths = npy_files(folder, without=taken)
+    if not paths:
+        return {}, {}
     users = pl.concat([log.frame["user_id"] for log in logs.values()]).n_unique()
     ids = items.frame["item_id"] if items is not None else pl.concat([log.frame["item_id"] for log in logs.values()])
     num_items, ordered = rows_of_features(ids, listed=items is not None)
-    paths = npy_files(folder, without=taken)
     return guessed_features(paths, num_items=num_items, num_users=users, known={}, ordered=ordered)
 
 
