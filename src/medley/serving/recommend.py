@@ -75,9 +75,12 @@ def recommend(
     if is_trained and len(rows) > 1 and (items == items[0]).all():
         message = f"all {len(rows):,} users get the same list: the scores of this model do not depend on the user"
         warnings.warn(message, MedleyWarning, stacklevel=2)
+    known = {int(item): _describe(data, int(item)) for item in np.unique(items[items >= 0])}
     return [
         [
-            _recommendation(data, int(item), float(score), {name: float(part[row, at]) for name, part in parts.items()})
+            _recommendation(
+                known[int(item)], float(score), {name: float(part[row, at]) for name, part in parts.items()}
+            )
             for at, (item, score) in enumerate(zip(items[row], scores[row], strict=True))
             if item >= 0
         ]
@@ -140,12 +143,20 @@ def _warn_about_strangers(data: Dataset, rows: np.ndarray) -> None:
         warnings.warn(message, MedleyWarning, stacklevel=3)
 
 
-def _recommendation(data: Dataset, item: int, score: float, parts: dict[str, float]) -> Recommendation:
-    size = sum(abs(part) for part in parts.values())
-    shares = {name: part / size if size else 0.0 for name, part in parts.items()}
+def _describe(data: Dataset, item: int) -> tuple[str, str | None, dict[str, Any]]:
+    """Raw id, title and the other columns of an item row."""
     row = data.item_table.row(item, named=True)
     columns = {name: value for name, value in row.items() if name not in ("item_id", "title")}
-    return Recommendation(data.items.raw_id(item), data.title(item), score, parts, shares, columns)
+    return data.items.raw_id(item), data.title(item), columns
+
+
+def _recommendation(
+    item: tuple[str, str | None, dict[str, Any]], score: float, parts: dict[str, float]
+) -> Recommendation:
+    raw_id, title, columns = item
+    size = sum(abs(part) for part in parts.values())
+    shares = {name: part / size if size else 0.0 for name, part in parts.items()}
+    return Recommendation(raw_id, title, score, parts, shares, columns)
 
 
 def write_recommendations(path: str | Path, lists: Mapping[str, Sequence[Recommendation]]) -> None:

@@ -11,7 +11,7 @@ import polars as pl
 from medley.data.manifest import MODALITY_NAME, MODULE_ATTRIBUTES, PARTS_OF_SCORES
 from medley.data.sources.finding import TEXT, listing, named_file, names_of, stem_and_suffix
 from medley.data.sources.raw import RawFeatures, presence_path
-from medley.data.sources.reading import Columns, ReadOptions, id_column, read_beside
+from medley.data.sources.reading import Columns, Log, ReadOptions, id_column, read_beside
 from medley.data.sources.tables import COLUMN_NAMES, Table
 from medley.errors import InputError
 
@@ -150,6 +150,18 @@ def rows_of_features(ids: pl.Series, *, listed: bool) -> tuple[int, bool]:
     are_rows = ids.unique().sort().equals(rows.sort())
     ordered = not listed or not are_rows or ids.equals(rows)
     return (len(rows) if listed or are_rows else -1), ordered
+
+
+def arrays_beside(
+    folder: Path, options: ReadOptions, logs: Mapping[Path, Log], items: Table | None
+) -> tuple[dict[str, RawFeatures], dict[Path, str]]:
+    """Reads .npy files beside a log: those that are named, or those whose rows fit the items without doubt."""
+    if not options.features and not npy_files(folder, without=logs):
+        return {}, {}  # and no ids are counted
+    users = pl.concat([log.frame["user_id"] for log in logs.values()]).n_unique()
+    ids = items.frame["item_id"] if items is not None else pl.concat([log.frame["item_id"] for log in logs.values()])
+    num_items, ordered = rows_of_features(ids, listed=items is not None)
+    return feat_or_guessed(folder, options, num_items=num_items, num_users=users, ordered=ordered, without=list(logs))
 
 
 def feat_or_guessed(

@@ -8,7 +8,7 @@ import polars as pl
 import scipy.sparse as sp
 
 from medley.data.sources.arrays import load_array
-from medley.data.sources.finding import LOOSE_TEXT, TEXT, find_splits, listing, named_file, names_of, stem_and_suffix
+from medley.data.sources.finding import find_splits, listing, named_file, names_of, stem_and_suffix
 from medley.data.sources.raw import RawLog
 from medley.data.sources.reading import Log, ReadOptions
 from medley.data.sources.sequences import NAMES, log_files, refuse_names, text_lines, with_neighbours
@@ -16,7 +16,6 @@ from medley.data.sources.tables import Table
 from medley.errors import InputError
 
 ARRAYS = (".npy", ".npz")
-TEXT_SUFFIXES = (*TEXT, *LOOSE_TEXT[:-1])
 
 
 class _Pairs(NamedTuple):

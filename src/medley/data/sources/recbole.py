@@ -9,10 +9,10 @@ from pathlib import Path
 import polars as pl
 
 from medley.data.manifest import SPLITS
-from medley.data.sources.arrays import feat_or_guessed, from_lists, refuse_two, rows_of_features
+from medley.data.sources.arrays import arrays_beside, from_lists, refuse_two
 from medley.data.sources.finding import SPLIT_STEMS, find, home, listing, named_file, names_of, stem_and_suffix
 from medley.data.sources.raw import RawFeatures, RawLog, raw_log
-from medley.data.sources.reading import Log, ReadOptions, read_catalogue, read_log
+from medley.data.sources.reading import ReadOptions, read_catalogue, read_log
 from medley.data.sources.tables import Table, read_table
 from medley.data.sources.text import TextForm
 from medley.errors import InputError
@@ -40,7 +40,7 @@ def read_recbole(source: Path, options: ReadOptions) -> RawLog:
     users = None
     if (path := _beside(name, ".user", options.users)) is not None:
         users = read_catalogue(_atomic(path, options)[0], options.columns, kind="user")
-    found, reasons = _arrays(inter.parent, options, logs, items)
+    found, reasons = arrays_beside(inter.parent, options, logs, items)
     return raw_log(logs, users=users, items=items, features=refuse_two(features, found), reasons=reasons)
 
 
@@ -99,16 +99,6 @@ def _beside(inter: Path, suffix: str, named: str | None) -> Path | None:
         return named_file(inter.parent, named, f"{suffix[1:]}s")
     stem = stem_and_suffix(inter)[0]
     return find(inter.parent, (stem.lower(),), (suffix,))
-
-
-def _arrays(
-    folder: Path, options: ReadOptions, logs: dict[Path, Log], items: Table | None
-) -> tuple[dict[str, RawFeatures], dict[Path, str]]:
-    """Reads .npy files beside atomic files: those that are named, or those whose rows fit the items without doubt."""
-    users = pl.concat([log.frame["user_id"] for log in logs.values()]).n_unique()
-    ids = items.frame["item_id"] if items is not None else pl.concat([log.frame["item_id"] for log in logs.values()])
-    num_items, ordered = rows_of_features(ids, listed=items is not None)
-    return feat_or_guessed(folder, options, num_items=num_items, num_users=users, ordered=ordered)
 
 
 def _atomic(path: Path, options: ReadOptions) -> tuple[Table, dict[str, str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from medley.data.sources.arrays import feat_or_guessed, rows_of_features
+from medley.data.sources.arrays import arrays_beside
 from medley.data.sources.finding import (
     INTERACTIONS,
     ITEMS,
@@ -27,7 +27,7 @@ from medley.data.sources.finding import (
     stem_and_suffix,
 )
 from medley.data.sources.lists import refuse_triples
-from medley.data.sources.raw import RawFeatures, RawLog, raw_log
+from medley.data.sources.raw import RawLog, raw_log
 from medley.data.sources.reading import Log, ReadOptions, read_beside, read_catalogue
 from medley.data.sources.tables import Table, read_utf8
 from medley.errors import InputError
@@ -97,7 +97,7 @@ def with_neighbours(
         if path is not None:
             catalogues[kind] = read_catalogue(read_beside(path, options), options.columns, kind=kind)
             taken.append(path)
-    features, reasons = _arrays(home(source), options, logs, catalogues["item"])
+    features, reasons = arrays_beside(home(source), options, logs, catalogues["item"])
     return raw_log(
         logs,
         users=catalogues["user"],
@@ -107,15 +107,6 @@ def with_neighbours(
         reasons=reasons,
         order_within_users=order_within_users,
     )
-
-
-def _arrays(
-    folder: Path, options: ReadOptions, logs: dict[Path, Log], items: Table | None
-) -> tuple[dict[str, RawFeatures], dict[Path, str]]:
-    users = pl.concat([log.frame["user_id"] for log in logs.values()]).n_unique()
-    ids = items.frame["item_id"] if items is not None else pl.concat([log.frame["item_id"] for log in logs.values()])
-    num_items, ordered = rows_of_features(ids, listed=items is not None)
-    return feat_or_guessed(folder, options, num_items=num_items, num_users=users, ordered=ordered, without=list(logs))
 
 
 def _lines(path: Path, options: ReadOptions) -> Table:
