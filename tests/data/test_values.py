@@ -15,7 +15,6 @@ from polars.testing.parametric import series
 
 from medley.data.dataset import Dataset
 from medley.data.importing import import_dataset
-from medley.data.parquet import is_folder_of_parts
 from medley.data.sources.tables import Columns, Table, read_catalogue, read_log, read_table
 from medley.errors import InputError
 
@@ -198,7 +197,6 @@ def test_a_folder_of_parts_is_one_table_in_the_order_of_their_names(tmp_path):
     folder = parts(tmp_path / "interactions.parquet")
     read = read_table(folder)
     assert read.frame.rows() == [("ann", 0), ("bob", 1)] and read.line.tolist() == [1, 2]
-    assert is_folder_of_parts(folder) and not is_folder_of_parts(tmp_path)
     text = tmp_path / "interactions.csv"
     text.mkdir()
     for number, content in enumerate(("user_id,item_id\nann,0\n", "", "user_id,item_id\nbob,1\n")):

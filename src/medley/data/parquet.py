@@ -6,20 +6,12 @@ import polars as pl
 
 from medley.errors import InputError
 
-PART = "part-"  # what Spark, Hadoop and Dask call the parts of a table
 HIDDEN = ("_", ".")  # _SUCCESS, _metadata, .part-0.parquet.crc
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
     """Reads one parquet file; polars alone would take [, * and ? in a path for a pattern, and ~ for the home folder."""
     return pl.read_parquet(path.absolute(), columns=columns, glob=False, hive_partitioning=False)
-
-
-def is_folder_of_parts(path: Path) -> bool:
-    """Recognises a table that Spark or Dask wrote: a folder with a file called part-..., perhaps in another folder."""
-    if not path.is_dir():
-        return False
-    return any(path.glob(f"{PART}*")) or any("=" in part.parent.name for part in path.glob(f"*=*/{PART}*"))
 
 
 def parts_of(path: Path) -> list[Path]:
