@@ -6,6 +6,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from medley import plugins
 from medley.data import sources
 from medley.data.importing import import_dataset
 from medley.data.sources.raw import raw_log
@@ -38,7 +39,7 @@ def shop(tmp_path, monkeypatch):
         "attribute": f"{__name__}:read_nothing",
     }
     points = [EntryPoint(name, value, sources.ENTRY_POINTS) for name, value in entries.items()]
-    monkeypatch.setattr(sources, "entry_points", lambda group: points if group == "medley.sources" else [])
+    monkeypatch.setattr(plugins, "entry_points", lambda group: points if group == "medley.sources" else [])
     module = types.ModuleType(__name__)  # pytest's importlib mode leaves this file out of sys.modules
     vars(module).update(globals())
     monkeypatch.setitem(sys.modules, __name__, module)

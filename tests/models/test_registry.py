@@ -6,6 +6,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from medley import plugins
 from medley.errors import InputError
 from medley.models import MODELS, build, describe, find, names, registry
 from medley.models.mf import MF
@@ -50,7 +51,7 @@ def installed(monkeypatch, module):
         "mf": "strangers.models:Mine",
     }
     entries = {name: EntryPoint(name, value, registry.ENTRY_POINTS) for name, value in values.items()}
-    monkeypatch.setattr(registry, "_installed", lambda: entries)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: entries.values())
     return entries
 
 
@@ -92,12 +93,8 @@ def test_entry_points_of_the_group_are_read_from_installed_packages(monkeypatch,
         assert group == "medley.models"
         return [EntryPoint("mine", "strangers.models:Mine", group)]
 
-    monkeypatch.setattr(registry, "entry_points", entry_points)
-    registry._installed.cache_clear()
-    try:
-        assert names()[-1] == "mine" and find("mine") is module.Mine
-    finally:
-        registry._installed.cache_clear()
+    monkeypatch.setattr(plugins, "entry_points", entry_points)
+    assert names()[-1] == "mine" and find("mine") is module.Mine
 
 
 def test_a_broken_entry_point_is_refused_when_it_is_asked_for(installed):

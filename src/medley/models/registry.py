@@ -1,10 +1,9 @@
 """Models by name: a written list, entry points of installed packages, and any class by its import path."""
 
 import inspect
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from medley import plugins
 from medley.errors import InputError
 from medley.models.acf import ACF
 from medley.models.base import Recommender
@@ -68,7 +67,7 @@ ENTRY_POINTS = "medley.models"  # the group under which another package lists it
 
 def names() -> list[str]:
     """Returns the names of all models: ours, then those of installed packages."""
-    return [*MODELS, *(name for name in _installed() if name not in MODELS)]
+    return plugins.with_installed(MODELS, ENTRY_POINTS)
 
 
 def find(model: str | type[Recommender]) -> type[Recommender]:
@@ -102,23 +101,10 @@ def name_of(model: str | type[Recommender]) -> str:
 def _by_name(name: str) -> Any:
     if name in MODELS:
         return MODELS[name]
-    if name in _installed():
-        return _load(name, _installed()[name])
-    module, colon, attribute = name.partition(":")
-    if colon and module and all(part.isidentifier() for part in attribute.split(".")):
-        return _load(name, EntryPoint(name, name, ENTRY_POINTS))
+    entry = plugins.installed(ENTRY_POINTS).get(name) or plugins.at_path(name, ENTRY_POINTS)
+    if entry is not None:
+        return plugins.load(
+            "model", name, entry, remedy="is the package installed, and is the path module:Class right?"
+        )
     expected = f"{' or '.join(names())}, or an import path such as mypkg.mymodel:Mine"
     raise InputError("unknown model", expected=expected, got=repr(name))
-
-
-def _load(name: str, entry: EntryPoint) -> Any:
-    try:
-        return entry.load()
-    except Exception as error:  # importing a stranger's module may raise anything
-        remedy = "is the package installed, and is the path module:Class right?"
-        raise InputError(f"model {name!r} from {entry.value}", got=repr(error), remedy=remedy) from error
-
-
-@cache
-def _installed() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}

@@ -8,9 +8,9 @@ whole of a simple one:
 """
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+from medley import plugins
 from medley.data.sources.folders import read_csv, read_json, read_parquet
 from medley.data.sources.lists import read_lists
 from medley.data.sources.mmrec import read_mmrec
@@ -41,7 +41,7 @@ ENTRY_POINTS = "medley.sources"  # the group under which another package lists i
 
 def names() -> list[str]:
     """The names of all formats: ours, then those that installed packages add."""
-    return [*SOURCES, *(name for name in _installed() if name not in SOURCES)]
+    return plugins.with_installed(SOURCES, ENTRY_POINTS)
 
 
 def find(format: str) -> Reader:
@@ -54,19 +54,12 @@ def find(format: str) -> Reader:
         raise InputError("format", expected=" or ".join(names()), got=type(format).__name__)
     if format in SOURCES:
         return SOURCES[format]
-    entry = _installed().get(format)
+    entry = plugins.installed(ENTRY_POINTS).get(format)
     if entry is None:
         raise InputError("format", expected=" or ".join(names()), got=repr(format))
     remedy = f"mend or remove the package that adds the format to {ENTRY_POINTS}"
-    try:
-        reader = entry.load()
-    except Exception as error:  # importing another package may raise anything
-        raise InputError(f"format {format!r} from {entry.value}", got=repr(error), remedy=remedy) from error
+    reader = plugins.load("format", format, entry, remedy=remedy)
     if not callable(reader):
         expected = "a function (path, options) -> RawLog"
         raise InputError(f"format {format!r} from {entry.value}", expected=expected, got=repr(reader), remedy=remedy)
     return reader
-
-
-def _installed() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
