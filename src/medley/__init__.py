@@ -33,6 +33,7 @@ __all__ = [
     "planted",
     "preset",
     "recommend",
+    "refit",
     "simulate",
     "train",
     "write_recommendations",

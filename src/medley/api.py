@@ -29,6 +29,7 @@ from medley.data.simulate import SimulationSettings, planted, preset, simulate
 from medley.errors import InputError, MedleyWarning
 from medley.evaluation.evaluator import Evaluation, Evaluator, same_protocol
 from medley.evaluation.statistics import Comparison, compare_with_first
+from medley.files import sha256_of_json
 from medley.models import Recommender
 from medley.runs import History, Recipe, Run, TrainSettings, check_settings
 from medley.serving import explain as explaining
@@ -61,6 +62,7 @@ __all__ = [
     "planted",
     "preset",
     "recommend",
+    "refit",
     "simulate",
     "train",
     "write_recommendations",
@@ -164,12 +166,55 @@ def train(
     if out is None:
         temporary = TemporaryDirectory(prefix="medley-run-")
         out = temporary.name
-    model = model_room.build(recipe.model, data.inputs(), seed=recipe.seed, **recipe.options)
+    inputs = data.inputs(recipe.settings.train_on)
+    model = model_room.build(recipe.model, inputs, seed=recipe.seed, **recipe.options)
     shown = _progress(progress, type(model).__name__, recipe.settings)
     fit_with(model, data, recipe.settings, out=out, resume=resume, progress=shown)
     run = Run(out)
     run.keep(model=model, data=data, temporary=temporary)
     return run
+
+
+def refit(
+    run: Run,
+    data: Dataset | None = None,
+    *,
+    out: str | Path | None = None,
+    include_test: bool = False,
+    device: str | None = None,
+    resume: bool = False,
+    progress: bool | Progress = True,
+) -> Run:
+    """Trains once more for production, on train and validation interactions, as long as validation found best.
+
+    Options, settings and seed are those of the run, `num_epochs` is its best epoch. No split is left to judge the new
+    run by: its quality is that of the old run.
+
+    Args:
+        run: a finished run that validation has judged.
+        data: the data set; by default the data set of the run.
+        out: folder of the new run; None makes a temporary folder that is deleted with the returned run.
+        include_test: learn from the test interactions too.
+        device: as in `TrainSettings`; by default that of the run.
+        resume: continue the run in `out`, or start it if there is none.
+        progress: as in `train`.
+
+    Raises:
+        InputError: the run is not finished, was not judged on validation, or is a refit itself.
+    """
+    record, remedy = run.record, "train on train, with a validation split, to the end"
+    if record.recipe.settings.train_on != "train":
+        raise InputError("run to refit", file=run.folder, expected="a run on train", got="a refit", remedy=remedy)
+    if record.status != "finished" or record.best is None:
+        got = record.status if record.status != "finished" else "a run without validation"
+        expected = "a finished run that validation has judged"
+        raise InputError("run to refit", file=run.folder, expected=expected, got=got, remedy=remedy)
+    recipe = record.recipe.refitted(record.best_epoch or 0, include_test=include_test)
+    recipe = recipe.changed({"device": device}) if device is not None else recipe
+    data = run.dataset() if data is None else _dataset(data)
+    again = train(recipe, data, out=out, resume=resume, progress=progress)
+    again.update(refit_of=sha256_of_json(record.model_dump(mode="json")))
+    return again
 
 
 def evaluate(
@@ -190,8 +235,13 @@ def evaluate(
         protocol: `candidates`, `groups`, `metrics`, `seed`: see `medley.evaluation.evaluator.Evaluator`.
 
     Raises:
-        InputError: an unknown split, metric or kind of candidates; a model without data.
+        InputError: an unknown split, metric or kind of candidates; a model without data; a run that has learned from
+            the split.
     """
+    learned = run.record.recipe.settings.train_on if isinstance(run, Run) else "train"
+    if learned != "train" and split in learned.split("+"):
+        got, remedy = f"a run that was trained on {learned}", "evaluate the run that was refitted"
+        raise InputError(f"split {split!r}", expected="a split that the run has not seen", got=got, remedy=remedy)
     model, data = _model_and_data(run, data)
     at = (at,) if isinstance(at, int | np.integer) else tuple(at)
     with torch.no_grad():

@@ -11,20 +11,26 @@ from medley.report.terminal import show_json, show_line, show_pairs
 
 
 def train(
+    out: Out,
     arguments: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="[MODEL] DATASET",
-            help="a model (see `medley models`) or an import path such as mypkg.mymodel:Mine, and a data set folder",
+            help="a model (see `medley models`) or an import path such as mypkg.mymodel:Mine, and a data set folder; "
+            "with --refit at most the folder",
         ),
-    ],
-    out: Out,
+    ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
             help="in place of MODEL: a published recipe (see `medley recipes`), a recipe file or a run folder"
         ),
     ] = None,
+    refit: Annotated[
+        Path | None,
+        typer.Option(help="a run: train once more for production, on train and validation, as long as it found best"),
+    ] = None,
+    include_test: Annotated[bool, typer.Option("--include-test", help="with --refit: learn from test too")] = False,
     assignments: Assignments = None,
     seed: Annotated[int | None, typer.Option(help="seed of everything that is drawn at random [default: 0]")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, ... [default: auto]")] = None,
@@ -34,14 +40,21 @@ def train(
     """Train a model. --set takes its options (dim, num_layers, ...) and settings (lr, batch_size, num_epochs, ...)."""
     from medley import api
 
-    model, folder = _model_and_folder(arguments, recipe)
-    given = agreed("device", device, agreed("seed", seed, parse_assignments(assignments)))
-    chosen = _recipe(recipe).changed(given) if recipe else api.Recipe.of({**given, "model": model})
-    data = api.load(folder)
-    run = api.train(chosen, data, out=out, resume=resume)
-    history = run.history
+    if refit is not None:
+        folder = _only_folder(arguments or [], refused={"--recipe": recipe, "--seed": seed, "--set": assignments})
+        data = api.load(folder) if folder else api.Run(refit).dataset()
+        run = api.refit(api.Run(refit), data, out=out, include_test=include_test, device=device, resume=resume)
+    elif include_test:
+        raise InputError("--include-test", expected="--refit RUN beside it", got="no run to refit")
+    else:
+        model, folder = _model_and_folder(arguments or [], recipe)
+        given = agreed("device", device, agreed("seed", seed, parse_assignments(assignments)))
+        chosen = _recipe(recipe).changed(given) if recipe else api.Recipe.of({**given, "model": model})
+        data = api.load(folder)
+        run = api.train(chosen, data, out=out, resume=resume)
+    model, history = run.record.recipe.model, run.history
     document: dict[str, Any] = {
-        "model": chosen.model,
+        "model": model,
         "run": str(out),
         "ending": history.ending,
         "num_epochs": len(history.epochs),
@@ -53,8 +66,17 @@ def train(
     if json:
         show_json(document)
         return
-    show_pairs(f"{chosen.model} on {data.manifest.name}", document)
-    show_line(f"Next: medley evaluate {out}")
+    show_pairs(f"{model} on {data.manifest.name}", document)
+    show_line(f"Next: medley {'recommend' if refit else 'evaluate'} {out}")
+
+
+def _only_folder(arguments: list[str], refused: dict[str, Any]) -> str | None:
+    """Returns the folder of the data set beside --refit, which takes everything else from the run."""
+    given = [flag for flag, value in refused.items() if value]
+    if len(arguments) > 1 or given:
+        got = " ".join([*arguments, *given])
+        raise InputError("arguments of medley train --refit RUN", expected="DATASET at most, and --out", got=got)
+    return arguments[0] if arguments else None
 
 
 def _model_and_folder(arguments: list[str], recipe: str | None) -> tuple[str, str]:

@@ -171,9 +171,28 @@ class Dataset:
             raise InputError(problem, file=error.filename, got="no file", remedy=remedy) from None
         return features
 
-    def inputs(self) -> Inputs:
-        """The inputs of a model: train interactions and item features, nothing of validation or test."""
-        return Inputs(self.train, self.features)
+    def union(self, splits: str) -> Interactions:
+        """Returns the interactions of one or several splits, each pair once: `train`, `train+valid`, ...
+
+        Raises:
+            InputError: a split is not train, valid or test.
+        """
+        chosen = splits.split("+")
+        if len(chosen) == 1:
+            return self.interactions(splits)
+        parts = [self.interactions(split) for split in chosen]
+        m = self.manifest
+        code = np.concatenate([part.user.astype(np.int64) * m.num_items + part.item for part in parts])
+        user, item = np.divmod(np.unique(code), m.num_items)
+        return Interactions(user.astype(np.int32), item.astype(np.int32), m.num_users, m.num_items)
+
+    def inputs(self, splits: str = "train") -> Inputs:
+        """The inputs of a model: train interactions and item features, nothing of validation or test.
+
+        Args:
+            splits: to learn from; more than `train` is for a last training before production, which no split judges.
+        """
+        return Inputs(self.union(splits), self.features)
 
     def title(self, item: int) -> str | None:
         """The title of an item row, or None if the source has no titles."""

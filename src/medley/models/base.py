@@ -77,6 +77,7 @@ class Recommender(nn.Module):
         super().__init__()
         self.num_users = inputs.train.num_users
         self.num_items = inputs.train.num_items
+        self.num_interactions = len(inputs.train)
 
     def forward(self) -> Embeddings:
         """User (U, d) and item (I, d) vectors."""

@@ -65,7 +65,15 @@ class Recipe(BaseModel):
     @property
     def fingerprint(self) -> str:
         """Hash of all that can change a result; the device is not part of it."""
-        return sha256_of_json(self.model_dump(mode="json", exclude={"settings": {"device"}}))
+        document = self.model_dump(mode="json", exclude={"settings": {"device"}})
+        if document["settings"]["train_on"] == "train":  # the setting is younger than many fingerprints
+            del document["settings"]["train_on"]
+        return sha256_of_json(document)
+
+    def refitted(self, num_epochs: int, *, include_test: bool = False) -> "Recipe":
+        """Returns the recipe of a last training on train and validation (and test), which runs for a fixed time."""
+        splits = "train+valid+test" if include_test else "train+valid"
+        return self.changed({"train_on": splits, "num_epochs": num_epochs, "patience": 0})
 
     def differences(self, other: "Recipe") -> dict[str, tuple[Any, Any]]:
         """Returns name of an option or setting, `model` or `seed` -> two values that differ; the device is ignored."""

@@ -82,6 +82,7 @@ class RunRecord(BaseModel):
     num_epochs_done: int = 0
     best_epoch: int | None = None
     best: float | None = None  # the validation metric at the best epoch
+    refit_of: str | None = None  # hash of the run record whose settings and epoch this run repeats on more data
     seconds: float = 0.0
     peak_gb: float = 0.0  # largest resident memory of the process that trained, so far
     versions: dict[str, str] = Field(default_factory=versions)
@@ -264,7 +265,8 @@ class Run:
             return self._trained
         recipe, read = self.record.recipe, self.record.data.modalities
         options = recipe.options | ({"modalities": read} if read else {})  # the data set may have more by now
-        return self.load_weights(models.build(recipe.model, dataset.inputs(), seed=recipe.seed, **options))
+        inputs = dataset.inputs(recipe.settings.train_on)
+        return self.load_weights(models.build(recipe.model, inputs, seed=recipe.seed, **options))
 
     def save_evaluation(self, evaluation: Evaluation) -> None:
         """Writes the metrics of a split, and the metrics of every user."""

@@ -30,6 +30,9 @@ class TrainSettings(BaseModel):
     candidates: Annotated[str, AfterValidator(_check_candidates)] = Field(
         "all", description="who competes at validation, as in evaluate: all, sampled-1000 or sampled-1000-per-user"
     )
+    train_on: Literal["train", "train+valid", "train+valid+test"] = Field(
+        "train", description="splits to learn from; more than train is a last training before production (refit)"
+    )
     precision: Literal["float32", "bf16"] = Field(
         "float32", description="bf16: dense products of the forward pass in bfloat16; parameters stay float32"
     )

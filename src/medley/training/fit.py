@@ -36,7 +36,8 @@ def fit(
 
     Args:
         model: made by `models.build`.
-        data: train interactions to learn from, validation interactions to choose the epoch. Test is not read.
+        data: train interactions to learn from, validation interactions to choose the epoch. Test is not read. With
+            `train_on` in the settings, more splits to learn from, and no validation.
         settings: see `TrainSettings`.
         out: a folder for the run (see `medley.runs.run`); None keeps everything in memory.
         resume: go on with the run in `out`, also with another `num_epochs` or `patience`; a run that is not there yet
@@ -44,7 +45,8 @@ def fit(
         progress: called during the training; shows nothing by default.
 
     Raises:
-        InputError: no interactions to learn from; `out` holds another run; the model was not made by `build`.
+        InputError: no interactions to learn from; `out` holds another run; the model was not made by `build`, or built
+            from other interactions than those of `train_on`.
         TrainingError: the loss is not a finite number.
     """
     settings = settings or TrainSettings()
@@ -86,10 +88,16 @@ class _Loop:
         generator = torch.Generator(device).manual_seed(model.spec.seed)
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.Adam(trainable, lr=settings.lr, fused=True) if trainable else None
-        self.sampler = TripletSampler(data.train, generator) if trainable else None
+        train = data.union(settings.train_on)
+        if model.num_interactions != len(train):
+            expected, got = f"a model built from {len(train):,} ({settings.train_on})", f"{model.num_interactions:,}"
+            remedy = f'build the model from data.inputs("{settings.train_on}"), or use medley.train'
+            raise InputError("interactions of the model", expected=expected, got=got, remedy=remedy)
+        self.sampler = TripletSampler(train, generator) if trainable else None
+        judges = len(data.valid) and "valid" not in settings.train_on
         name, _, k = settings.metric.partition("@")
         protocol: dict[str, Any] = {"at": (int(k),), "metrics": (name,), "candidates": settings.candidates}
-        self.validation = Evaluator(data, split="valid", **protocol) if len(data.valid) else None
+        self.validation = Evaluator(data, split="valid", **protocol) if judges else None
         self.state = TrainingState(model, self.optimizer, generator, History(settings.metric))
         self.state.keep_best()
 
