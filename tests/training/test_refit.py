@@ -63,9 +63,7 @@ def test_a_refit_opens_again_from_its_folder_with_the_same_scores(run, data, tmp
 
 def test_evaluation_on_what_a_refit_has_seen_is_refused(run):
     again = medley.refit(run, progress=False)
-    with pytest.raises(
-        InputError, match=r"split .valid.: expected a split that the run has not seen, got .*valid"
-    ):
+    with pytest.raises(InputError, match=r"split .valid.: expected a split that the run has not seen, got .*valid"):
         medley.evaluate(again, split="valid")
     assert medley.evaluate(again, split="test").metrics["recall@20"] > 0
     with pytest.raises(InputError, match="not seen"):

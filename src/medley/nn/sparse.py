@@ -197,7 +197,7 @@ def select(x: Tensor, rows: Tensor) -> Tensor:
 def add_at(out: Tensor, rows: Tensor, x: Tensor) -> Tensor:
     """Adds x to out[rows] in place, (N, d), (a,), (a, d) -> (N, d), without gradient; much faster than torch."""
     if not is_compiled(out):
-        return out.index_add_(0, rows, x)
+        return out.index_add_(0, rows, x.to(out.dtype))
     parts = threads.how_many(x.numel())
     threads.run(
         kernels.scatter_rows, threads.pieces_of(parts), x.numel(), parts, rowwise(rows), rowwise(x), out.numpy()
