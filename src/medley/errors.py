@@ -35,12 +35,17 @@ class InputError(MedleyError, ValueError):
         got: object = None,
         remedy: str | None = None,
     ):
+        self.what, self.expected, self.got, self.remedy = what, expected, got, remedy
         where = "" if file is None else f"{file}"
         where += "" if row is None else f"{', ' if where else ''}row {row:,}"
         found = [f"expected {expected}"] if expected is not None else []
         found += [f"got {got}"] if got is not None else []
         message = ": ".join(part for part in (where, what, ", ".join(found)) if part)
         super().__init__(message + (f". Remedy: {remedy}" if remedy else ""))
+
+
+class NotFoundError(InputError):
+    """No item or user of this id."""
 
 
 class MedleyWarning(UserWarning):
