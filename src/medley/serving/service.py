@@ -24,7 +24,7 @@ from medley.errors import InputError, MedleyError, invalid
 from medley.serving.bundle import Bundle
 from medley.serving.catalogue import Catalogue
 from medley.serving.diversity import diversify
-from medley.serving.filters import Filter, Filters
+from medley.serving.filters import Filter
 from medley.serving.people import People
 from medley.serving.ranking import Ranking
 from medley.serving.requests import (
@@ -99,7 +99,6 @@ class Service:
         self.similarity = Similarity(bundle, self.catalogue)
         self.counters: Counter[str] = Counter()
         self._thumbnails: dict[int, bytes] = {}
-        self._filters: tuple[Any, Filters] | None = None
         self._writing = threading.RLock()
         self._events: set[str] = set()  # ids of feedback, where there is no store
         if store is not None:
@@ -257,7 +256,7 @@ class Service:
         Raises:
             InputError: not a cursor of an earlier answer.
         """
-        rows = self.filters.containing(q) if q else np.arange(len(self.catalogue))
+        rows = self.catalogue.containing(q) if q else np.arange(len(self.catalogue))
         rows = rows[self.catalogue.alive.values[rows]]
         rows = rows[np.lexsort((rows, -self.catalogue.popularity.values[rows]))]
         start = _cursor(cursor)
@@ -337,7 +336,7 @@ class Service:
         """
         features, thumbnail = self._features(request.features, request.media)
         with self._writing:
-            attributes = self.catalogue.conform(request.attributes)
+            attributes = self.catalogue.checked(request.attributes)
             if self.store is not None:
                 self.store.put_item(raw_id, attributes, features, thumbnail)
             return self._about(self._put(raw_id, attributes, features, thumbnail), {})
@@ -362,8 +361,7 @@ class Service:
         new, thumbnail = self._features(request.features, request.media)
         with self._writing:
             row = self.catalogue.row(raw_id)
-            attributes = {**self.catalogue.attributes(row), **request.attributes}
-            attributes = self.catalogue.conform(attributes)
+            attributes = self.catalogue.checked({**self.catalogue.attributes(row), **request.attributes})
             features = {**self.catalogue.features(row), **new}
             thumbnail = thumbnail or self._thumbnails.get(row)
             if self.store is not None:
@@ -468,22 +466,11 @@ class Service:
 
     def _allowed(self, filter: Filter | None) -> np.ndarray:
         """(N,) bool: items that can be listed and pass the filter."""
-        alive = self.catalogue.alive.values
-        if filter is None:
+        alive, mask = self.catalogue.alive.values, self.catalogue.filters.mask(filter)
+        if mask is None:
             return alive
-        mask = self.filters.mask(filter)
-        allowed = np.zeros(len(alive), dtype=bool)
         size = min(len(mask), len(alive))
-        allowed[:size] = mask[:size] & alive[:size]
-        return allowed
-
-    @property
-    def filters(self) -> Filters:
-        """Masks of the item table as it is now."""
-        table, known = self.catalogue.table(), self._filters
-        if known is None or known[0] is not table:
-            known = self._filters = (table, Filters(table))
-        return known[1]
+        return mask[:size] & alive[:size]
 
     def _listed(
         self, rows: np.ndarray, scores: np.ndarray, *, query: np.ndarray | None = None, history: np.ndarray | None = None
