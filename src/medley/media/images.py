@@ -71,7 +71,9 @@ def _pixels(image: Any, limits: Limits) -> np.ndarray:
     image = _eight_bits(image)
     if image.mode in ALPHA or "transparency" in image.info:
         # premultiplied, so that the colour of transparent pixels does not bleed into their neighbours
-        image = _resized(image.convert("RGBA").convert("RGBa"), target)
+        if image.mode not in ("RGBA", "RGBa"):
+            image = image.convert("RGBA")
+        image = _resized(image.convert("RGBa"), target)
         pixels = np.asarray(image)
         white = 255 - pixels[..., 3:].astype(np.int16)
         pixels = np.minimum(pixels[..., :3] + white, 255).astype(np.uint8)
