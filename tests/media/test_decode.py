@@ -1,6 +1,9 @@
 """Media of every usual kind become the right arrays."""
 
+import functools
 import io
+import subprocess
+import sys
 
 import av
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 from PIL import Image
 from tests.media.making import BLUE, GREEN, RED, WHITE, clip, encoded, picture, sounded, tone
 
-from medley.errors import InputError
+from medley.errors import InputError, MissingExtraError
 from medley.media.decode import Limits, MediaError, decode_frames, decode_image, decode_sound
 from medley.media.video import _Packet, choose
 
@@ -259,6 +262,30 @@ def test_sound_ends_at_max_seconds():
 def test_a_rate_out_of_range_is_an_error_of_the_caller():
     with pytest.raises(InputError, match="rate of a sound"):
         decode_sound(sounded(tone()), 0)
+
+
+@pytest.mark.parametrize(
+    ("package", "decode", "content"),
+    [
+        ("PIL", decode_image, encoded(picture())),
+        ("av", decode_frames, clip([RED])),
+        ("av", functools.partial(decode_sound, rate=16_000), sounded(tone())),
+        ("soundfile", functools.partial(decode_sound, rate=16_000), sounded(tone())),
+    ],
+)
+def test_a_missing_package_names_the_extra(package, decode, content, monkeypatch):
+    assert len(decode(content))
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'medley-rec\[media\]'"):
+        decode(content)
+
+
+def test_the_room_is_imported_without_the_packages_of_the_extra_and_decoders_without_torch():
+    code = (
+        "import sys, medley.media.decode, medley.media.workers; assert 'torch' not in sys.modules; "
+        "import medley.media.files; assert not {'PIL', 'av', 'soundfile'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_real_clips_give_frames_and_sound(data_folder):

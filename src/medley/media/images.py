@@ -42,7 +42,8 @@ def decode_image(source: Source, limits: Limits = Limits()) -> np.ndarray:  # no
         file.seek(0)
         with damage("not an image, or a broken one"):
             image = Image.open(file, formats=known)
-        check_shape(*image.size, limits)
+        width, height = image.size
+        check_shape(width, height, limits)
         with damage("broken or truncated image"):
             return _pixels(image, limits)
 
@@ -65,7 +66,8 @@ def _check_webp(head: bytes, limits: Limits) -> None:
 
 
 def _pixels(image: Any, limits: Limits) -> np.ndarray:
-    target = reduced(*image.size, limits.side)
+    width, height = image.size
+    target = reduced(width, height, limits.side)
     image.draft(None, target)  # JPEG: decodes at 1/2, 1/4 or 1/8, never below the target
     image.load()
     image = _eight_bits(image)

@@ -118,6 +118,6 @@ def damage(what: str) -> Iterator[None]:
     except (MedleyError, MemoryError):
         raise
     except Exception as error:
-        text = str(getattr(error, "strerror", None) or error).strip()
+        text = str(getattr(error, "strerror", None) or error).strip().removeprefix("Error : ")  # libsndfile
         first = text.splitlines()[0][:200] if text else type(error).__name__
         raise MediaError(f"{what}: {first}") from None

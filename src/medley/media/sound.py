@@ -76,7 +76,7 @@ def _sndfile(file: BinaryIO) -> Any:
     except (ImportError, OSError):  # OSError: the package is there, its library is not
         raise MissingExtraError("Decoding sound", "media") from None
     try:
-        return soundfile.SoundFile(_Lenient(file))
+        return soundfile.SoundFile(_Lenient(file))  # pyrefly: ignore[bad-argument-type]
     except (soundfile.SoundFileError, RuntimeError, TypeError):
         return None
 
