@@ -143,7 +143,7 @@ def test_an_image_at_the_limits_fits_the_memory_of_a_worker(workers):
     ):
         assert what == "image"
         assert shape == expected
-        assert peak < MEMORY
+        assert 16 < peak < MEMORY  # what a mapped library takes counts too
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
