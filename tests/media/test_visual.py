@@ -47,9 +47,8 @@ def tiny(kind):
         model = t.CLIPModel(t.CLIPConfig(text_config=text, vision_config=vision, projection_dim=12))
         return model, t.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=square)
     if kind == "siglip":
-        return t.SiglipModel(t.SiglipConfig(text_config=text, vision_config=vision)), t.SiglipImageProcessorPil(
-            size=square
-        )
+        model = t.SiglipModel(t.SiglipConfig(text_config=text, vision_config=vision))
+        return model, t.SiglipImageProcessorPil(size=square)
     if kind == "siglip2":  # for any shape of image
         vision = {**VISION, "num_patches": 16, "patch_size": 8}
         model = t.Siglip2Model(t.Siglip2Config(text_config=text, vision_config=vision))
@@ -150,6 +149,12 @@ def test_dinov3_with_other_steps_than_the_published_ones_is_refused(tmp_path):
     (tmp_path / "preprocessor_config.json").write_text('{"do_center_crop": true, "size": {"shortest_edge": 32}}')
     with pytest.raises(InputError, match="do_center_crop=True"):
         find(folder, "image")
+
+
+def test_a_folder_without_its_processor_is_refused(tmp_path):
+    network, _ = tiny("clip")
+    with pytest.raises(InputError, match=r"image processor: expected preprocessor_config\.json"):
+        find(saved(tmp_path, network), "image")
 
 
 def test_a_pooling_layer_without_weights_is_not_used(tmp_path):

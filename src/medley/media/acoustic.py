@@ -12,7 +12,7 @@ from torch import nn
 from medley.errors import InputError
 from medley.files import sha256_of_file
 from medley.media.encoders import Encoder, inference, pick_device, to_tensor, versions
-from medley.media.huggingface import Found, find_model, load_network, pooled, quiet, reading
+from medley.media.huggingface import PROCESSOR, Found, find_model, load_network, pooled, quiet, reading, require
 from medley.media.logmel import MFCC, Examples, FilterBanks, LogMel, RepeatedMel, Statistics
 
 MAX_WINDOWS = 30  # of about 10 s that a network reads per sound: 5 minutes without a gap
@@ -242,5 +242,6 @@ def _of_clap(found: Found) -> RepeatedMel:
 def _extractor(found: Found) -> Any:
     from transformers import AutoFeatureExtractor
 
+    require(found, PROCESSOR, "feature extractor")
     with quiet(), reading(found):
         return AutoFeatureExtractor.from_pretrained(found.folder, local_files_only=True, trust_remote_code=False)

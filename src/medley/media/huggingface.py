@@ -6,7 +6,7 @@ whose files are not in its cache on this machine.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,10 @@ from medley.media.encoders import HUB_IDS, MODALITY_OF, pick_device
 
 FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "[0-9]_*/*.json", "[0-9]_*/*.safetensors"]  # of a hub's folder
 INCOMPLETE = "download the whole model again: config.json, *.safetensors, the files of its preprocessor or tokenizer"
+
+# The library makes up a tokenizer or processor where these files are absent, and its vectors would mean nothing.
+TOKENIZER = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tekken.json")
+PROCESSOR = ("preprocessor_config.json", "processor_config.json")
 
 # Networks with two towers -> what the towers read. All others read what their class calls its main input.
 TOWERS = {
@@ -153,6 +157,12 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(before)
         if bars:
             logging.enable_progress_bar()
+
+
+def require(found: Found, patterns: Sequence[str], what: str) -> None:
+    """Raises an InputError if a folder holds none of the files."""
+    if not any(True for pattern in patterns for _ in found.folder.rglob(pattern)):
+        raise InputError(what, file=found.folder, expected=" or ".join(patterns), got="none of them", remedy=INCOMPLETE)
 
 
 def refuse_own_code(found: Found) -> None:

@@ -10,7 +10,7 @@ import torch
 from medley.errors import InputError, MissingExtraError
 from medley.files import read_json, sha256_of_file
 from medley.media.encoders import Encoder, inference, pick_device, to_tensor, versions
-from medley.media.huggingface import Found, find_model, load_network, pooled, quiet, reading
+from medley.media.huggingface import PROCESSOR, Found, find_model, load_network, pooled, quiet, reading, require
 from medley.media.pixels import (
     CELLS,
     FREQUENCIES,
@@ -159,6 +159,7 @@ def preprocessing(found: Found) -> tuple[Callable[[np.ndarray], np.ndarray], dic
         return _of_dinov3(found)
     from transformers import AutoImageProcessor
 
+    require(found, PROCESSOR, "image processor")
     with quiet(), reading(found):
         processor: Any = AutoImageProcessor.from_pretrained(
             found.folder, backend="pil", local_files_only=True, trust_remote_code=False
