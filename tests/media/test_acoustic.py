@@ -1,5 +1,6 @@
 """Sound encoders: front ends against slow loops and published constants, networks against direct calls."""
 
+import json
 import math
 import pickle
 import subprocess
@@ -271,6 +272,7 @@ def test_an_audio_network_gives_what_direct_calls_of_the_library_give(kind, part
     assert np.abs(together - together[0]).max() > 1e-3
     np.testing.assert_allclose(np.concatenate([encoder.encode(each[None]) for each in pieces]), together, atol=1e-5)
     np.testing.assert_array_equal(encoder.encode(encoder.prepare(sound)), vectors)
+    assert json.loads(json.dumps(encoder.about()))["preprocessing"]["spectrum"]["rate"] == encoder.rate
 
 
 def test_workers_prepare_sounds_without_torch(tmp_path):

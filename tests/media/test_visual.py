@@ -102,6 +102,7 @@ def test_a_network_of_the_library_gives_what_direct_calls_of_the_library_give(ki
     np.testing.assert_allclose(ours, direct, atol=2e-5)
     np.testing.assert_allclose(as_one_batch(encoder), ours, atol=1e-5)
     np.testing.assert_array_equal(encoded(encoder), ours)
+    json.dumps(encoder.about())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -219,9 +220,9 @@ def test_cells_average_linear_light_and_share_the_pixels_on_their_borders():
     image = picture(13, 21)
     fine = linear_light(image).repeat(8, axis=0).repeat(8, axis=1)  # each cell has 13 x 21 of these parts of pixels
     slow = fine.reshape(8, 13, 8, 21, 3).mean(axis=(1, 3))
-    np.testing.assert_allclose(cell_means(image, 8), slow, atol=1e-12)
+    np.testing.assert_allclose(cell_means(image, 8), slow, atol=1e-6)
     tall = picture(700, 9)  # more rows than are averaged at a time
-    np.testing.assert_allclose(cell_means(tall, 1)[0, 0], linear_light(tall).mean(axis=(0, 1)))
+    np.testing.assert_allclose(cell_means(tall, 1)[0, 0], linear_light(tall).mean(axis=(0, 1)), atol=1e-6)
 
 
 def test_oklab_has_its_published_values():

@@ -90,7 +90,7 @@ class Encoder(ABC):
     prepare: Callable[[Any], Any]
 
     @abstractmethod
-    def encode(self, pieces: np.ndarray | list[str]) -> np.ndarray:
+    def encode(self, pieces: Any) -> np.ndarray:
         """Returns one vector per piece, (B, dim) float32. The vector of a medium is the mean over its pieces.
 
         The result does not depend on what else is in the batch, up to rounding (1e-5).

@@ -210,8 +210,7 @@ def _from_hub(hub_id: str, spec: str) -> tuple[Path, str]:
         folder = None
     if folder is None or not (folder / "config.json").exists() or not any(folder.glob("*.safetensors")):
         try:
-            with quiet():
-                folder = Path(snapshot_download(name, **kwargs))
+            folder = Path(snapshot_download(name, **kwargs))
         except Exception as error:  # no network, no such id, no permission: each has errors of its own
             got = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
             remedy = (

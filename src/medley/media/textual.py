@@ -147,7 +147,7 @@ def _tokenizer(found: Found) -> Any:
 
     require(found, TOKENIZER, "tokenizer")
     with quiet(), reading(found):
-        tokenizer = AutoTokenizer.from_pretrained(found.folder, local_files_only=True, trust_remote_code=False)
+        tokenizer: Any = AutoTokenizer.from_pretrained(found.folder, local_files_only=True, trust_remote_code=False)
     if tokenizer.pad_token is None:  # padding is masked, so any token does
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
