@@ -29,9 +29,7 @@ class Limits(BaseModel):
 
     max_bytes: int = Field(default=2**31, ge=1)  # of a file; 2 GiB: an hour of video
     max_image_bytes: int = Field(default=2**27, ge=1)  # of an image file: some formats are read whole
-    max_pixels: int = Field(
-        default=64_000_000, ge=1, le=178_956_970
-    )  # width x height; above 178,956,970 Pillow refuses
+    max_pixels: int = Field(default=64_000_000, ge=1, le=178_956_970)  # width x height; Pillow refuses more than le
     max_side: int = Field(default=20_000, ge=1)  # pixels, width or height
     side: int = Field(default=1024, ge=16)  # pixels; larger images and frames are scaled down to it; encoders use less
     max_seconds: float = Field(default=300, gt=0)  # of sound, from the start; a whole song or trailer
@@ -76,12 +74,15 @@ def opened(source: Source, max_bytes: int) -> Iterator[BinaryIO]:
         handle = os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
         raise MediaError(f"unreadable: {getattr(error, 'strerror', None) or error}") from None
-    with os.fdopen(handle, "rb") as file:
+    try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise MediaError("not a regular file")
         _check_size(status.st_size, max_bytes)
-        yield file
+        with open(handle, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(handle)
 
 
 def _check_size(size: int, max_bytes: int) -> None:
@@ -117,6 +118,6 @@ def damage(what: str) -> Iterator[None]:
     except (MedleyError, MemoryError):
         raise
     except Exception as error:
-        text = str(getattr(error, "strerror", None) or error).strip()
+        text = str(getattr(error, "strerror", None) or error).strip().removeprefix("Error : ")  # libsndfile
         first = text.splitlines()[0][:200] if text else type(error).__name__
         raise MediaError(f"{what}: {first}") from None
