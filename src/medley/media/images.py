@@ -8,8 +8,9 @@ import numpy as np
 from medley.errors import MissingExtraError
 from medley.media.limits import Limits, MediaError, Source, check_shape, damage, opened, reduced
 
-# Formats of photographs and drawings. Others stay out: EPS runs a program, and the rare ones have rarely tested readers.
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA")
+# Formats of photographs and drawings. Others stay out: EPS runs a program, TGA cannot be told from noise, and the rest
+# have rarely tested readers.
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 ORIENTATION = 0x0112  # tag of EXIF
 ALPHA = {"RGBA", "LA", "PA", "RGBa", "La"}
 GAP = 3.0  # Pillow: averages whole blocks first, down to 3 times the size, and then filters; indistinguishable

@@ -29,9 +29,7 @@ class Limits(BaseModel):
 
     max_bytes: int = Field(default=2**31, ge=1)  # of a file; 2 GiB: an hour of video
     max_image_bytes: int = Field(default=2**27, ge=1)  # of an image file: some formats are read whole
-    max_pixels: int = Field(
-        default=64_000_000, ge=1, le=178_956_970
-    )  # width x height; above 178,956,970 Pillow refuses
+    max_pixels: int = Field(default=64_000_000, ge=1, le=178_956_970)  # width x height; Pillow refuses more than le
     max_side: int = Field(default=20_000, ge=1)  # pixels, width or height
     side: int = Field(default=1024, ge=16)  # pixels; larger images and frames are scaled down to it; encoders use less
     max_seconds: float = Field(default=300, gt=0)  # of sound, from the start; a whole song or trailer

@@ -12,7 +12,6 @@ import os
 import pickle
 import queue
 import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -21,10 +20,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, BinaryIO, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from medley.errors import InputError, MedleyError, MissingExtraError
-from medley.media.limits import MediaError, too_slow
+from medley.media.limits import too_slow
+from medley.media.worker import read_message, write_message
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -32,9 +32,7 @@ _Work = tuple[bytes, Future[Any]] | None  # a pickled task and where its result 
 
 LOOK_AHEAD = 32  # tasks that are begun before the caller takes their results: about a batch of an encoder
 START_SECONDS = 120.0  # for a process to import what it needs, on a slow disk
-GRACE_SECONDS = 10.0  # after which a process whose parent is gone ends itself, whatever it is doing
 CLOSED = "the workers are closed"
-LENGTH = struct.Struct(">Q")  # bytes of the message that follows
 ONE_THREAD = {  # environment of a process: there are as many processes as cores to use
     **dict.fromkeys(
         ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "POLARS_MAX_THREADS"),
@@ -42,7 +40,7 @@ ONE_THREAD = {  # environment of a process: there are as many processes as cores
     ),
     "TOKENIZERS_PARALLELISM": "false",
 }
-PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from medley.media.workers import serve; serve()"
+PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from medley.media.worker import serve; serve()"
 PLAIN = {  # module -> what a result may be made of, besides plain values and the named tuples of this library
     "numpy": {"ndarray", "dtype"},
     "numpy._core.multiarray": {"_reconstruct", "scalar"},
@@ -249,8 +247,8 @@ def _exchange(popen: "subprocess.Popen[bytes]", message: bytes, seconds: float) 
     timer.daemon = True
     timer.start()
     try:
-        _write(popen.stdin, message)  # type: ignore[arg-type]
-        answer = _read(popen.stdout)  # type: ignore[arg-type]
+        write_message(popen.stdin, message)  # type: ignore[arg-type]
+        answer = read_message(popen.stdout)  # type: ignore[arg-type]
         return (None if answer is None else _Plain(io.BytesIO(answer)).load()), not late.is_set()
     except (OSError, ValueError):  # the process has ended, or the pool was closed
         return None, not late.is_set()
@@ -299,89 +297,3 @@ def _error(kind: str, text: str) -> Exception:
         ImportError.__init__(error, text)  # its own constructor would write another sentence around the text
         return error
     return InputError(text) if kind == "InputError" else MedleyError(text)
-
-
-def _write(pipe: BinaryIO, message: bytes) -> None:
-    pipe.write(LENGTH.pack(len(message)))
-    pipe.write(message)
-    pipe.flush()
-
-
-def _read(pipe: BinaryIO) -> bytes | None:
-    """Returns the next message; None at the end, also in the middle of a message."""
-    head = pipe.read(LENGTH.size)
-    if len(head) < LENGTH.size:
-        return None
-    (length,) = LENGTH.unpack(head)
-    message = pipe.read(length)
-    return message if len(message) == length else None
-
-
-def serve() -> None:
-    """The program of a process: reads a function, then tasks; writes results; ends when its parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    tasks, results = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)  # what a codec prints must not mix into the results
-    inbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_receive, args=(tasks, inbox), daemon=True).start()
-    setup = pickle.loads(inbox.get())
-    try:
-        function = pickle.loads(setup["function"])
-    except Exception as error:
-        _write(results, pickle.dumps(("failed", f"{type(error).__name__}: {error}")))
-        return
-    _limit_memory(setup["memory"])
-    _write(results, pickle.dumps(("result", None)))
-    while True:
-        task = inbox.get()
-        _alarm(setup["seconds"] + GRACE_SECONDS)
-        answer = _answer(function, task)
-        _alarm(0)
-        _write(results, answer)
-
-
-def _receive(tasks: BinaryIO, inbox: "queue.SimpleQueue[bytes]") -> None:
-    """Waits for tasks in a thread of its own, so that the end of the parent is noticed in the middle of a task."""
-    while True:
-        task = _read(tasks)
-        if task is None:
-            os._exit(1)
-        inbox.put(task)
-
-
-def _answer(function: Callable[[Any], Any], task: bytes) -> bytes:
-    try:
-        return pickle.dumps(("result", function(pickle.loads(task))), protocol=5)
-    except MemoryError:
-        return pickle.dumps(("memory", None))
-    except MediaError as error:
-        return pickle.dumps(("failed", str(error)))
-    except MedleyError as error:
-        kind = next((each for each in (MissingExtraError, InputError) if isinstance(error, each)), MedleyError)
-        return pickle.dumps((kind.__name__, str(error)))
-    except Exception as error:  # preparing odd content may raise anything
-        return pickle.dumps(("failed", f"{type(error).__name__}: {error}"))
-
-
-def _limit_memory(mebibytes: int) -> None:
-    """Bounds what this process may take above what it holds now, where the system can count it (Linux)."""
-    try:
-        import resource
-
-        with open("/proc/self/status", encoding="ascii") as status:
-            held = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
-        _, most = resource.getrlimit(resource.RLIMIT_DATA)
-        limit = held + mebibytes * 2**20
-        if most != resource.RLIM_INFINITY:
-            limit = min(limit, most)
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash leaves no file behind
-    except (ImportError, OSError, StopIteration):
-        return
-
-
-def _alarm(seconds: float) -> None:
-    """Lets the system end this process after so many seconds; 0 takes that back."""
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, seconds)
