@@ -8,7 +8,7 @@ workers have ready, and one chunk of vectors, however large the catalogue is.
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from medley.errors import InputError
 from medley.files import sha256_of_json
 from medley.media.decode import Limits, MediaError
 from medley.media.encoders import DEFAULTS, MODALITY_OF, Encoder, find
-from medley.media.files import Found, ItemMedia, find_media
+from medley.media.files import Found, find_media
 from medley.media.item import BY, ENCODER, SCALE, Batches, about, mean_of, media_of, prepare_of
 from medley.media.journal import CHUNK, Chunk, Entry, Journal, only_one, release_stale
 from medley.media.pieces import Made, Medium, Preparation, Preparations, State, Task, looks_as, state_of
@@ -73,7 +73,6 @@ class Extracted:
     unmatched: list[str]  # files without an item
     notes: list[str]  # sentences for people
     problems: list[tuple[str, str]]  # files that were not used, and why
-    folder: str = field(repr=False, default="")
 
     @property
     def changed(self) -> bool:
@@ -144,7 +143,7 @@ def extract(
         media: a folder or a table of media, see `medley.media.files.find_media`; None: only text of the items.
         visual: encoder of images and key frames: a name, a model id or folder, see `medley.media.encoders.find`.
         acoustic: encoder of sound files, and of the sound of videos.
-        textual: encoder of texts. Without any of the three, every kind of medium that is found gets its default encoder.
+        textual: encoder of texts. Without any of the three, each kind of medium that is found has its default encoder.
         name: of the modality, in place of visual, acoustic or textual; with exactly one encoder.
         text: columns of the items that hold their text.
         id_rule: how file names become item ids, see `find_media`.
@@ -160,8 +159,8 @@ def extract(
         The data set with its modalities, and what became of every one.
 
     Raises:
-        InputError: a wrong option or table, an unknown encoder, nothing to encode, no usable medium at all, a modality of
-            another origin, or another process extracts; the data set is not changed.
+        InputError: a wrong option or table, an unknown encoder, nothing to encode, no usable medium at all, a modality
+            of another origin, or another process extracts; the data set is not changed.
         MissingExtraError: the extra media is not installed.
     """
     options = checked(_Options, {"batch": batch, "jobs": jobs, "scale": scale}, of="extract")
