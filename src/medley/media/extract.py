@@ -6,10 +6,9 @@ workers have ready, and one chunk of vectors, however large the catalogue is.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,21 +23,19 @@ from medley.data.options import checked
 from medley.data.writer import LOCK, MEDIA_COLUMNS
 from medley.errors import InputError
 from medley.files import sha256_of_json
-from medley.media.decode import Limits, MediaError
+from medley.media.decode import Limits
 from medley.media.encoders import DEFAULTS, MODALITY_OF, Encoder, find
 from medley.media.files import Found, find_media
-from medley.media.item import BY, ENCODER, SCALE, Batches, about, mean_of, media_of, prepare_of
-from medley.media.journal import CHUNK, Chunk, Entry, Journal, only_one, release_stale
-from medley.media.pieces import Made, Medium, Preparation, Preparations, State, Task, looks_as, state_of
+from medley.media.item import BY, ENCODER, SCALE, about, media_of, prepare_of
+from medley.media.journal import Chunk, Journal, only_one, release_stale
+from medley.media.pieces import Medium, Preparation, Preparations
 from medley.media.progress import ExtractProgress
-from medley.media.workers import Failed, Workers
+from medley.media.update import Modality, update
+from medley.media.workers import Workers
 from medley.nn.scale import FeatureScale, Scale
-from medley.version import versions
 
 MOST_JOBS = 8  # processes by default; more decode faster than most networks encode
-DECODERS = ("pillow", "av", "soundfile")
 BLOCK = 16_384  # rows that are scaled at a time
-OK, FAILED, STOPPED = "ok", "failed", "stopped"
 
 
 class _Options(BaseModel):
@@ -93,29 +90,6 @@ class Extracted:
             "notes": self.notes,
             "problems": [{"file": file, "reason": reason} for file, reason in self.problems],
         }
-
-
-class _Planned(NamedTuple):
-    """A chunk of item rows to be made again."""
-
-    start: int
-    kept: Chunk | None  # items that stay as they are
-    pending: list[int]  # item rows to encode
-
-
-@dataclass
-class _Modality:
-    """One modality on its way."""
-
-    name: str
-    encoder: Encoder
-    about: dict[str, Any]
-    fitted: dict[str, np.ndarray]
-    journal: Journal
-    media: dict[int, list[Medium]]  # item row -> its media of this kind
-    made_by: dict[str, Any]
-    asked: bool  # by name, not by default
-    num_encoded: int = 0
 
 
 def extract(
@@ -181,21 +155,23 @@ def extract(
         _check_origin(dataset, modality, overwrite)
         if not by_kind[reads]:
             raise _nothing(found, reads)
-    modalities: list[_Modality] = []
+    modalities: list[Modality] = []
     for reads, (modality, spec) in wanted.items():
         encoder = find(spec, reads, device=device)
         provenance = {"text": list(text) if reads == "text" else [], "id_rule": id_rule, "scale": options.scale}
-        modalities.append(_modality(dataset, modality, encoder, by_kind[reads], provenance, limits, asked))
+        made = _modality(dataset, modality, encoder, by_kind[reads], provenance, limits)
+        made.asked, made.root = asked, _root(media)
+        modalities.append(made)
     notes, progress = list(found.notes), progress or ExtractProgress()
-    root = _root(media)
+    num_items = dataset.manifest.num_items
     with only_one(dataset.folder), ExitStack() as stack:
-        preparations = {each.name: Preparation(prepare_of(each.encoder), limits) for each in modalities}
+        preparations = {each.name: each.preparation for each in modalities}
         jobs = options.jobs or min(MOST_JOBS, _cores())
         workers = stack.enter_context(
             Workers(Preparations(preparations), jobs=jobs, seconds=limits.seconds, memory=limits.memory)
         )
         for each in modalities:
-            _encode(each, preparations[each.name], workers, options.batch, limits, root, dataset, progress)
+            update(each, workers, batch=options.batch, num_items=num_items, progress=progress)
         usable = [each for each in modalities if _has_vectors(each)]
         for each in modalities:
             if each not in usable and (each.asked or not usable):
@@ -253,159 +229,26 @@ def _modality(
     media: dict[int, list[Medium]],
     provenance: Mapping[str, Any],
     limits: Limits,
-    asked: bool,
-) -> _Modality:
+) -> Modality:
     """Fits the encoder where it is fitted to all texts, and finds the journal."""
     if encoder.reads == "text":
         encoder.fit([str(medium.source) for row in media for medium in media[row]])
-    fitted, described, limited = encoder.fitted(), about(encoder), limits.model_dump()
+    fitted, limited = encoder.fitted(), limits.model_dump()
     hashes = {key: sha256_of_json([array.tolist(), str(array.dtype)]) for key, array in sorted(fitted.items())}
     key = {
         "items": dataset.manifest.parts["items"],
         "reads": encoder.reads,
-        "about": described,
+        "about": about(encoder),
         "fitted": hashes,
         "limits": limited,
     }
-    made_by = {"by": BY, "encoder": encoder.name, "reads": encoder.reads, "about": described, **provenance}
+    made_by = {"by": BY, "encoder": encoder.name, "reads": encoder.reads, "about": key["about"], **provenance}
     made_by["limits"] = limited
-    journal = Journal(dataset.folder, name, key)
-    return _Modality(name, encoder, described, fitted, journal, media, made_by, asked)
+    preparation, journal = Preparation(prepare_of(encoder), limits), Journal(dataset.folder, name, key)
+    return Modality(name, encoder, fitted, preparation, journal, media, made_by)
 
 
-def _encode(
-    modality: _Modality,
-    prepare: Preparation,
-    workers: Workers[Task, Made],
-    batch: int,
-    limits: Limits,
-    root: Path | None,
-    dataset: Dataset,
-    progress: ExtractProgress,
-) -> None:
-    """Brings the journal of one modality up to date."""
-    modality.made_by["versions"] = modality.journal.begin(_versions())
-    planned = list(_plan(modality, limits, root, dataset.manifest.num_items))
-    total = sum(len(modality.media[row]) for chunk in planned for row in chunk.pending)
-    modality.num_encoded = sum(len(chunk.pending) for chunk in planned)
-    todo = (medium for chunk in planned for row in chunk.pending for medium in modality.media[row])
-    if modality.encoder.reads == "text":
-        results: Iterator[Made | Failed] = map(prepare, todo)
-    else:
-        results = workers.map(Task(modality.name, medium) for medium in todo)
-    if total:
-        progress.start(modality.name, modality.encoder.name, total)
-    try:
-        for chunk in planned:
-            made = _made(modality, chunk.pending, results, batch, limits, root, progress)
-            modality.journal.write(chunk.start, _joined(chunk.kept, made))
-    finally:
-        if total:
-            progress.stop()
-
-
-def _plan(modality: _Modality, limits: Limits, root: Path | None, num_items: int) -> Iterator[_Planned]:
-    """Yields the chunks that differ from the journal."""
-    there = modality.journal.starts()
-    for start in range(0, num_items, CHUNK):
-        rows = [row for row in range(start, min(start + CHUNK, num_items)) if row in modality.media]
-        old = modality.journal.read(start) if start in there else None
-        if old is None:
-            if rows or start in there:
-                yield _Planned(start, None, rows)
-            continue
-        entries: dict[int, list[Entry]] = {}
-        for entry in old.entries:
-            entries.setdefault(entry.item, []).append(entry)
-        same = {row: _unchanged(modality.media[row], entries.get(row, []), limits, root) for row in rows}
-        kept = [entry for row in rows for entry in same[row] or ()]
-        pending = [row for row in rows if same[row] is None]
-        if pending or kept != old.entries:
-            stays = np.isin(old.rows, [row for row in rows if same[row] is not None])
-            yield _Planned(start, Chunk(old.rows[stays], old.vectors[stays], kept), pending)
-
-
-def _unchanged(media: list[Medium], entries: list[Entry], limits: Limits, root: Path | None) -> list[Entry] | None:
-    """Returns the entries of an item, with the times of its files now; None if it is to be encoded again."""
-    if [entry.file for entry in entries] != [_name(medium.source, root) for medium in media]:
-        return None
-    now: list[Entry] = []
-    for medium, entry in zip(media, entries, strict=True):
-        if entry.status == STOPPED:
-            return None
-        state = entry.state
-        if not (isinstance(medium.source, Path) and state.modified and looks_as(medium.source, state)):
-            try:
-                state = state_of(medium.source, limits)
-            except MediaError:
-                return None
-            if not state.sha256 or state.sha256 != entry.state.sha256:
-                return None
-        now.append(entry._replace(state=state))
-    return now
-
-
-def _made(
-    modality: _Modality,
-    pending: Iterable[int],
-    results: Iterator[Made | Failed],
-    batch: int,
-    limits: Limits,
-    root: Path | None,
-    progress: ExtractProgress,
-) -> Chunk:
-    """Encodes items; takes one result per medium."""
-    batches = Batches(modality.encoder, batch)
-    entries: dict[int, list[Entry]] = {}
-    for row in pending:
-        entries[row] = []
-        for medium in modality.media[row]:
-            result = next(results)
-            if isinstance(result, Failed):
-                result, status = Made(_state_in_any_case(medium, limits), None, result.reason), STOPPED
-            else:
-                status = FAILED if result.error else OK
-            if status == OK:
-                batches.add(result.pieces)
-            file = _name(medium.source, root)
-            entries[row].append(Entry(row, file, result.state, status, result.error))
-            progress.medium(failed=status != OK)
-    of_media = iter(batches.finish())
-    rows: list[int] = []
-    vectors: list[np.ndarray] = []
-    for row, each in entries.items():
-        mine = [next(of_media) for entry in each if entry.status == OK]
-        if not mine:
-            continue
-        try:
-            vectors.append(mean_of(mine))
-            rows.append(row)
-        except MediaError as error:
-            entries[row] = [
-                entry._replace(status=FAILED, error=str(error)) if entry.status == OK else entry for entry in each
-            ]
-    values = np.stack(vectors) if vectors else np.zeros((0, modality.encoder.dim), dtype=np.float32)
-    return Chunk(np.array(rows, dtype=np.int32), values, [entry for each in entries.values() for entry in each])
-
-
-def _state_in_any_case(medium: Medium, limits: Limits) -> State:
-    try:
-        return state_of(medium.source, limits)
-    except MediaError:
-        return State("", 0, 0)
-
-
-def _joined(kept: Chunk | None, made: Chunk) -> Chunk:
-    """Joins two chunks of the same rows, by item row."""
-    if kept is None or not kept.entries:
-        return made
-    rows = np.concatenate([kept.rows, made.rows])
-    order = np.argsort(rows)
-    entries = sorted([*kept.entries, *made.entries], key=lambda entry: entry.item)
-    return Chunk(rows[order], np.concatenate([kept.vectors, made.vectors])[order], entries)
-
-
-def _chunks(modality: _Modality) -> Iterator[Chunk]:
+def _chunks(modality: Modality) -> Iterator[Chunk]:
     for start in sorted(modality.journal.starts()):
         chunk = modality.journal.read(start)
         if chunk is None:  # it was read or written a moment ago
@@ -414,11 +257,11 @@ def _chunks(modality: _Modality) -> Iterator[Chunk]:
         yield chunk
 
 
-def _has_vectors(modality: _Modality) -> bool:
+def _has_vectors(modality: Modality) -> bool:
     return any(len(chunk.rows) for chunk in _chunks(modality))
 
 
-def _all_failed(modality: _Modality, dataset: Dataset) -> InputError:
+def _all_failed(modality: Modality, dataset: Dataset) -> InputError:
     reasons = failures(_table(modality), dataset.items)
     said = "; ".join(f"{why} ({one.count:,}, such as {one.examples[0]})" for why, one in reasons.items())
     return InputError(
@@ -429,7 +272,7 @@ def _all_failed(modality: _Modality, dataset: Dataset) -> InputError:
     )
 
 
-def _table(modality: _Modality) -> pl.DataFrame:
+def _table(modality: Modality) -> pl.DataFrame:
     """Returns the media of a modality, one row each."""
     tables = [
         pl.DataFrame(
@@ -442,7 +285,7 @@ def _table(modality: _Modality) -> pl.DataFrame:
     return pl.concat(tables) if tables else pl.DataFrame(schema=MEDIA_COLUMNS)
 
 
-def _write(dataset: Dataset, modality: _Modality, how: str) -> tuple[Dataset, Extraction]:
+def _write(dataset: Dataset, modality: Modality, how: str) -> tuple[Dataset, Extraction]:
     """Scales the vectors and writes the modality, unless the data set has exactly this already."""
     num_items, journal = dataset.manifest.num_items, modality.journal
     table = _table(modality)
@@ -491,23 +334,5 @@ def _root(media: Path | pl.DataFrame | None) -> Path | None:
     return (media if media.is_dir() else media.parent).absolute()
 
 
-def _name(source: Path | bytes | str, root: Path | None) -> str:
-    if not isinstance(source, Path):
-        return "text" if isinstance(source, str) else "bytes"
-    path = source.absolute()
-    return path.relative_to(root).as_posix() if root is not None and path.is_relative_to(root) else str(source)
-
-
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _versions() -> dict[str, str]:
-    """Versions that can change a vector and that no encoder knows of."""
-    found = versions()
-    for package in DECODERS:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
