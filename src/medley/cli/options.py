@@ -67,7 +67,7 @@ def parameters_as_flags(text: str) -> str:
     text = re.sub(r"\bheader=\(([^)]*)\)", names, text).replace("header=False", "--header none")
     text = text.replace("quote=None", "--quote ''")
     text = re.sub(r"\bfeatures=\{'([^']*)': '([^']*)'\}", r"--features \1=\2", text)
-    return re.sub(rf"(?<![-\w'])({'|'.join(FLAGS)})=({VALUE})", flag, text)
+    return re.sub(rf"(?<![-\w'])(?<!--features )({'|'.join(FLAGS)})=({VALUE})", flag, text)
 
 
 def import_command(format: str, source: Path, options: Mapping[str, Any], out: Path | None) -> str:

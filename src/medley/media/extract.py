@@ -204,7 +204,7 @@ def _check_origin(dataset: Dataset, modality: str, overwrite: bool) -> None:
     record = dataset.manifest.modalities.get(modality)
     if record is None or overwrite or (record.made_by or {}).get("by") == BY:
         return
-    remedy = "choose another name (name=...), or pass overwrite=True"
+    remedy = "give the new modality another name, or pass overwrite=True"
     raise InputError(f"modality {modality!r} exists already, and was not extracted", file=dataset.folder, remedy=remedy)
 
 
