@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,8 +32,7 @@ def _alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 
@@ -125,7 +125,7 @@ def test_a_process_has_one_thread_ignores_ctrl_c_and_does_not_import_torch(pool)
 def test_missing_packages_and_wrong_options_are_errors_of_the_caller(pool):
     with pytest.raises(MissingExtraError, match=r"^Decoding needs packages .* pip install 'medley-rec\[media\]'$"):
         list(pool.map([("value", 1), ("missing", "Decoding")]))
-    with pytest.raises(InputError, match="^the rate$"):
+    with pytest.raises(InputError, match=r"^the rate$"):
         list(pool.map([("input", "the rate")]))
     assert list(pool.map([("value", 1)])) == [1]
 

@@ -118,7 +118,7 @@ class _Parts:
             for row in sorted(self._media)
         }
         if self.unmatched:
-            self.notes.append(f"{len(self.unmatched):,} files without an item, for example {min(self.unmatched)}")
+            self.notes.append(f"files without an item: {len(self.unmatched):,}, for example {min(self.unmatched)}")
         return Found(media, sorted(self.unmatched), self.notes, sorted(self.problems, key=lambda each: each.file))
 
 
@@ -183,8 +183,7 @@ def _from_table(table: Table, folder: Path, matcher: Matcher, parts: _Parts) -> 
                 else:
                     parts.add(row, kind, folder / value)
     if unknown:
-        example = f"for example {unknown[0]!r}"
-        parts.notes.append(f"{len(unknown):,} rows of the table name no item of the data set, {example}")
+        parts.notes.append(f"rows of the table without an item: {len(unknown):,}, for example {unknown[0]!r}")
 
 
 def _lists(table: Table, name: str) -> list[list[str]]:

@@ -42,7 +42,8 @@ def decode_image(source: Source, limits: Limits = Limits()) -> np.ndarray:  # no
         file.seek(0)
         with damage("not an image, or a broken one"):
             image = Image.open(file, formats=known)
-        check_shape(*image.size, limits)
+        width, height = image.size
+        check_shape(width, height, limits)
         with damage("broken or truncated image"):
             return _pixels(image, limits)
 
@@ -65,13 +66,16 @@ def _check_webp(head: bytes, limits: Limits) -> None:
 
 
 def _pixels(image: Any, limits: Limits) -> np.ndarray:
-    target = reduced(*image.size, limits.side)
+    width, height = image.size
+    target = reduced(width, height, limits.side)
     image.draft(None, target)  # JPEG: decodes at 1/2, 1/4 or 1/8, never below the target
     image.load()
     image = _eight_bits(image)
     if image.mode in ALPHA or "transparency" in image.info:
         # premultiplied, so that the colour of transparent pixels does not bleed into their neighbours
-        image = _resized(image.convert("RGBA").convert("RGBa"), target)
+        if image.mode not in ("RGBA", "RGBa"):
+            image = image.convert("RGBA")
+        image = _resized(image.convert("RGBa"), target)
         pixels = np.asarray(image)
         white = 255 - pixels[..., 3:].astype(np.int16)
         pixels = np.minimum(pixels[..., :3] + white, 255).astype(np.uint8)

@@ -74,12 +74,15 @@ def opened(source: Source, max_bytes: int) -> Iterator[BinaryIO]:
         handle = os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
         raise MediaError(f"unreadable: {getattr(error, 'strerror', None) or error}") from None
-    with os.fdopen(handle, "rb") as file:
+    try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise MediaError("not a regular file")
         _check_size(status.st_size, max_bytes)
-        yield file
+        with open(handle, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(handle)
 
 
 def _check_size(size: int, max_bytes: int) -> None:
@@ -115,6 +118,6 @@ def damage(what: str) -> Iterator[None]:
     except (MedleyError, MemoryError):
         raise
     except Exception as error:
-        text = str(getattr(error, "strerror", None) or error).strip()
+        text = str(getattr(error, "strerror", None) or error).strip().removeprefix("Error : ")  # libsndfile
         first = text.splitlines()[0][:200] if text else type(error).__name__
         raise MediaError(f"{what}: {first}") from None

@@ -41,14 +41,14 @@ class _Ignored:
 
     def notes(self) -> list[str]:
         notes = [
-            f"{count:,} {what} ignored, for example {shown(self._example[what])}"
+            f"{what} ignored: {count:,}, for example {shown(self._example[what])}"
             for what, count in sorted(self._count.items())
         ]
         if self.others:
             kinds = ", ".join(f"{kind or 'no suffix'} ({count:,})" for kind, count in self.others.most_common(OTHERS))
             more = len(self.others) - OTHERS
             more_kinds = f" and {more:,} more kinds" if more > 0 else ""
-            notes.append(f"{self.others.total():,} files of other kinds ignored: {shown(kinds)}{more_kinds}")
+            notes.append(f"files of other kinds ignored: {self.others.total():,}, namely {shown(kinds)}{more_kinds}")
         return notes
 
 

@@ -1,6 +1,7 @@
 """Sound, from audio files with libsndfile and from all others, videos included, with PyAV."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -62,7 +63,7 @@ def _blocks(file: BinaryIO, name: str, limits: Limits) -> Iterator[tuple[int, np
     if name in PLAIN_SOUND or name == "ogg":
         stream = _sndfile(file)
         if stream is not None:
-            _check_wav(file, name)
+            _check_size(file)
             return _plain(stream, limits)
         file.seek(0)
     return _track(file, name, limits)
@@ -75,22 +76,36 @@ def _sndfile(file: BinaryIO) -> Any:
     except (ImportError, OSError):  # OSError: the package is there, its library is not
         raise MissingExtraError("Decoding sound", "media") from None
     try:
-        return soundfile.SoundFile(file)
+        return soundfile.SoundFile(_Lenient(file))  # pyrefly: ignore[bad-argument-type]
     except (soundfile.SoundFileError, RuntimeError, TypeError):
         return None
 
 
-def _check_wav(file: BinaryIO, name: str) -> None:
-    """Refuses a WAV file that is shorter than it says; libsndfile would read the part."""
-    if name != "wav":
-        return
+class _Lenient:
+    """A file for libsndfile, which seeks before the beginning of broken files and cannot be told by an exception."""
+
+    def __init__(self, file: BinaryIO):
+        self.read, self.readinto, self.tell = file.read, file.readinto, file.tell  # type: ignore[attr-defined]
+        self._file = file
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        with suppress(OSError, ValueError):
+            self._file.seek(offset, whence)
+        return self._file.tell()
+
+
+def _check_size(file: BinaryIO) -> None:
+    """Refuses a WAV or AIFF file that is shorter than it states; libsndfile would read the part."""
     position = file.tell()
     file.seek(0)
     head = file.read(8)
     size = file.seek(0, 2)
     file.seek(position)
-    stated = int.from_bytes(head[4:8], "little")
-    if head[:4] == b"RIFF" and stated not in (0, 0xFFFFFFFF) and stated + 8 > size + 1:  # both: written to a pipe
+    order = {b"RIFF": "little", b"RIFX": "big", b"FORM": "big"}.get(head[:4])
+    if order is None:
+        return
+    stated = int.from_bytes(head[4:8], order)  # pyrefly: ignore[bad-argument-type]
+    if stated not in (0, 0xFFFFFFFF) and stated + 8 > size + 1:  # these two: the recorder did not know the size
         raise MediaError(f"truncated: {size:,} of {stated + 8:,} bytes")
 
 

@@ -91,7 +91,8 @@ def choose(packets: list[_Packet], count: int) -> list[tuple[float, float]]:
     if len(candidates) < min(FEW, count) and others:
         everything = sorted((candidates | others).items())
         times = [time for time, _ in everything]
-        wanted = times[0] + (np.arange(count) + 0.5) / count * (times[-1] - times[0])
+        missing = count - len(candidates)
+        wanted = times[0] + (np.arange(missing) + 0.5) / missing * (times[-1] - times[0])
         for place in np.unique(np.clip(np.searchsorted(times, wanted), 0, len(times) - 1)):
             candidates.setdefault(*everything[place])
     ordered = sorted(candidates.items())
