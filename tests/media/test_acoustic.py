@@ -1,5 +1,6 @@
-"""Sound encoders: front ends against slow loops, published constants and the library's own; networks against the library."""
+"""Sound encoders: front ends against slow loops and published constants, networks against direct calls."""
 
+import json
 import math
 import pickle
 import subprocess
@@ -176,9 +177,7 @@ def test_vggish_equals_its_layers_written_out(vggish_files):
     for layer, pool in ((0, True), (3, True), (6, False), (8, True), (11, False), (13, True)):
         x = f.conv2d(x, state[f"features.{layer}.weight"], state[f"features.{layer}.bias"], padding=1).relu()
         x = f.max_pool2d(x, 2) if pool else x
-    x = torch.stack(
-        [example.permute(1, 2, 0).reshape(-1) for example in x]
-    )  # frames, bands, channels: TensorFlow's order
+    x = torch.stack([example.permute(1, 2, 0).reshape(-1) for example in x])  # TensorFlow's order
     for layer in (0, 2, 4):
         x = f.linear(x, state[f"embeddings.{layer}.weight"], state[f"embeddings.{layer}.bias"]).relu()
     assert vectors.shape == (3, 128) and vectors.std() > 0
@@ -194,6 +193,7 @@ def test_vggish_projects_and_quantises_where_the_file_holds_the_projection(vggis
     eigen, means = state["pproc.pca_eigen_vectors"].numpy(), state["pproc.pca_means"].numpy()
     slow = (eigen @ (raw.T - means)).T.clip(-2, 2)  # as AudioSet's vggish_postprocess.py
     assert np.abs(vectors - np.round((slow + 2) * 255 / 4)).max() <= 1  # rounding at .5
+    assert len(np.unique(vectors)) > 20
     assert vectors.min() >= 0 and vectors.max() <= 255 and (vectors == vectors.round()).all()
     assert encoder.about()["preprocessing"]["projected"] and not plain.about()["preprocessing"]["projected"]
 
@@ -272,6 +272,7 @@ def test_an_audio_network_gives_what_direct_calls_of_the_library_give(kind, part
     assert np.abs(together - together[0]).max() > 1e-3
     np.testing.assert_allclose(np.concatenate([encoder.encode(each[None]) for each in pieces]), together, atol=1e-5)
     np.testing.assert_array_equal(encoder.encode(encoder.prepare(sound)), vectors)
+    assert json.loads(json.dumps(encoder.about()))["preprocessing"]["spectrum"]["rate"] == encoder.rate
 
 
 def test_workers_prepare_sounds_without_torch(tmp_path):

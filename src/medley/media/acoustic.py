@@ -12,9 +12,10 @@ from torch import nn
 from medley.errors import InputError
 from medley.files import sha256_of_file
 from medley.media.encoders import Encoder, inference, pick_device, to_tensor, versions
-from medley.media.huggingface import Found, find_model, load_network, pooled, quiet, reading
+from medley.media.huggingface import PROCESSOR, Found, find_model, load_network, pooled, quiet, reading, require
 from medley.media.logmel import MFCC, Examples, FilterBanks, LogMel, RepeatedMel, Statistics
 
+CLIP = 2.0  # VGGish's projections are clipped to [-2, 2] before they are quantised
 MAX_WINDOWS = 30  # of about 10 s that a network reads per sound: 5 minutes without a gap
 
 
@@ -39,7 +40,8 @@ class LogMelStatistics(Encoder):
     def __init__(self, spec: str = "logmel", device: str = "cpu"):
         pick_device(device)
         self.name = spec
-        self.prepare = Statistics(self.SPECTRUM, self.SECONDS, self.MOST)
+        self._steps = Statistics(self.SPECTRUM, self.SECONDS, self.MOST)
+        self.prepare = self._steps
 
     def encode(self, pieces: np.ndarray) -> np.ndarray:
         return np.asarray(pieces, dtype=np.float32)
@@ -48,7 +50,7 @@ class LogMelStatistics(Encoder):
         return {
             "encoder": self.name,
             "revision": "1",  # of the formula
-            "preprocessing": {**asdict(self.prepare), "mfcc": MFCC},
+            "preprocessing": {**asdict(self._steps), "mfcc": MFCC},
             "dim": self.dim,
             "versions": versions("numpy", "scipy"),
         }
@@ -83,13 +85,13 @@ class VGGish(Encoder):
     )
     FRAMES = 96  # 0.96 s
     MOST = 600  # examples: about 10 minutes without a gap
-    CLIP = 2.0  # projections are clipped to [-2, 2] before they are quantised
 
     def __init__(self, spec: str, device: str = "cpu"):
         self.name = spec
         self._path = Path(spec.partition(":")[2])
         self._device = pick_device(device)
-        self.prepare = Examples(self.SPECTRUM, self.FRAMES, self.MOST)
+        self._steps = Examples(self.SPECTRUM, self.FRAMES, self.MOST)
+        self.prepare = self._steps
         weights = _state_dict(self._path)
         vectors, means = weights.pop("pca_eigen_vectors", None), weights.pop("pca_means", None)
         self._projection = None
@@ -99,7 +101,7 @@ class VGGish(Encoder):
         try:
             network.load_state_dict(weights)
             if self._projection is not None:
-                self._projected(torch.zeros(1, self.dim, device=self._device))
+                quantised(torch.zeros(1, self.dim, device=self._device), *self._projection)
         except RuntimeError as error:
             got = " ".join(str(error).split())[:200]
             expected = "a state dict with the names and shapes of torchvggish"
@@ -111,21 +113,16 @@ class VGGish(Encoder):
             x = to_tensor(pieces, self._device)[:, None]  # (B, 1, 96, 64)
             x = self._network["features"](x).permute(0, 2, 3, 1).flatten(start_dim=1)  # TensorFlow's order
             x = self._network["embeddings"](x)
-            return (x if self._projection is None else self._projected(x)).cpu().numpy()
+            return (x if self._projection is None else quantised(x, *self._projection)).cpu().numpy()
 
     def about(self) -> dict[str, Any]:
         return {
             "encoder": self.name,
             "revision": f"sha256:{sha256_of_file(self._path)}",
-            "preprocessing": {**asdict(self.prepare), "projected": self._projection is not None},
+            "preprocessing": {**asdict(self._steps), "projected": self._projection is not None},
             "dim": self.dim,
             "versions": versions("numpy", "torch"),
         }
-
-    def _projected(self, x: torch.Tensor) -> torch.Tensor:
-        vectors, means = self._projection
-        projected = ((x - means) @ vectors.T).clamp(-self.CLIP, self.CLIP)
-        return ((projected + self.CLIP) * (255 / (2 * self.CLIP))).round()
 
 
 class TransformersSound(Encoder):
@@ -140,8 +137,9 @@ class TransformersSound(Encoder):
     def __init__(self, spec: str, device: str = "cpu"):
         self.name = spec
         self._found = find_model(spec, "sound")
-        self.prepare = _of_clap(self._found) if self._found.kind == "clap" else _of_ast(self._found)
-        self.rate = self.prepare.spectrum.rate
+        self._steps = _of_clap(self._found) if self._found.kind == "clap" else _of_ast(self._found)
+        self.prepare = self._steps
+        self.rate = self._steps.spectrum.rate
         self._device = pick_device(device)
         self._network, self._untrained = load_network(self._found, device)
         self.dim = self.encode(self.prepare(np.zeros(self.rate, dtype=np.float32))).shape[1]
@@ -161,10 +159,22 @@ class TransformersSound(Encoder):
             "encoder": self.name,
             "revision": self._found.revision,
             "model": self._found.kind,
-            "preprocessing": asdict(self.prepare),
+            "preprocessing": asdict(self._steps),
             "dim": self.dim,
             "versions": versions("numpy", "torch", "transformers"),
         }
+
+
+def quantised(x: torch.Tensor, vectors: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
+    """Returns (B, 128), whole numbers of 0 ... 255: AudioSet's post-processing of embeddings (B, 128).
+
+    Args:
+        x: embeddings.
+        vectors: (128, 128), one direction per row.
+        means: (128,).
+    """
+    projected = ((x - means) @ vectors.T).clamp(-CLIP, CLIP)
+    return ((projected + CLIP) * (255 / (2 * CLIP))).round()
 
 
 def vggish() -> nn.ModuleDict:
@@ -242,5 +252,6 @@ def _of_clap(found: Found) -> RepeatedMel:
 def _extractor(found: Found) -> Any:
     from transformers import AutoFeatureExtractor
 
+    require(found, PROCESSOR, "feature extractor")
     with quiet(), reading(found):
         return AutoFeatureExtractor.from_pretrained(found.folder, local_files_only=True, trust_remote_code=False)

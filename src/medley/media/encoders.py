@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from medley import plugins
-from medley.errors import InputError
+from medley.errors import InputError, MedleyError
 
 Reads = Literal["image", "sound", "text"]
 
@@ -90,7 +90,7 @@ class Encoder(ABC):
     prepare: Callable[[Any], Any]
 
     @abstractmethod
-    def encode(self, pieces: np.ndarray | list[str]) -> np.ndarray:
+    def encode(self, pieces: Any) -> np.ndarray:
         """Returns one vector per piece, (B, dim) float32. The vector of a medium is the mean over its pieces.
 
         The result does not depend on what else is in the batch, up to rounding (1e-5).
@@ -212,10 +212,24 @@ def _factory(spec: str, reads: str) -> Callable[[str, str], Any]:
         if not callable(factory) or (inspect.isclass(factory) and not issubclass(factory, Encoder)):
             expected = "a subclass of medley.media.encoders.Encoder, or a function that returns one"
             raise InputError(f"encoder {spec!r}", expected=expected, got=repr(factory))
-        return factory
-    if Path(spec).is_dir() or _looks_like_hub_id(spec):
+        return _careful(factory)
+    if (spec and Path(spec).is_dir()) or _looks_like_hub_id(spec):
         return _at(TRANSFORMERS[reads])
     raise _unknown(spec, reads)
+
+
+def _careful(factory: Callable[[str, str], Any]) -> Callable[[str, str], Any]:
+    """Turns whatever the code of another package raises into an InputError that names the encoder."""
+
+    def make(spec: str, device: str) -> Any:
+        try:
+            return factory(spec, device)
+        except MedleyError:
+            raise
+        except Exception as error:  # another package may raise anything
+            raise InputError(f"encoder {spec!r} cannot be made", got=repr(error)) from error
+
+    return make
 
 
 def _at(path: str) -> Callable[[str, str], Any]:

@@ -6,7 +6,7 @@ whose files are not in its cache on this machine.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,10 @@ from medley.media.encoders import HUB_IDS, MODALITY_OF, pick_device
 
 FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "[0-9]_*/*.json", "[0-9]_*/*.safetensors"]  # of a hub's folder
 INCOMPLETE = "download the whole model again: config.json, *.safetensors, the files of its preprocessor or tokenizer"
+
+# The library makes up a tokenizer or processor where these files are absent, and its vectors would mean nothing.
+TOKENIZER = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tekken.json")
+PROCESSOR = ("preprocessor_config.json", "processor_config.json")
 
 # Networks with two towers -> what the towers read. All others read what their class calls its main input.
 TOWERS = {
@@ -155,6 +159,12 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def require(found: Found, patterns: Sequence[str], what: str) -> None:
+    """Raises an InputError if a folder holds none of the files."""
+    if not any(True for pattern in patterns for _ in found.folder.rglob(pattern)):
+        raise InputError(what, file=found.folder, expected=" or ".join(patterns), got="none of them", remedy=INCOMPLETE)
+
+
 def refuse_own_code(found: Found) -> None:
     """Raises an InputError if a sentence-transformers folder names classes that are not the library's own."""
     modules = found.folder / "modules.json"
@@ -200,8 +210,7 @@ def _from_hub(hub_id: str, spec: str) -> tuple[Path, str]:
         folder = None
     if folder is None or not (folder / "config.json").exists() or not any(folder.glob("*.safetensors")):
         try:
-            with quiet():
-                folder = Path(snapshot_download(name, **kwargs))
+            folder = Path(snapshot_download(name, **kwargs))
         except Exception as error:  # no network, no such id, no permission: each has errors of its own
             got = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
             remedy = (

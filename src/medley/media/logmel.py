@@ -210,8 +210,8 @@ def deltas(x: np.ndarray) -> np.ndarray:
     padded = np.pad(x, ((DELTA_SPAN, DELTA_SPAN), (0, 0)), mode="edge")
     steps = range(1, DELTA_SPAN + 1)
     middle = slice(DELTA_SPAN, DELTA_SPAN + len(x))
-    rise = sum(n * (np.roll(padded, -n, axis=0)[middle] - np.roll(padded, n, axis=0)[middle]) for n in steps)
-    return rise / (2 * sum(n * n for n in steps))
+    rise = [n * (np.roll(padded, -n, axis=0)[middle] - np.roll(padded, n, axis=0)[middle]) for n in steps]
+    return np.sum(rise, axis=0) / (2 * sum(n * n for n in steps))
 
 
 @cache

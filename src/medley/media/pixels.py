@@ -89,7 +89,8 @@ class Patches:
         """Returns (1, most + 1, side * side * 3) float32, zero where an image has fewer patches."""
         down, across = self._patches(*image.shape[:2])
         resized = _resize(image, (down * self.side, across * self.side), self.resample)
-        values = (resized * np.float32(self.rescale) - np.float32(self.mean)) / np.float32(self.deviation)
+        mean, deviation = np.array(self.mean, dtype=np.float32), np.array(self.deviation, dtype=np.float32)
+        values = (resized * np.float32(self.rescale) - mean) / deviation
         values = values.reshape(down, self.side, across, self.side, 3).transpose(0, 2, 1, 3, 4)
         pieces = np.zeros((1, self.most + 1, self.side * self.side * 3), dtype=np.float32)
         pieces[0, : down * across] = values.reshape(down * across, -1)
@@ -146,12 +147,12 @@ def colour_layout(image: np.ndarray) -> np.ndarray:
 def cell_means(image: np.ndarray, cells: int) -> np.ndarray:
     """Returns (cells, cells, 3) float64: mean linear RGB of each cell; pixels on a border count for both, in parts."""
     down, across = (_overlaps(length, cells) for length in image.shape[:2])
-    total = np.zeros((cells, cells, 3))
+    width = image.shape[1]
+    bands = np.zeros((cells, width * 3))
     for first in range(0, len(image), 256):  # rows at a time: large images need little memory
         rows = slice(first, first + 256)
-        narrow = np.tensordot(across, _linear_light()[image[rows]], axes=(1, 1))  # (cells across, r, 3)
-        total += np.tensordot(down[:, rows], narrow, axes=(1, 1))  # (cells down, cells across, 3)
-    return total
+        bands += down[:, rows].astype(np.float32) @ _linear_light()[image[rows]].reshape(-1, width * 3)
+    return np.einsum("dwk,cw->dck", bands.reshape(cells, width, 3), across)
 
 
 def oklab(linear: np.ndarray) -> np.ndarray:
@@ -175,9 +176,9 @@ def oklab(linear: np.ndarray) -> np.ndarray:
 
 @cache
 def _linear_light() -> np.ndarray:
-    """Returns (256,) float64: sRGB value -> linear light in [0, 1], IEC 61966-2-1."""
+    """Returns (256,) float32: sRGB value -> linear light in [0, 1], IEC 61966-2-1."""
     value = np.arange(256) / 255
-    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
 def _overlaps(length: int, cells: int) -> np.ndarray:

@@ -5,9 +5,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from medley.errors import MissingExtraError
+from medley.errors import InputError, MissingExtraError
 from medley.media.encoders import Encoder, inference, pick_device, versions
-from medley.media.huggingface import TOWERS, Found, find_model, load_network, pooled, quiet, reading, refuse_own_code
+from medley.media.huggingface import (
+    INCOMPLETE,
+    TOKENIZER,
+    TOWERS,
+    Found,
+    find_model,
+    load_network,
+    pooled,
+    quiet,
+    reading,
+    refuse_own_code,
+    require,
+)
 from medley.media.words import not_empty
 
 OFFSET_POSITIONS = 2  # RoBERTa and its relatives count positions from 2 on
@@ -27,6 +39,7 @@ class SentenceEncoder(Encoder):
         self.prepare = not_empty
         self._found = found or find_model(spec, "text")
         refuse_own_code(self._found)
+        require(self._found, TOKENIZER, "tokenizer")
         self._device = pick_device(device)
         with quiet(), reading(self._found):
             self._network = SentenceTransformer(
@@ -87,6 +100,7 @@ class TextNetwork(Encoder):
         self._tokenizer = _tokenizer(self._found)
         self._device = pick_device(device)
         self._network, _ = load_network(self._found, device)
+        _check_vocabulary(self._found, self._tokenizer, self._network)
         self._most = _longest(self._tokenizer, self._network.config)
         self.dim = self.encode(["a"]).shape[1]
 
@@ -131,12 +145,21 @@ def transformers_text(spec: str, device: str = "cpu") -> Encoder:
 def _tokenizer(found: Found) -> Any:
     from transformers import AutoTokenizer
 
+    require(found, TOKENIZER, "tokenizer")
     with quiet(), reading(found):
-        tokenizer = AutoTokenizer.from_pretrained(found.folder, local_files_only=True, trust_remote_code=False)
+        tokenizer: Any = AutoTokenizer.from_pretrained(found.folder, local_files_only=True, trust_remote_code=False)
     if tokenizer.pad_token is None:  # padding is masked, so any token does
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
     return tokenizer
+
+
+def _check_vocabulary(found: Found, tokenizer: Any, network: Any) -> None:
+    text = getattr(network, "text_model", network)
+    known = text.get_input_embeddings().num_embeddings
+    if len(tokenizer) > known:
+        expected, got = f"at most {known:,} tokens, as the network has", f"{len(tokenizer):,}"
+        raise InputError("tokenizer", file=found.folder, expected=expected, got=got, remedy=INCOMPLETE)
 
 
 def _longest(tokenizer: Any, config: Any) -> int:

