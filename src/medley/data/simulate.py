@@ -332,7 +332,7 @@ def _items(s: SimulationSettings, truth: Planted) -> pl.DataFrame:
 
 
 def phrase(modality: str, cluster: int) -> str:
-    """Names a cluster in titles and captions: `neon city` for the first 64 of the usual modalities, else `visual 65`."""
+    """Names a cluster in titles and captions: `neon city` for the first 64 of usual modalities, else `visual 65`."""
     if modality not in _WORDS or cluster >= 64:
         return f"{modality} {cluster + 1}"
     words = _WORDS[modality].split()

@@ -3,13 +3,12 @@
 <out>/media.parquet     item_id, image, video, audio (file names, or null), text (or null); one row per item
 <out>/<item_id>.<suffix>
 
-An item that lacks a modality has nothing of it: a clip without sound, a sound without a picture, no caption. Nothing but
-the content of the media depends on a cluster; names, formats and the order of the table do not. The titles of the items
+An item that lacks a modality has nothing of it: a clip without sound, a sound without a picture, no caption. Only the
+content of the media depends on the clusters; names, formats and the order of the table do not. The titles of the items
 name all clusters and are for people: text must be extracted from the captions, not from the titles.
 """
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -19,6 +18,7 @@ from medley.data.simulate import SimulationSettings, phrase, planted, simulate
 from medley.errors import InputError, MedleyError
 from medley.files import refuse_existing, staged_folder
 from medley.media.clips import Item, ItemRenderer, check_codecs
+from medley.media.progress import ExtractProgress
 from medley.media.workers import Failed, Workers
 
 TABLE = "media.parquet"
@@ -35,7 +35,7 @@ def simulate_media(
     features: bool = True,
     jobs: int | None = None,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: ExtractProgress | None = None,
 ) -> Dataset:
     """Simulates a data set and renders its catalogue into `out/media`.
 
@@ -46,7 +46,7 @@ def simulate_media(
         features: also write the simulator's own features.
         jobs: processes, as for `render`.
         overwrite: replace a data set in `out`, its media included.
-        progress: called with the number of rendered items and of all items.
+        progress: shows the progress, item by item; nothing by default.
 
     Raises:
         InputError: as in `simulate` and `render`.
@@ -65,7 +65,7 @@ def render(
     *,
     jobs: int | None = None,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: ExtractProgress | None = None,
 ) -> Path:
     """Renders the catalogue of a simulated data set; the same data set gives the same bytes.
 
@@ -74,7 +74,7 @@ def render(
         out: the folder to make; it appears when all items are rendered.
         jobs: processes; None: one per core.
         overwrite: replace a rendered catalogue in `out`.
-        progress: called with the number of rendered items and of all items.
+        progress: shows the progress, item by item; nothing by default.
 
     Returns:
         The path of the table.
@@ -91,18 +91,28 @@ def render(
         raise InputError("not a folder of rendered media", file=out, remedy=remedy)
     items = _items(dataset)
     seed = int(dataset.manifest.provenance["seed"])
-    rows = []
     with staged_folder(out, overwrite=overwrite) as folder:
         renderer = ItemRenderer(folder, seed)
-        with Workers(renderer, jobs=jobs or _cores(), seconds=SECONDS, memory=MEMORY) as workers:
-            for item, row in zip(items, workers.map(items), strict=True):
-                if isinstance(row, Failed):
-                    raise MedleyError(f"item {item.raw_id} cannot be rendered: {row.reason}")
-                rows.append(row)
-                progress(len(rows), len(items))
+        with Workers(renderer, jobs=_cores() if jobs is None else jobs, seconds=SECONDS, memory=MEMORY) as workers:
+            rows = _rendered(items, workers, progress or ExtractProgress())
         schema = dict.fromkeys(("item_id", "image", "video", "audio", "text"), pl.String)
         pl.DataFrame(rows, schema=schema, orient="row").write_parquet(folder / TABLE)
     return out / TABLE
+
+
+def _rendered(items: list[Item], workers: Workers, progress: ExtractProgress) -> list[dict[str, str | None]]:
+    """Renders all items; returns the rows of the table."""
+    rows = []
+    progress.start("media", "rendering", len(items))
+    try:
+        for item, row in zip(items, workers.map(items), strict=True):
+            if isinstance(row, Failed):
+                raise MedleyError(f"item {item.raw_id} cannot be rendered: {row.reason}")
+            rows.append(row)
+            progress.medium(failed=False)
+    finally:
+        progress.stop()
+    return rows
 
 
 def _items(dataset: Dataset) -> list[Item]:

@@ -1,7 +1,7 @@
 """Synthesises the sound of a simulated catalogue: one timbre, scale and rhythm per cluster, no two items alike.
 
-A cluster decides the timbre, the notes to choose from, their register and the rhythm; an item the melody, the tempo, the
-tuning, the loudness and the noise behind them.
+A cluster decides the timbre, the notes to choose from, their register and the rhythm; an item melody, tempo, tuning,
+loudness and background noise.
 """
 
 from typing import NamedTuple
