@@ -10,13 +10,16 @@ import numpy as np
 import polars as pl
 import pytest
 from tests.media import kills, toys
+from tests.media.toy_pieces import colours
 
 from medley.data.dataset import Dataset
 from medley.errors import InputError
 from medley.files import sha256_of_file
 from medley.media import extract as extracting
 from medley.media import journal, update
+from medley.media.decode import Limits
 from medley.media.extract import extract
+from medley.media.pieces import Medium, Preparation, Prepare
 
 pytest.importorskip("PIL")
 
@@ -288,3 +291,11 @@ def test_killed_at_twenty_random_moments_extraction_gives_the_same_bytes(tmp_pat
     assert result["killed"] == 20 and result["ends"] and all(result["ends"])
     assert len(result["chunks"]) > 3  # the kills found it at different stages
     assert sum(name.startswith("visual") for name in result["files"]) == 4
+
+
+def test_the_reason_of_a_failure_is_the_same_in_every_process(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"not a picture")
+    with (tmp_path / "a.png").open():  # so that the next file has another number
+        first = Preparation(Prepare(colours), Limits())(Medium("image", tmp_path / "a.png"))
+    second = Preparation(Prepare(colours), Limits())(Medium("image", (tmp_path / "a.png").read_bytes()))
+    assert first.error == second.error and "not an image" in first.error and "0x" not in first.error

@@ -36,7 +36,11 @@ def extract(
         typer.Option(metavar="A,B,...", help="columns of the items that hold their text", rich_help_panel=MEDIA),
     ] = None,
     id_rule: Annotated[
-        str, typer.Option(help="how file names become item ids: auto, exact, ...", rich_help_panel=MEDIA)
+        str,
+        typer.Option(
+            help="how names become item ids: auto, exact, strip-zeros, lower, first-dot, file or folder",
+            rich_help_panel=MEDIA,
+        ),
     ] = "auto",
     visual: Annotated[
         str | None,

@@ -96,7 +96,7 @@ def mean_of(vectors: list[np.ndarray]) -> np.ndarray:
     Raises:
         MediaError: the mean says nothing: it is zero, or not finite.
     """
-    mean = np.mean(vectors, axis=0, dtype=np.float64).astype(np.float32)
+    mean = np.stack(vectors).astype(np.float64).mean(axis=0).astype(np.float32)
     if not np.isfinite(mean).all():
         raise MediaError("the encoder gave numbers that are not finite")
     if not mean.any():
@@ -190,12 +190,12 @@ class ItemEncoder:
         batches = {name: Batches(part.encoder, BATCH) for name, part in self._parts.items()}
         for task in tasks:
             made = self.preparations(task) if task.medium.kind == "text" else next(results)
-            error = made.reason if isinstance(made, Failed) else made.error
             of_video = task.medium.kind == "sound" and not media.audios
-            if not error:
+            if not isinstance(made, Failed) and not made.error:
                 batches[task.modality].add(made.pieces)
             elif not (skip_broken or of_video):
-                raise MediaError(f"{task.medium.kind} for {task.modality}: {error}")
+                reason = made.reason if isinstance(made, Failed) else made.error
+                raise MediaError(f"{task.medium.kind} for {task.modality}: {reason}")
         vectors: dict[str, np.ndarray] = {}
         for name, part in self._parts.items():
             if found := batches[name].finish():

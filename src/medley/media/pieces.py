@@ -4,6 +4,7 @@ A picture gives one piece, a video one per key frame, a sound one per window, a 
 """
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from medley.media.decode import Limits, MediaError, Source, decode_frames, decode_image, decode_sound
 from medley.media.limits import opened
 
+OBJECT = re.compile(r" *<[^<>]*(\bat 0x|name=)[^<>]*>")  # in errors of libraries: another one in each process
 SETTLED = 2.0  # seconds; the time stamp of a file that is younger may not change with the next write
 
 
@@ -73,7 +75,7 @@ class Preparation:
             if isinstance(medium.source, Path) and not looks_as(medium.source, state):
                 raise MediaError("changed while it was read")
         except MediaError as error:
-            return Made(state, None, str(error))
+            return Made(state, None, OBJECT.sub("", str(error)))
         return Made(state, pieces, "")
 
     def pieces(self, medium: Medium) -> np.ndarray | list[str]:
