@@ -243,17 +243,17 @@ def test_a_second_process_is_refused_and_the_lock_of_a_dead_one_is_not(data, med
         visual(data, media)
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     with journal.only_one(data.folder):
-        owner = json.loads((data.folder / ".extraction/lock").read_text())
+        owner = json.loads((data.folder / ".extraction/.lock").read_text())
     stale = json.dumps(owner | {"pid": int(ended.stdout)})
-    (data.folder / ".extraction/lock").write_text(stale)
+    (data.folder / ".extraction/.lock").write_text(stale)
     (data.folder / ".lock").write_text(stale)  # of a process that was killed as it wrote the modality
     assert visual(data, media).changed
     assert not list(data.folder.rglob("*lock*"))
-    (data.folder / ".extraction/lock").write_text(stale.replace(owner["host"], "elsewhere"))
+    (data.folder / ".extraction/.lock").write_text(stale.replace(owner["host"], "elsewhere"))
     with pytest.raises(InputError, match=r"held by another process: got process .* on elsewhere"):
         visual(Dataset(data.folder), media)
-    (data.folder / ".extraction/lock").write_text("")  # killed before it wrote its name
-    os.utime(data.folder / ".extraction/lock", (1e9, 1e9))
+    (data.folder / ".extraction/.lock").write_text("")  # killed before it wrote its name
+    os.utime(data.folder / ".extraction/.lock", (1e9, 1e9))
     assert not visual(Dataset(data.folder), media).changed
 
 

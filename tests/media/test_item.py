@@ -13,7 +13,6 @@ from medley.media.extract import extract
 from medley.media.files import ItemMedia
 from medley.media.item import ItemEncoder, media_of
 from medley.media.pieces import Medium
-from medley.media.workers import Workers
 
 pytest.importorskip("PIL")
 
@@ -51,7 +50,7 @@ def test_contents_and_workers_give_the_same_vectors(data, media):
     encoder = ItemEncoder.of(data)
     plain = encoder.encode(media_of_item(data, media, 5))
     contents = tuple(path.read_bytes() for path in (media / "5.png", media / "5_2.png"))
-    with Workers(encoder.preparations, jobs=1, seconds=30, memory=512) as workers:
+    with encoder.workers() as workers:
         isolated = encoder.encode(ItemMedia(images=contents, texts=(data.title(5),)), workers=workers)
     for modality, vector in plain.items():
         assert np.array_equal(isolated[modality], vector)
@@ -80,6 +79,20 @@ def test_the_sound_of_a_video_is_read_only_where_there_is_no_sound_file():
     assert media_of(both, "sound") == [Medium("sound", b"a")]
     assert media_of(ItemMedia(videos=(b"v",)), "sound") == [Medium("sound", b"v")]
     assert media_of(both, "text") == [Medium("text", "t")]
+
+
+def test_every_modality_keeps_the_limits_of_its_extraction(data, media):
+    options = {"visual": toys.COLOURS, "name": "small", "limits": {"max_side": 3}}
+    toys.paint(media, "6.png", seed=6, side=2)
+    encoder = ItemEncoder.of(extract(data, media, jobs=1, **options).dataset)
+    assert {name: limits.max_side for name, limits in encoder.limits.items()} == {
+        "visual": 20_000,
+        "textual": 20_000,
+        "small": 3,
+    }
+    picture = ItemMedia(images=(media / "0.png",))
+    assert list(encoder.encode(picture, skip_broken=True)) == ["visual"]
+    assert list(encoder.encode(ItemMedia(images=(media / "6.png",)))) == ["visual", "small"]
 
 
 def test_another_encoder_than_that_of_the_batch_is_refused(data, monkeypatch):

@@ -79,11 +79,11 @@ def catalogue(num_items: int, out: Path | None = None, **options) -> Dataset:
     return Dataset.from_frames(log, items=items, out=out, **options)
 
 
-def paint(folder: Path, name: str, seed: int) -> Path:
+def paint(folder: Path, name: str, seed: int, side: int = 4) -> Path:
     """Writes a small picture."""
     from PIL import Image
 
     folder.mkdir(exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(1, 256, size=(4, 4, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(seed).integers(1, 256, size=(side, side, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(folder / name)
     return folder / name

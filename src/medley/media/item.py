@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medley.data.dataset import Dataset
+from medley.data.options import checked
 from medley.errors import InputError
 from medley.media.decode import Limits, MediaError
 from medley.media.encoders import Encoder, find
@@ -115,8 +116,8 @@ class ItemEncoder:
     """Encodes the media of one item as `extract` encoded those of a data set.
 
     Attributes:
-        preparations: the function of a pool of workers, without the networks: `Workers(encoder.preparations, ...)`.
-        limits: what one medium may cost.
+        limits: modality -> what one medium may cost.
+        preparations: the function of a pool of workers, without the networks; `workers` makes such a pool.
     """
 
     def __init__(
@@ -151,9 +152,9 @@ class ItemEncoder:
             modality: _part(modality, record, fitted.get(modality, {}), (encoders or {}).get(modality), device)
             for modality, record in made.items()
         }
-        self.limits = limits or Limits.model_validate(next(iter(made.values()))["limits"])
+        self.limits = {name: limits or checked(Limits, record["limits"], of=name) for name, record in made.items()}
         self.preparations = Preparations(
-            {name: Preparation(prepare_of(part.encoder), self.limits) for name, part in self._parts.items()}
+            {name: Preparation(prepare_of(part.encoder), self.limits[name]) for name, part in self._parts.items()}
         )
 
     @classmethod
@@ -168,6 +169,12 @@ class ItemEncoder:
         """Modality -> what its encoder reads: image, sound or text."""
         return {modality: part.encoder.reads for modality, part in self._parts.items()}
 
+    def workers(self, jobs: int = 1) -> Workers[Task, Made]:
+        """Makes a pool of processes that decode and prepare media for `encode`, under the limits of this encoder."""
+        seconds = max(each.seconds for each in self.limits.values())
+        memory = max(each.memory for each in self.limits.values())
+        return Workers(self.preparations, jobs=jobs, seconds=seconds, memory=memory)
+
     def encode(
         self, media: ItemMedia, *, workers: Workers[Task, Made] | None = None, skip_broken: bool = False
     ) -> dict[str, np.ndarray]:
@@ -175,7 +182,7 @@ class ItemEncoder:
 
         Args:
             media: files or their contents, and texts.
-            workers: a pool that runs `preparations`, where media may be hostile; None decodes in this process.
+            workers: the pool of `workers`, for media of strangers; None decodes in this process.
             skip_broken: leave out media that cannot be used, as `extract` does, in place of raising.
 
         Returns:

@@ -1,6 +1,6 @@
 """What an extraction has encoded so far: kept beside the data, so that it resumes and repeats nothing.
 
-<data set>/.extraction/lock                               held while a process extracts
+<data set>/.extraction/.lock                              held while a process extracts
 <data set>/.extraction/<modality>/<key>/journal.json      what the key is a hash of, and versions
 <data set>/.extraction/<modality>/<key>/<row>.safetensors the vectors and media of CHUNK item rows from <row> on
 
@@ -27,7 +27,7 @@ from medley.errors import InputError
 from medley.files import locked, read_json, sha256_of_json, write_atomic, write_json
 from medley.media.pieces import State
 
-FOLDER, LOCK, RECORD, SUFFIX = ".extraction", "lock", "journal.json", ".safetensors"
+FOLDER, LOCK, RECORD, SUFFIX = ".extraction", ".lock", "journal.json", ".safetensors"
 VERSION = 1  # of this format
 CHUNK = 128  # item rows that are written together, and lost at most by a kill: some seconds of work
 KEY_DIGITS = 16
