@@ -13,6 +13,7 @@ from tests.media import kills, toys
 from tests.media.toy_pieces import colours
 
 from medley.data.dataset import Dataset
+from medley.data.importing import import_dataset
 from medley.errors import InputError
 from medley.files import sha256_of_file
 from medley.media import extract as extracting
@@ -299,3 +300,15 @@ def test_the_reason_of_a_failure_is_the_same_in_every_process(tmp_path):
         first = Preparation(Prepare(colours), Limits())(Medium("image", tmp_path / "a.png"))
     second = Preparation(Prepare(colours), Limits())(Medium("image", (tmp_path / "a.png").read_bytes()))
     assert first.error == second.error and "not an image" in first.error and "0x" not in first.error
+
+
+def test_a_hundred_of_the_thousand_articles_of_hm_get_a_vector_and_the_repair_of_ids_is_said(data_folder, tmp_path):
+    columns = {"user_column": "customer_id", "item_column": "article_id", "timestamp_column": "t_dat"}
+    files = {"interactions": "transactions.parquet", "items": "articles.parquet"}
+    data = import_dataset("parquet", data_folder / "hm", tmp_path / "hm", **columns, **files)
+    done = extract(data, data_folder / "hm/images", visual="colour-layout", jobs=2)
+    report = done.modalities["visual"]
+    assert (report.num_items, report.num_without, report.num_failed) == (100, 900, 0) and not done.unmatched
+    assert any("100 of 100" in note and "leading zeros" in note for note in done.notes)
+    text = extract(done.dataset, text=["prod_name", "product_type_name", "detail_desc"], textual="hashing")
+    assert text.modalities["textual"].num_items == 1_000
