@@ -24,9 +24,8 @@ from medley.media.pixels import (
 
 # Processors that `ResizeAndCrop` repeats; the others are used as they are.
 REPEATED = ("CLIP", "Siglip", "Bit", "ViT", "ConvNext")
-DINOV3: dict[
-    str, Any
-] = {  # its processor needs torchvision, so these are its defaults, used where preprocessor_config.json is silent
+# The processor of DINOv3 needs torchvision; these are its defaults, for what preprocessor_config.json leaves open.
+DINOV3: dict[str, Any] = {
     "size": {"height": 224, "width": 224},
     "resample": 2,  # bilinear
     "rescale_factor": 1 / 255,
