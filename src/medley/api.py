@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 import torch
 
 from medley import models as model_room
@@ -30,6 +31,9 @@ from medley.errors import InputError, MedleyWarning
 from medley.evaluation.evaluator import Evaluation, Evaluator, same_protocol
 from medley.evaluation.statistics import Comparison, compare_with_first
 from medley.files import sha256_of_json
+from medley.media.extract import Extracted
+from medley.media.extract import extract as extract_with
+from medley.media.progress import ExtractBar, ExtractProgress
 from medley.models import Recommender
 from medley.runs import History, Recipe, Run, TrainSettings, check_settings
 from medley.serving import explain as explaining
@@ -43,6 +47,7 @@ __all__ = [
     "Compared",
     "Dataset",
     "Evaluation",
+    "Extracted",
     "Finding",
     "History",
     "Recipe",
@@ -56,6 +61,7 @@ __all__ = [
     "build",
     "compare",
     "evaluate",
+    "extract",
     "fit",
     "import_dataset",
     "load",
@@ -76,6 +82,33 @@ def load(folder: str | Path) -> Dataset:
         InputError: not a data set folder.
     """
     return _dataset(folder)
+
+
+def extract(
+    data: Dataset,
+    media: str | Path | pl.DataFrame | None = None,
+    *,
+    progress: bool | ExtractProgress = True,
+    **options: Any,
+) -> Extracted:
+    """Turns media (images, videos, sounds, texts) into modalities of a data set: resumable, repeats only what changed.
+
+    Args:
+        data: the data set, in whose folder the modalities are written.
+        media: a folder whose files are named after item ids; or a table with `item_id` and any of `image`, `video`,
+            `audio` and `text`; or None, with `text=["title", ...]`: columns of the items.
+        progress: True shows a bar on standard error; an object of a subclass of `ExtractProgress` shows anything else.
+        options: `visual`, `acoustic`, `textual` (encoders), `name`, `text`, `id_rule`, `scale`, `batch`, `device`,
+            `jobs`, `limits`, `overwrite`: see `medley.media.extract.extract`.
+
+    Raises:
+        InputError: a wrong option, nothing to encode, no usable medium, or a modality of another origin; the data set
+            is not changed.
+        MissingExtraError: the extra media is not installed.
+    """
+    if not isinstance(progress, ExtractProgress):
+        progress = ExtractBar() if progress else ExtractProgress()
+    return extract_with(_dataset(data), media, progress=progress, **options)
 
 
 def models(name: str | type[Recommender] | None = None) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from medley.cli import compare, data, demo, evaluate, models, recommend, train
+from medley.cli import compare, data, demo, evaluate, extract, models, recommend, train
 from medley.cli.options import GroupedHelp
 from medley.version import versions
 
@@ -28,6 +28,7 @@ app.command("demo")(demo.demo)
 app.command("simulate")(data.simulate)
 app.command("import", cls=GroupedHelp)(data.import_)
 app.command("inspect")(data.inspect)
+app.command("extract", cls=GroupedHelp)(extract.extract)
 app.command("models")(models.models)
 app.command("recipes")(models.recipes)
 app.command("train")(train.train)

@@ -270,7 +270,9 @@ def _concepts(model: MacridVAE, train: sp.csr_array) -> Concepts:
     return Concepts(_numpy(h), _numpy(c), {name: _numpy(x) for name, x in encoder.items()}, model.tau, train)
 
 
-def _placed(scores: Scores, rule: NewItems, features: dict[str, new_items.ItemFeatures], train: sp.csr_array) -> Vectors:
+def _placed(
+    scores: Scores, rule: NewItems, features: dict[str, new_items.ItemFeatures], train: sp.csr_array
+) -> Vectors:
     """Returns the scores with vectors from features for all items without train interactions that have features.
 
     Raises:

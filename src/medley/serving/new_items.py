@@ -239,7 +239,9 @@ def fit_new_items(
         return NewItems("none", reason or "no item has interactions")
     norms = {m: np.linalg.norm(np.asarray(f.values, dtype=np.float32), axis=1) for m, f in table.items()}
     centre = _mean_item(scores, np.flatnonzero(known))
-    rule = NewItems("content" if content else "neighbours", k=k, content=content, known=known, norms=norms, centre=centre)
+    rule = NewItems(
+        "content" if content else "neighbours", k=k, content=content, known=known, norms=norms, centre=centre
+    )
     if content is not None and content.kind == "mlp":
         return rule
     rng = np.random.default_rng(seed)
