@@ -27,6 +27,7 @@ __all__ = [
     "build",
     "compare",
     "evaluate",
+    "export",
     "fit",
     "import_dataset",
     "load",
