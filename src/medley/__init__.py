@@ -28,6 +28,7 @@ __all__ = [
     "build",
     "compare",
     "evaluate",
+    "export",
     "extract",
     "fit",
     "import_dataset",

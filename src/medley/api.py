@@ -37,7 +37,10 @@ from medley.media.progress import ExtractBar, ExtractProgress
 from medley.models import Recommender
 from medley.runs import History, Recipe, Run, TrainSettings, check_settings
 from medley.serving import explain as explaining
+from medley.serving.bundle import Bundle
 from medley.serving.explain import Finding
+from medley.serving.export import Cold
+from medley.serving.export import export as export_with
 from medley.serving.recommend import Recommendation, write_recommendations
 from medley.serving.recommend import recommend as recommend_with
 from medley.training.fit import fit as fit_with
@@ -61,6 +64,7 @@ __all__ = [
     "build",
     "compare",
     "evaluate",
+    "export",
     "extract",
     "fit",
     "import_dataset",
@@ -384,6 +388,34 @@ def recommend(
         exclude=exclude,
     )
     return found[0] if single else found
+
+
+def export(
+    run: Run | Recommender,
+    data: Dataset | None = None,
+    *,
+    out: str | Path | None = None,
+    cold: Cold = "model",
+    exposure: float = 1.0,
+    overwrite: bool = False,
+) -> Bundle:
+    """Exports a trained model as a bundle, which serves without torch and without the data set.
+
+    Args:
+        run: a run, whose best weights are exported, or a trained model.
+        data: the data set; by default the data set of the run.
+        out: the bundle to write: one file if the name ends in .medley or .zip, else a folder; None keeps the bundle in
+            memory.
+        cold: vectors of the items without train interactions: those of the `model`, or from `features`, as of new items.
+        exposure: how often new items are shown, in relation to an average item of train.
+        overwrite: replace the bundle in `out`.
+
+    Raises:
+        InputError: the model cannot be exported, `out` exists, a wrong option, or a model without data.
+    """
+    model, data = _model_and_data(run, data)
+    exported = run if isinstance(run, Run) else model
+    return export_with(exported, data, out, cold=cold, exposure=exposure, overwrite=overwrite)
 
 
 def about_user(run: Run | Recommender, data: Dataset | None = None, *, user: str) -> list[Finding]:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from medley.cli import compare, data, demo, evaluate, extract, models, recommend, train
+from medley.cli import compare, data, demo, evaluate, export, extract, models, recommend, train
 from medley.cli.options import GroupedHelp
 from medley.version import versions
 
@@ -35,3 +35,4 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("recommend")(recommend.recommend)
+app.command("export")(export.export)

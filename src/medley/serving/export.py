@@ -298,4 +298,5 @@ def _scores_document(scores: Scores) -> dict[str, Any]:
 
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray:
-    return np.ascontiguousarray(tensor.detach().cpu().numpy())
+    """Copies a tensor: the bundle shares no memory with the model."""
+    return np.array(tensor.detach().cpu().numpy())
