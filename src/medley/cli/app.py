@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from medley.cli import compare, data, demo, evaluate, export, extract, models, recommend, train
+from medley.cli import compare, data, demo, evaluate, export, extract, log, models, recommend, serve, train
 from medley.cli.options import GroupedHelp
 from medley.version import versions
 
@@ -36,3 +36,5 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("recommend")(recommend.recommend)
 app.command("export")(export.export)
+app.command("serve")(serve.serve)
+app.add_typer(log.app, name="log")
