@@ -5,6 +5,7 @@ outlives a bundle. The log of feedback goes back into training as a table (user,
 """
 
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from medley.serving.records import (
     Outcome,
     StoredItem,
     StoredUser,
-    blob_of,
+    blobs_of,
     checked_text,
     event_of,
     json_of,
@@ -65,26 +66,21 @@ class Store:
     # items
 
     def put_items(self, items: Iterable[StoredItem]) -> None:
-        """Stores items, in one transaction; whatever was stored under their ids is replaced.
+        """Stores items, in one transaction; whatever was stored under their ids is replaced, also by a later item here.
 
         Raises:
             InputError: a bad id, attributes that JSON cannot hold, features that are not finite numbers (d,).
         """
-        rows = [
-            (checked_text(each.item, "item id"), json_of(each.attributes), each.deleted, each.features)
-            for each in items
-        ]
-        vectors = [
-            (item, checked_text(modality, "modality"), blob_of(modality, vector))
-            for item, _, _, features in rows
-            for modality, vector in features.items()
-        ]
-        now = _now()
+        rows, vectors, now = {}, {}, _now()
+        for each in items:
+            item = checked_text(each.item, "item id")
+            rows[item] = (item, json_of(each.attributes), each.deleted, now)
+            vectors[item] = blobs_of(item, each.features)
         with self._database.write() as connection:
-            connection.executemany("DELETE FROM vectors WHERE item = ?", [(item,) for item, *_ in rows])
+            connection.executemany("DELETE FROM vectors WHERE item = ?", [(item,) for item in rows])
             put = "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?)"
-            connection.executemany(put, [(item, attributes, deleted, now) for item, attributes, deleted, _ in rows])
-            connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", vectors)
+            connection.executemany(put, list(rows.values()))
+            connection.executemany("INSERT INTO vectors VALUES (?, ?, ?)", itertools.chain(*vectors.values()))
 
     def put_item(
         self, item: str, attributes: Mapping[str, Any], features: Mapping[str, np.ndarray] | None = None
@@ -125,11 +121,9 @@ class Store:
             put = "UPDATE items SET attributes = ?, changed = ? WHERE item = ?"
             connection.execute(put, (json_of(changed.attributes), _now(), item))
             connection.execute("DELETE FROM vectors WHERE item = ?", (item,))
-            vectors = [
-                (item, checked_text(name, "modality"), blob_of(name, each)) for name, each in changed.features.items()
-            ]
+            vectors = blobs_of(item, changed.features)
             connection.executemany("INSERT INTO vectors VALUES (?, ?, ?)", vectors)
-        return changed
+            return _items_of(connection, [item])[0]
 
     def delete_item(self, item: str) -> None:
         """Marks an item as deleted, whether it is stored or comes from the bundle; its values are erased."""
