@@ -12,9 +12,9 @@ import pytest
 pytest.importorskip("fastapi")
 import uvicorn
 from fastapi import FastAPI
+from tests.serving.page.fake_service import FakeService
 
 from medley.serving.http.page import router
-from tests.serving.page.fake_service import FakeService
 
 KEYS = {"reader": "read", "writer": "write"}
 
@@ -77,8 +77,6 @@ def browser():
         running.close()
 
 
-
-
 @pytest.fixture
 def open_page(browser, site):
     """Opens pages of the server; a test fails if a page complains in its console."""
@@ -89,7 +87,9 @@ def open_page(browser, site):
         context.set_default_timeout(8_000)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
+        page.on(
+            "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
+        )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(site + path)
         return page

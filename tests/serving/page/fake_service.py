@@ -30,7 +30,9 @@ class FakeService:
         kinds = rng.integers(3, size=(24, 3))
         self.titles = {f"i{n}": f"{COLOURS[kind[0]]} {WORDS[kind[2]]} {n}" for n, kind in enumerate(kinds)}
         self.titles["i5"] = HOSTILE
-        self.vectors = {f"i{n}": np.concatenate([np.eye(3)[k] for k in kind]) + 0.01 * rng.random(9) for n, kind in enumerate(kinds)}
+        self.vectors = {
+            f"i{n}": np.concatenate([np.eye(3)[k] for k in kind]) + 0.01 * rng.random(9) for n, kind in enumerate(kinds)
+        }
         self.popularity = {f"i{n}": int(40 / (n + 1)) for n in range(24)}
         self.missing = {"i7": ["acoustic"]}
         self.pictures: dict[str, bytes] = {}
@@ -57,14 +59,16 @@ class FakeService:
         found = [id for id, title in self.titles.items() if q.lower() in title.lower() or q == id]
         start = int(cursor or 0)
         following = str(start + k) if start + k < len(found) else None
-        return forms.ItemsAnswer(items=[self._ranked(i) for i in found[start : start + k]], cursor=following, total=len(found))
+        return forms.ItemsAnswer(
+            items=[self._ranked(i) for i in found[start : start + k]], cursor=following, total=len(found)
+        )
 
     def item(self, id: str) -> forms.ItemAnswer:
         self._known(id)
         missing = self.missing.get(id, [])
         return forms.ItemAnswer(
             id=id, title=self.titles[id], attributes=self._attributes(id), cold=not self.popularity[id],
-            popularity=self.popularity[id], modalities=[m for m in MODALITIES if m not in missing], missing=missing,
+            popularity=self.popularity[id], modalities=[m for m in MODALITIES if m not in missing], missing=missing, similar=self._similar(id, missing),
         )  # fmt: skip
 
     def user(self, id: str) -> forms.UserAnswer:
@@ -72,7 +76,9 @@ class FakeService:
             raise NotFoundError(f"user {id!r}", remedy="search for a user")
         sizes = self.tastes[id].reshape(3, 3).sum(axis=1)
         weights = dict(zip(MODALITIES, (sizes / sizes.sum()).tolist(), strict=True))
-        return forms.UserAnswer(id=id, history=[self._ranked(i) for i in self.seen[id]], folded_in=False, weights=weights)
+        return forms.UserAnswer(
+            id=id, history=[self._ranked(i) for i in self.seen[id]], folded_in=False, weights=weights
+        )
 
     def recommend(self, request: forms.RecommendRequest) -> forms.RecommendAnswer:
         self.questions.append(request)
@@ -98,15 +104,6 @@ class FakeService:
             user=user, item=item, score=float(products[item].sum()), rank=rank(np.ones(9)),
             why=self._why(products[item], seen), without=without,
         )  # fmt: skip
-
-    def similar(self, item: str, *, by: str = "all", k: int = 10) -> forms.SimilarAnswer:
-        self._known(item)
-        if by == "behaviour" and not self.popularity[item]:
-            raise InputError("similar by behaviour", expected="an item with interactions", got="a new item")
-        part = slice(3 * MODALITIES.index(by), 3 * MODALITIES.index(by) + 3) if by in MODALITIES else slice(9)
-        scores = {id: float(self.vectors[item][part] @ v[part]) for id, v in self.vectors.items() if id != item}
-        order = sorted(scores, key=lambda id: -scores[id])[:k]
-        return forms.SimilarAnswer(items=[self._ranked(id, scores[id]) for id in order], by=by)
 
     def put_item(self, id: str, request: forms.ItemRequest) -> forms.ItemAnswer:
         vector = np.zeros((3, 3))
@@ -136,6 +133,15 @@ class FakeService:
     def thumbnail(self, id: str) -> tuple[bytes, str] | None:
         return (self.pictures[id], "image/png") if id in self.pictures else None
 
+    def _similar(self, item: str, missing: list[str]) -> dict[str, list[forms.RankedItem]]:
+        columns = {m: slice(3 * n, 3 * n + 3) for n, m in enumerate(MODALITIES) if m not in missing}
+        columns |= {"all": slice(9)} | ({"behaviour": slice(9)} if self.popularity[item] else {})
+        found = {}
+        for by, part in columns.items():
+            scores = {id: float(self.vectors[item][part] @ v[part]) for id, v in self.vectors.items() if id != item}
+            found[by] = [self._ranked(id, scores[id]) for id in sorted(scores, key=lambda id: -scores[id])[:6]]
+        return found
+
     def _taste(self, request: forms.RecommendRequest) -> tuple[np.ndarray, list[str]]:
         if request.user is not None:
             self.user(request.user)
@@ -151,11 +157,16 @@ class FakeService:
 
     def _ranked(self, id: str, score: float = 0.0, why: forms.Why | None = None) -> forms.RankedItem:
         return forms.RankedItem(
-            id=id, score=score, title=self.titles[id], cold=not self.popularity[id], attributes=self._attributes(id), why=why
+            id=id,
+            score=score,
+            title=self.titles[id],
+            cold=not self.popularity[id],
+            attributes=self._attributes(id),
+            why=why,
         )
 
     def _attributes(self, id: str) -> dict:
-        return {"title": self.titles[id], "year": 2000 + len(id), "tags": ["a", "b"]}
+        return {"year": 2000 + len(id), "tags": ["a", "b"]}
 
     def _known(self, id: str) -> None:
         if id not in self.vectors:

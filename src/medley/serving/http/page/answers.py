@@ -10,6 +10,7 @@ import jinja2
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse
+from starlette.exceptions import HTTPException
 
 from medley.errors import InputError, MissingExtraError, NotFoundError
 from medley.serving.http.page.drawing import pattern, stacked
@@ -62,6 +63,7 @@ class ForbiddenError(Exception):
         self.message, self.remedy = message, remedy
 
 
+SHOWN = (SignInError, ForbiddenError, InputError, MissingExtraError, HTTPException)  # other errors are the server's
 Get = Callable[[Request], Response]
 Post = Callable[[Request, Fields], Response]
 
@@ -116,7 +118,7 @@ class Answers:
             try:
                 self.check(request, role)
                 return page(request)
-            except (SignInError, ForbiddenError, InputError, MissingExtraError) as error:
+            except SHOWN as error:
                 return self.error(request, error)
 
         async def endpoint(request: Request) -> Response:
@@ -133,7 +135,7 @@ class Answers:
                     raise ForbiddenError("The form was sent from another site.", "open the page of this service")
                 await run_in_threadpool(self.check, request, role)
                 return await run_in_threadpool(page, request, await read_form(request))
-            except (SignInError, ForbiddenError, InputError, MissingExtraError) as error:
+            except SHOWN as error:
                 return self.error(request, error)
 
         return endpoint
@@ -171,7 +173,13 @@ class Answers:
             status, title = 403, "Not allowed"
         elif isinstance(error, MissingExtraError):
             status, title = 501, "Not installed"
-        return self.render(request, "error.html", status=status, title=title, problem=problem(error))
+        elif isinstance(
+            error, HTTPException
+        ):  # of the layers below: not ready yet, a body that is too large or too slow
+            status, title = error.status_code, "Not now" if error.status_code == 503 else "Not possible"
+        response = self.render(request, "error.html", status=status, title=title, problem=problem(error))
+        response.headers.update(getattr(error, "headers", None) or {})
+        return response
 
 
 def problem(error: Exception) -> dict[str, str | None]:
@@ -183,7 +191,7 @@ def problem(error: Exception) -> dict[str, str | None]:
         }
     if isinstance(error, ForbiddenError):
         return {"what": error.message, "remedy": error.remedy, "expected": None, "got": None}
-    what, _, remedy = str(error).partition(" Remedy: ")
+    what, _, remedy = (error.detail if isinstance(error, HTTPException) else str(error)).partition(" Remedy: ")
     return {"what": what, "remedy": remedy or None, "expected": None, "got": None}
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import secrets
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
@@ -15,10 +16,11 @@ from medley.serving.requests import ItemRequest, Media
 if TYPE_CHECKING:
     from medley.serving.service import Service
 
+EXAMPLES = 20  # items whose attributes the form offers
 ATTRIBUTE = "a."  # prefix of the fields of attributes
 
 
-def add_new_item(routes: APIRouter, answers: Answers) -> None:
+def add_new_item(routes: APIRouter, answers: Answers, on_write: Callable[[], None] | None) -> None:
     """Adds the form and what it posts to."""
 
     def form(request: Request) -> Response:
@@ -29,9 +31,17 @@ def add_new_item(routes: APIRouter, answers: Answers) -> None:
         try:
             item, question = read_item(service, fields)
             service.put_item(item, question)
+            if on_write is not None:
+                on_write()
+            if not _exists(service, item):
+                raise InputError(
+                    "the item is kept, but this model cannot place it by what it got",
+                    expected=f"some of {', '.join(service.model().modalities) or 'no features'}",
+                    remedy="send feedback for it, or choose another id and give more",
+                )
         except (InputError, MissingExtraError) as error:
             return answers.render(
-                request, "new.html", status=422, **_form(service, fields), problem=problem(error)
+                request, "new.html", status=422, **_form(service, fields) | {"problem": problem(error)}
             )
         return answers.redirect(request, "/item", id=item, added=1, lands=1)
 
@@ -55,7 +65,7 @@ def read_item(service: "Service", fields: Fields) -> tuple[str, ItemRequest]:
     media = {kind: base64.b64encode(file.content).decode() for kind, file in fields.uploads.items()}
     if fields.text("text"):
         media["text"] = fields.text("text")
-    if not media:
+    if not media and service.model().modalities:
         raise InputError("the item has nothing to be placed by", remedy="give words, a picture or a sound")
     try:
         return id, ItemRequest(attributes=given, media=Media(**media))
@@ -71,10 +81,11 @@ def _form(service: "Service", fields: Fields) -> dict[str, Any]:
 
 
 def _columns(service: "Service") -> list[tuple[str, Any]]:
-    """Returns the columns of the item table beside the title, each with a value of the first item as an example."""
-    first = service.items(k=1).items
-    attributes = first[0].attributes if first else {}
-    return [(name, value) for name, value in attributes.items() if name != "title"]
+    """Returns the columns of some items beside the title, each with a value as an example."""
+    examples: dict[str, Any] = {}
+    for item in service.items(k=EXAMPLES).items:
+        examples = item.attributes | examples
+    return [(name, value) for name, value in examples.items() if name != "title"]
 
 
 def _typed(text: str, example: Any, name: str) -> Any:

@@ -15,7 +15,8 @@ LISTED = 12  # items of a list
 COMPARED = 100  # ranks of the plain list that the page compares with
 WEIGHT = "w."  # prefix of the fields of the sliders
 MAX_WEIGHT = 3.0
-ASKED = 24  # users whose lists are looked through for a new item
+ASKED = 24  # users whose lists are looked through for an item
+EXPLAINED = 8  # of these, how many are shown with the reason
 
 
 class Sliders(NamedTuple):
@@ -47,6 +48,14 @@ class Ranked(NamedTuple):
         return self.before[item.id] - rank if item.id in self.before else None
 
 
+class Landing(NamedTuple):
+    """Where an item lands."""
+
+    found: list[ExplainAnswer]  # users near the top of whose lists the item is, the best rank first
+    num_users: int  # whose lists were looked through
+    depth: int  # of the lists
+
+
 def read_sliders(query: QueryParams, parts: list[str]) -> Sliders:
     """Reads the sliders from the address of a page.
 
@@ -57,7 +66,9 @@ def read_sliders(query: QueryParams, parts: list[str]) -> Sliders:
     return Sliders(weights, _number(query, "diversity", 0.0, 1.0), int(_number(query, "k", LISTED, COMPARED, low=1)))
 
 
-def ranked(service: "Service", sliders: Sliders, *, user: str | None = None, history: list[str] | None = None) -> Ranked:
+def ranked(
+    service: "Service", sliders: Sliders, *, user: str | None = None, history: list[str] | None = None
+) -> Ranked:
     """Asks for the list of a user or a history, with reasons."""
     request = _request(
         user=user,
@@ -74,17 +85,18 @@ def ranked(service: "Service", sliders: Sliders, *, user: str | None = None, his
     return Ranked(answer, {item.id: rank for rank, item in enumerate(plain.items, start=1)})
 
 
-def lands(service: "Service", item: str) -> list[ExplainAnswer]:
-    """Returns where an item lands among some users, the best rank first."""
-    found = []
-    for user in service.users(k=ASKED):
+def lands(service: "Service", item: str) -> Landing:
+    """Looks for an item near the top of the lists of some users."""
+    users, ranks = service.users(k=ASKED), {}
+    for user in users:
         try:
-            found.append(service.explain(user, item))
-        except InputError as error:
-            if isinstance(error, NotFoundError):  # deleted in the meantime
-                continue
-            raise
-    return sorted(found, key=lambda each: each.rank)
+            ids = [each.id for each in service.recommend(_request(user=user, k=COMPARED)).items]
+        except NotFoundError:  # deleted in the meantime
+            continue
+        if item in ids:
+            ranks[user] = ids.index(item)
+    best = sorted(ranks, key=ranks.__getitem__)[:EXPLAINED]
+    return Landing([service.explain(user, item) for user in best], len(users), COMPARED)
 
 
 def _request(**values: object) -> RecommendRequest:

@@ -1,7 +1,7 @@
 """The pages: search, a user, a history, an item, the map, the model."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
@@ -12,24 +12,26 @@ from medley.serving.http.page.drawing import MAP_HEIGHT, MAP_WIDTH, points
 from medley.serving.http.page.new_item import add_new_item
 from medley.serving.http.page.ranking import LISTED, lands, ranked, read_sliders
 from medley.serving.http.page.signing_in import add_signing_in
-from medley.serving.requests import MAX_HISTORY, RecommendRequest
+from medley.serving.requests import MAX_HISTORY, ItemAnswer, RankedItem, RecommendRequest
 
 if TYPE_CHECKING:
     from medley.serving.service import Service
 
 FOUND_USERS, FOUND_ITEMS = 12, 24
 HISTORY = 24  # items of a history that are shown
-SIMILAR = 6  # items of each list of similar items
 NAMED = 40  # items of the list beside the map
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 
 
-def router(service_of: Callable[[], "Service"], *, keys: Keys | None = None) -> APIRouter:
+def router(
+    service_of: Callable[[], "Service"], *, keys: Keys | None, on_write: Callable[[], None] | None = None
+) -> APIRouter:
     """Returns the routes of the page.
 
     Args:
         service_of: returns the service of this moment; each request asks once.
         keys: keys with roles; None where everybody may do everything.
+        on_write: is called after each change, in the thread that changed something.
     """
     answers = Answers(service_of, keys)
     pages = Pages(answers)
@@ -46,7 +48,7 @@ def router(service_of: Callable[[], "Service"], *, keys: Keys | None = None) -> 
         routes.add_api_route(path, answers.get(page), response_model=None)
     for name in answers.assets:
         routes.add_api_route(f"/static/{name}", _asset(name, answers.assets[name]), response_model=None)
-    add_new_item(routes, answers)
+    add_new_item(routes, answers, on_write)
     add_signing_in(routes, answers)
     return routes
 
@@ -91,7 +93,8 @@ class Pages:
 
     def history(self, request: Request) -> Response:
         """Makes a history from items that are chosen one by one, and shows its list."""
-        service, model = self.answers.service_of(), self.answers.service_of().model()
+        service = self.answers.service_of()
+        model = service.model()
         chosen = list(dict.fromkeys(request.query_params.getlist("item")))[:MAX_HISTORY]
         chosen = [item for item in chosen if item and item != request.query_params.get("without")]
         query = request.query_params.get("q", "").strip()
@@ -122,22 +125,14 @@ class Pages:
         """Shows an item, similar items of each kind, and its rank for users."""
         service, item = self.answers.service_of(), _asked(request, "id")
         about, model, user = service.item(item), service.model(), request.query_params.get("user", "").strip()
-        similar = {}
-        for by in ("all", "behaviour", *model.modalities):
-            if by in about.missing:
-                similar[by] = f"The item has no {by} features."
-                continue
-            try:
-                similar[by] = about.similar.get(by) or service.similar(item, by=by, k=SIMILAR).items
-            except InputError as error:
-                similar[by] = str(error)
+        similar = {by: about.similar.get(by) for by in ("all", "behaviour", *model.modalities)}
         fit, unknown = None, None
         if user:
             try:
                 fit = service.explain(user, item)
             except NotFoundError:
                 unknown = user
-        listed = [each for items in similar.values() if not isinstance(items, str) for each in items]
+        listed = [each for items in similar.values() for each in items or ()]
         return self.answers.render(
             request,
             "item.html",
@@ -147,7 +142,7 @@ class Pages:
             user=user,
             unknown=unknown,
             added="added" in request.query_params,
-            lands=lands(service, item) if "lands" in request.query_params else None,
+            places=lands(service, item) if "lands" in request.query_params else None,
             listed=LISTED,
             model=model,
             pictures=_pictures(service, [about, *listed]),
@@ -202,9 +197,16 @@ def _asked(request: Request, name: str) -> str:
     return value
 
 
-def _pictures(service: "Service", items: list) -> set[str]:
+def _pictures(service: "Service", items: Iterable[RankedItem | ItemAnswer]) -> set[str]:
     """Returns the ids of the items that have a picture."""
-    return {item.id for item in items if service.thumbnail(item.id) is not None}
+    return {item.id for item in items if _picture(service, item.id) is not None}
+
+
+def _picture(service: "Service", item: str) -> tuple[bytes, str] | None:
+    try:
+        return service.thumbnail(item)
+    except NotFoundError:  # deleted in the meantime
+        return None
 
 
 def _asset(name: str, content: bytes) -> Callable[[], Response]:
@@ -215,5 +217,3 @@ def _asset(name: str, content: bytes) -> Callable[[], Response]:
         return Response(content, media_type=kind, headers=headers)
 
     return asset
-
-
