@@ -47,9 +47,10 @@ class FakeService:
 
     def model(self) -> forms.ModelAnswer:
         return forms.ModelAnswer(
-            model_version="fake", model="VBPR", recipe={"model": "vbpr", "options": {"dim": 64}}, trained_at="2025-07-01",
-            dataset="planted", fingerprint="abc", metrics={"recall@20": 0.5}, parts=list(MODALITIES), index="exact",
-            modalities={m: {"dim": 3, "made_by": None} for m in MODALITIES}, counts={"users": 12, "items": 24}, bytes={"items": 2**20},
+            model_version="fake", model="VBPR", recipe={"model": "vbpr", "options": {"dim": 64}}, index="exact",
+            trained_at="2025-07-01", dataset="planted", fingerprint="abc", metrics={"recall@20": 0.5},
+            parts=list(MODALITIES), modalities={m: {"dim": 3, "made_by": None} for m in MODALITIES},
+            counts={"users": 12, "items": 24}, bytes={"items": 2**20},
         )  # fmt: skip
 
     def users(self, q: str = "", *, k: int = 20) -> list[str]:
@@ -68,7 +69,8 @@ class FakeService:
         missing = self.missing.get(id, [])
         return forms.ItemAnswer(
             id=id, title=self.titles[id], attributes=self._attributes(id), cold=not self.popularity[id],
-            popularity=self.popularity[id], modalities=[m for m in MODALITIES if m not in missing], missing=missing, similar=self._similar(id, missing),
+            popularity=self.popularity[id], modalities=[m for m in MODALITIES if m not in missing], missing=missing,
+            similar=self._similar(id, missing),
         )  # fmt: skip
 
     def user(self, id: str) -> forms.UserAnswer:
@@ -125,8 +127,8 @@ class FakeService:
 
     def places(self) -> list[dict]:
         return [
-            {"id": id, "title": self.titles[id], "x": float(v[:3] @ [0, 1, 2] + v[3]), "y": float(v[6:] @ [0, 1, 2] + v[4]),
-             "popularity": self.popularity[id], "cold": not self.popularity[id]}
+            {"id": id, "title": self.titles[id], "popularity": self.popularity[id], "cold": not self.popularity[id],
+             "x": float(v[:3] @ [0, 1, 2] + v[3]), "y": float(v[6:] @ [0, 1, 2] + v[4])}
             for id, v in self.vectors.items()
         ]  # fmt: skip
 

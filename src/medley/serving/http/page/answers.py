@@ -173,9 +173,7 @@ class Answers:
             status, title = 403, "Not allowed"
         elif isinstance(error, MissingExtraError):
             status, title = 501, "Not installed"
-        elif isinstance(
-            error, HTTPException
-        ):  # of the layers below: not ready yet, a body that is too large or too slow
+        elif isinstance(error, HTTPException):  # not ready yet, a body that came too slowly
             status, title = error.status_code, "Not now" if error.status_code == 503 else "Not possible"
         response = self.render(request, "error.html", status=status, title=title, problem=problem(error))
         response.headers.update(getattr(error, "headers", None) or {})
@@ -211,4 +209,4 @@ def _shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:,.4g}"
-    return "–" if value is None else str(value)
+    return "none" if value is None else str(value)

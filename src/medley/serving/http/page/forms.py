@@ -114,8 +114,8 @@ def _damaged(reason: str) -> InputError:
 def same_origin(request: Request) -> bool:
     """Tells whether a post comes from a page of this service.
 
-    Browsers say so themselves in `Sec-Fetch-Site`, and older ones, and pages without https, in `Origin`. Programs, which
-    send neither, have the API.
+    Browsers say so themselves in `Sec-Fetch-Site`; older ones, and pages without https, in `Origin`. Programs send
+    neither, and have the API.
     """
     site = request.headers.get("sec-fetch-site")
     if site is not None:
