@@ -87,13 +87,12 @@ def open_page(browser, site):
         context.set_default_timeout(8_000)
         contexts.append(context)
         page = context.new_page()
-        page.on(
-            "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
-        )
+        page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(site + path)
         return page
 
+    opened.complaints = complaints
     yield opened
     for context in contexts:
         context.close()

@@ -125,6 +125,10 @@ class FakeService:
         self.missing[id] = [m for n, m in enumerate(MODALITIES) if not vector[n].any()]
         return self.item(id)
 
+    def add(self, id: str, title: str) -> None:
+        """Adds an item with interactions that is like item i1."""
+        self.titles[id], self.vectors[id], self.popularity[id] = title, self.vectors["i1"], 3
+
     def places(self) -> list[dict]:
         return [
             {"id": id, "title": self.titles[id], "popularity": self.popularity[id], "cold": not self.popularity[id],

@@ -7,6 +7,8 @@ from tests.serving.page.conftest import Keys
 
 from medley.serving.http.page import router
 
+PAGES = ("/", "/user?id=u1", "/item?id=i1", "/history", "/map", "/model", "/new", "/thumbnail?id=i1")
+ELSEWHERE = ("https://evil", "//evil", "/\\evil", "\\\\evil", "javascript:x", "", "/\t/evil", "/\n/evil")
 OWN = {"sec-fetch-site": "same-origin"}
 
 
@@ -21,9 +23,7 @@ def _sign_in(site: TestClient, key: str, target: str = "/"):
     return site.post("/sign-in", data={"key": key, "next": target}, headers=OWN)
 
 
-@pytest.mark.parametrize(
-    "address", ["/", "/user?id=u1", "/item?id=i1", "/history", "/map", "/model", "/new", "/thumbnail?id=i1"]
-)
+@pytest.mark.parametrize("address", PAGES)
 def test_without_a_key_every_page_asks_for_one(site, address):
     answer = site.get(address)
     assert answer.status_code == 303 and answer.headers["location"].startswith("/sign-in?next=")
@@ -53,9 +53,7 @@ def test_a_wrong_key_opens_nothing(site, key):
     assert key not in answer.text or not key
 
 
-@pytest.mark.parametrize(
-    "target", ["https://evil", "//evil", "/\\evil", "\\\\evil", "javascript:x", "", "/\t/evil", "/\n/evil"]
-)
+@pytest.mark.parametrize("target", ELSEWHERE)
 def test_signing_in_leads_to_pages_of_this_service_only(site, target):
     assert _sign_in(site, "reader", target).headers["location"] == "/"
 
@@ -79,9 +77,7 @@ def test_the_key_is_checked_before_the_body_is_read(site):
 def test_signing_out_forgets_the_key(site):
     _sign_in(site, "reader")
     assert site.post("/sign-out", headers={}).status_code == 403
-    assert (
-        site.post("/sign-out", headers=OWN | {"content-type": "application/x-www-form-urlencoded"}).status_code == 303
-    )
+    assert site.post("/sign-out", data={"x": ""}, headers=OWN).status_code == 303
     assert site.get("/").status_code == 303
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from medley.errors import InputError, MissingExtraError, NotFoundError, invalid
 from medley.serving.http.page.answers import Answers, problem
 from medley.serving.http.page.forms import Fields
-from medley.serving.requests import ItemRequest, Media
+from medley.serving.requests import MAX_ID, ItemRequest, Media
 
 if TYPE_CHECKING:
     from medley.serving.service import Service
@@ -56,6 +56,8 @@ def read_item(service: "Service", fields: Fields) -> tuple[str, ItemRequest]:
         InputError: the id is taken, the item has neither words nor a file, or a value does not fit.
     """
     id = fields.text("id") or f"new-{secrets.token_hex(4)}"
+    if len(id) > MAX_ID:
+        raise InputError("id", expected=f"at most {MAX_ID} characters", got=f"{len(id):,}")
     if _exists(service, id):
         raise InputError("id", expected="an id that no item has", got=repr(id), remedy="choose another id")
     attributes = {name: _typed(fields.text(ATTRIBUTE + name), example, name) for name, example in _columns(service)}
