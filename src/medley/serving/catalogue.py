@@ -1,0 +1,215 @@
+"""The items that are served now: those of the bundle, with what was added, changed and deleted since.
+
+Items of the bundle have rows 0 to I - 1, items that were added later the rows after. A row is never given twice: a
+deleted item keeps its row, and has the row again if it is put again.
+
+Shapes: I items of the bundle, V columns of item vectors, d_m raw dimension of modality m.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from medley.errors import InputError, NotFoundError
+from medley.serving.bundle import Bundle
+
+GROW = 1.5  # factor by which arrays grow
+
+
+class Item(NamedTuple):
+    """An item that was added, or an item of the bundle that was changed."""
+
+    attributes: dict[str, Any]  # all columns but item_id
+    features: Mapping[str, np.ndarray]  # modality -> (d_m,) raw
+    vector: np.ndarray | None  # (V,); None: the vector of the bundle
+
+
+class Catalogue:
+    """Raw ids, attributes, features and vectors of all items. Not locked: the service lets one thread write at a time.
+
+    Readers see an item whole or not at all: its row is published last.
+    """
+
+    def __init__(self, bundle: Bundle):
+        self.bundle = bundle
+        self.num_bundled = bundle.manifest.num_items
+        self.popularity = _Column(bundle.popularity.astype(np.int64))
+        self.cold = _Column(bundle.popularity == 0)
+        self.alive = _Column(np.ones(self.num_bundled, dtype=bool))
+        self._changed: dict[int, Item] = {}
+        self._added: dict[str, int] = {}  # raw id -> row
+        self._ids: list[str] = []  # of added items
+        self._table: pl.DataFrame | None = None
+
+    def __len__(self) -> int:
+        """Returns the number of rows, deleted items included."""
+        return self.num_bundled + len(self._ids)
+
+    @property
+    def num_alive(self) -> int:
+        """The number of items that can be listed."""
+        return int(self.alive.values.sum())
+
+    def find(self, raw_id: str) -> int | None:
+        """Returns the row of an id, also of a deleted item; None for an unknown id."""
+        row = self._added.get(raw_id)
+        if row is not None:
+            return row
+        try:
+            return self.bundle.item_ids.row(raw_id)
+        except InputError:
+            return None
+
+    def row(self, raw_id: str) -> int:
+        """Returns the row of an item.
+
+        Raises:
+            NotFoundError: no such item, or a deleted item.
+        """
+        row = self.find(raw_id)
+        if row is None or not self.alive.values[row]:
+            raise NotFoundError("item", got=repr(raw_id), remedy="GET /v1/items lists all items")
+        return row
+
+    def rows(self, raw_ids: Iterable[str]) -> tuple[np.ndarray, list[str]]:
+        """Returns the rows of known items, each once, in the given order, and the ids that are not known."""
+        rows: dict[int, None] = {}
+        unknown = []
+        for raw_id in raw_ids:
+            row = self.find(raw_id)
+            if row is None or not self.alive.values[row]:
+                unknown.append(raw_id)
+            else:
+                rows[row] = None
+        return np.fromiter(rows, dtype=np.int64, count=len(rows)), unknown
+
+    def raw_id(self, row: int) -> str:
+        """Returns the raw id of a row."""
+        return self._ids[row - self.num_bundled] if row >= self.num_bundled else self.bundle.item_ids.raw_id(row)
+
+    def attributes(self, row: int) -> dict[str, Any]:
+        """Returns all columns of an item but its id, without empty cells."""
+        if row in self._changed:
+            return dict(self._changed[row].attributes)
+        cells = self.bundle.items.row(row, named=True)
+        return {name: value for name, value in cells.items() if name != "item_id" and value is not None}
+
+    def title(self, row: int) -> str | None:
+        """Returns the title of an item, if it has one."""
+        title = self.attributes(row).get("title")
+        return None if title is None else str(title)
+
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the vectors (n, V) of item rows (n,)."""
+        own = {at: self._changed[row].vector for at, row in enumerate(rows.tolist()) if row in self._changed}
+        own = {at: vector for at, vector in own.items() if vector is not None}
+        if not own:
+            return self.bundle.scores.item_vectors(rows)
+        bundled = np.array([at for at in range(len(rows)) if at not in own], dtype=np.int64)
+        out = np.empty((len(rows), len(next(iter(own.values())))), dtype=np.float32)
+        if len(bundled):
+            out[bundled] = self.bundle.scores.item_vectors(rows[bundled])
+        for at, vector in own.items():
+            out[at] = vector
+        return out
+
+    def features(self, row: int) -> dict[str, np.ndarray]:
+        """Returns modality -> raw features (d_m,) of the modalities that an item has."""
+        if row in self._changed:
+            return dict(self._changed[row].features)
+        return {m: np.asarray(f.values[row]) for m, f in self.bundle.features.items() if f.present[row]}
+
+    def own_features(self, modality: str) -> dict[int, np.ndarray | None]:
+        """Returns row -> features of all items whose features differ from the bundle; None where an item has none."""
+        return {row: item.features.get(modality) for row, item in self._changed.items()}
+
+    def own_vectors(self) -> dict[int, np.ndarray]:
+        """Returns row -> vector of all items whose vector differs from the bundle."""
+        return {row: item.vector for row, item in self._changed.items() if item.vector is not None}
+
+    def put(self, raw_id: str, attributes: Mapping[str, Any], features: Mapping[str, np.ndarray]) -> int:
+        """Adds an item, or replaces the attributes and features of one; returns its row.
+
+        An item with interactions keeps the vector that was learned; any other item gets one from its features, and is
+        not listed for anybody if the model cannot make one.
+
+        Raises:
+            InputError: attributes or features of a wrong form.
+        """
+        attributes = {**self.conform(attributes)}
+        found = self.find(raw_id)
+        learned = found is not None and found < self.num_bundled and not self.cold.values[found]
+        vector = None if learned else self.bundle.embed(features).vector
+        row = len(self) if found is None else found
+        if found is None:
+            self.popularity.append(0)
+            self.cold.append(True)
+            self.alive.append(False)
+            self._ids.append(raw_id)
+        self._changed[row] = Item(attributes, dict(features), vector)
+        self._added.setdefault(raw_id, row)
+        self.alive.values[row] = learned or vector is not None or row < self.num_bundled or not self.bundle.features
+        self._table = None
+        return row
+
+    def delete(self, row: int) -> None:
+        """Stops listing an item."""
+        self.alive.values[row] = False
+
+    def conform(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns attributes in the types of the item table; new columns are allowed.
+
+        Raises:
+            InputError: a value that cannot be read in the type of its column, or the column item_id.
+        """
+        if "item_id" in attributes:
+            raise InputError("attributes", expected="columns other than item_id", got="item_id")
+        schema, found = self.bundle.items.schema, {}
+        for name, value in attributes.items():
+            if value is None:
+                continue
+            if name in schema:
+                try:
+                    value = pl.Series([value], strict=False).cast(schema[name], strict=True)[0]
+                except (pl.exceptions.PolarsError, TypeError, OverflowError):
+                    raise InputError(f"attribute {name!r}", expected=str(schema[name]), got=repr(value)) from None
+            found[name] = value
+        return found
+
+    def table(self) -> pl.DataFrame:
+        """Returns the item table with all changes, in row order."""
+        table = self._table
+        if table is None:
+            table = self._table = self._with_changes()
+        return table
+
+    def _with_changes(self) -> pl.DataFrame:
+        if not self._changed:
+            return self.bundle.items
+        changed = sorted(self._changed)
+        rows = [{"item_id": self.raw_id(row), **self._changed[row].attributes} for row in changed]
+        own = pl.DataFrame(rows, infer_schema_length=None, strict=False)
+        known = {name: kind for name, kind in self.bundle.items.schema.items() if name in own.columns}
+        own = own.with_columns(pl.col(name).cast(kind, strict=False) for name, kind in known.items())
+        own = own.with_columns(_row=pl.Series(changed, dtype=pl.Int64))
+        kept = self.bundle.items.with_row_index("_row").with_columns(pl.col("_row").cast(pl.Int64))
+        kept = kept.filter(~pl.col("_row").is_in(changed))
+        return pl.concat([kept, own], how="diagonal_relaxed").sort("_row").drop("_row")
+
+
+class _Column:
+    """A column that grows; `values` is a view of its rows."""
+
+    def __init__(self, values: np.ndarray):
+        self._array, self.values = values, values
+
+    def append(self, value: Any) -> None:
+        size = len(self.values)
+        if size == len(self._array):
+            grown = np.empty(int((size + 16) * GROW), dtype=self._array.dtype)
+            grown[:size] = self._array
+            self._array = grown
+        self._array[size] = value
+        self.values = self._array[: size + 1]

@@ -1,0 +1,299 @@
+"""Exports a trained model as a bundle: `medley.serving.bundle`.
+
+Which models can be exported:
+
+    final vectors        forward(); the columns are those of parts() where the model has parts
+    weights between items   scorer() returns ItemToItem
+    MacridVAE            its encoder and its decoder, in numpy
+
+A model with any other scorer is a function of users that only torch can compute, so it cannot be exported.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from medley import models
+from medley.data.dataset import Dataset
+from medley.data.parquet import read_parquet
+from medley.errors import InputError
+from medley.models import Recommender
+from medley.models.macridvae import MacridVAE
+from medley.models.registry import name_of
+from medley.runs import Run
+from medley.serving import bundle as bundles
+from medley.serving import new_items
+from medley.serving.bundle import DISLIKED, TEST, TRAIN, VALID, Bundle, BundleManifest, Data, Modality, pairs_of
+from medley.serving.content_paths import PATHS, content_path
+from medley.serving.fold_in import fit_fold_in
+from medley.serving.new_items import NewItems, fit_new_items
+from medley.serving.scores import Concepts, ItemToItem, Scores, Vectors
+from medley.types import Embeddings, Neighbours
+from medley.types import ItemToItem as Weights
+from medley.version import versions
+
+CODES = {"train": TRAIN, "valid": VALID, "test": TEST}
+NUM_COMPARED = 32  # users whose parts are summed
+TOLERANCE = 1e-4  # of a score, as a share of the largest; medley.testing.check_model asks the same
+FUNCTION = "its score is a function of users that only torch can compute"
+Cold = Literal["model", "features"]
+
+
+def exportable(model: Recommender | type[Recommender] | str) -> str | None:
+    """Returns None if the model can be exported, else the reason why not.
+
+    Args:
+        model: a model, or a name, import path or class; of a class, the return type of scorer() decides.
+
+    Raises:
+        InputError: no such model.
+    """
+    if isinstance(model, Recommender):
+        if isinstance(model, MacridVAE):
+            return None
+        with torch.no_grad():
+            return None if isinstance(model.scorer(), Embeddings | Weights) else FUNCTION
+    found = models.find(model)
+    if found.scorer is Recommender.scorer or issubclass(found, MacridVAE):
+        return None
+    return None if get_type_hints(found.scorer).get("return") in (Embeddings, Weights) else FUNCTION
+
+
+def listed(model: str) -> dict[str, str | None]:
+    """Describes how a model is exported, without building it: `kind`, `new_users`, `new_items`, `reason` if it is not.
+
+    Raises:
+        InputError: no such model.
+    """
+    found, reason = models.find(model), exportable(model)
+    row: dict[str, str | None] = {"name": model, "kind": None, "new_users": None, "new_items": None, "reason": reason}
+    if reason is not None:
+        return row
+    if issubclass(found, MacridVAE):
+        row |= {"kind": "concepts", "new_users": "exact: its encoder"}
+    elif found.scorer is Recommender.scorer:
+        row |= {"kind": "vectors", "new_users": "inferred from the item vectors"}
+    else:
+        row |= {"kind": "item-to-item", "new_users": "exact: the history"}
+    row["new_items"] = "its own content path" if found in PATHS else "neighbours by features"
+    return row
+
+
+def export(
+    run: Run | Recommender,
+    data: Dataset,
+    out: str | Path | None = None,
+    *,
+    cold: Cold = "model",
+    exposure: float = 1.0,
+    overwrite: bool = False,
+    seed: int = 0,
+) -> Bundle:
+    """Exports a trained model.
+
+    Args:
+        run: a run, whose best weights are exported, or a trained model.
+        data: the data set that the model was trained on; its validation items choose how new users are folded in.
+        out: the bundle to write: one file if the name ends in .medley or .zip, else a folder; None keeps the bundle in
+            memory.
+        cold: vectors of the items without train interactions: those of the `model`, or from `features`, as of new items.
+        exposure: how often new items are shown, in relation to an average item of train.
+        overwrite: replace the bundle in `out`.
+        seed: of the users and items that calibrate.
+
+    Raises:
+        InputError: the model cannot be exported; data of another size; `out` exists; a wrong option.
+    """
+    if cold not in ("model", "features"):
+        raise InputError("cold", expected="model or features", got=repr(cold))
+    if isinstance(exposure, bool) or not isinstance(exposure, int | float) or not 0 < exposure < np.inf:
+        raise InputError("exposure", expected="a number above 0", got=repr(exposure))
+    if out is not None:
+        bundles.archive.refuse_existing(Path(out), overwrite=overwrite)
+    model = run.model(data) if isinstance(run, Run) else run
+    if (model.num_users, model.num_items) != (data.manifest.num_users, data.manifest.num_items):
+        got = f"{data.manifest.num_users:,} users and {data.manifest.num_items:,} items"
+        expected = f"{model.num_users:,} users and {model.num_items:,} items, as the model has"
+        raise InputError("data set of an export", expected=expected, got=got, remedy="give the data of the training")
+    seen, features = _seen(data), _features(data)
+    train = pairs_of(seen, TRAIN)
+    scores = _scores(model, train)
+    content = content_path(model, scores, features) if isinstance(scores, Vectors) else None
+    random = getattr(model, "spec", None) is not None and model.spec.options.get("random_features", False)
+    reason = "the model was trained on random features" if random and model.reads_features else ""
+    rule = fit_new_items(scores, features, train, content=content, reason=reason, exposure=exposure, seed=seed)
+    fold_in = fit_fold_in(scores, train, pairs_of(seen, VALID), seed=seed)
+    if cold == "features":
+        scores = _placed(scores, rule, features, train)
+    manifest = BundleManifest(
+        **_origin(run, model, data),
+        num_users=model.num_users,
+        num_items=model.num_items,
+        kind=scores.kind,
+        parts={name: (columns.start, columns.stop) for name, columns in scores.parts.items()},
+        modalities={
+            m: Modality(dim=record.dim, num_present=record.num_present, made_by=record.made_by)
+            for m, record in data.manifest.modalities.items()
+        },
+        scores=_scores_document(scores),
+        fold_in=bundles.fold_in_document(fold_in),
+        new_items=bundles.new_items_document(rule),
+        cold=cold,
+        versions=versions(),
+    )
+    made = bundles.of(
+        manifest,
+        users=read_parquet(data.folder / "users.parquet"),
+        items=data.item_table,
+        scores=scores,
+        seen=seen,
+        features=features,
+        fold_in_rule=fold_in,
+        new_item_rule=rule,
+    )
+    if out is not None:
+        made.write(out, overwrite=overwrite)
+    return made
+
+
+def _origin(run: Run | Recommender, model: Recommender, data: Dataset) -> dict[str, Any]:
+    """Fields of the manifest about model, data and measured quality."""
+    hashed = Data(name=data.manifest.name, parts=data.manifest.parts, split_hash=data.manifest.split_hash)
+    if not isinstance(run, Run):
+        spec = getattr(model, "spec", None)
+        recipe = {} if spec is None else {"model": spec.name, "options": spec.options, "seed": spec.seed}
+        return {"model": name_of(type(model)), "recipe": recipe, "data": hashed}
+    metrics, fingerprints = {}, {}
+    for split in ("valid", "test"):
+        if (run.folder / f"{split}.json").exists():
+            evaluation = run.evaluation(split)
+            metrics[split], fingerprints[split] = evaluation.metrics, evaluation.fingerprint
+    changed = datetime.fromtimestamp((run.folder / "run.json").stat().st_mtime, UTC)
+    return {
+        "model": run.record.recipe.model,
+        "recipe": run.record.recipe.model_dump(mode="json"),
+        "trained_at": changed.isoformat(timespec="seconds"),
+        "data": hashed,
+        "metrics": metrics,
+        "fingerprints": fingerprints,
+    }
+
+
+def _seen(data: Dataset) -> sp.csr_array:
+    """Returns (U, I) int8, the codes of `medley.serving.bundle`."""
+    pairs = [(data.disliked, DISLIKED), *((data.interactions(split), code) for split, code in CODES.items())]
+    user, item = (np.concatenate([getattr(part, side) for part, _ in pairs]) for side in ("user", "item"))
+    code = np.concatenate([np.full(len(part), code, dtype=np.int8) for part, code in pairs])
+    seen = sp.csr_array((code, (user, item)), shape=(data.manifest.num_users, data.manifest.num_items))
+    seen.sort_indices()
+    return seen
+
+
+def _features(data: Dataset) -> dict[str, new_items.ItemFeatures]:
+    return {m: new_items.ItemFeatures(f.values, f.present) for m, f in data.features.items()}
+
+
+@torch.no_grad()
+def _scores(model: Recommender, train: sp.csr_array) -> Scores:
+    """Returns the scores of the model, in numpy.
+
+    Raises:
+        InputError: the model cannot be exported, or its parts do not sum to its score.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        if isinstance(model, MacridVAE):
+            return _concepts(model, train)
+        score = model.scorer()
+        if isinstance(score, Embeddings):
+            return _vectors(model, score)
+        if isinstance(score, Weights):
+            return _item_to_item(model, score, train)
+    finally:
+        model.train(was_training)
+    name = type(model).__name__
+    raise InputError(f"{name} cannot be exported", expected="final vectors or weights between items", got=FUNCTION)
+
+
+def _vectors(model: Recommender, score: Embeddings) -> Vectors:
+    parts, columns, first = model.parts(), {}, 0
+    for name, part in parts.items():
+        columns[name] = slice(first, first + part.item.shape[1])
+        first = columns[name].stop
+    sides = [[_numpy(table) for table in side] for side in zip(*(parts or {"": score}).values(), strict=True)]
+    user, item = (np.concatenate([*side, np.full((len(side[0]), 1), end)], axis=1, dtype=np.float32)
+                  for side, end in zip(sides, (1, 0), strict=True))  # fmt: skip
+    _check_sum(user, item, score)
+    return Vectors(user, item, columns)
+
+
+def _check_sum(user: np.ndarray, item: np.ndarray, score: Embeddings) -> None:
+    """Refuses vectors that are not finite, and parts that do not sum to the score."""
+    some = np.linspace(0, len(user) - 1, min(NUM_COMPARED, len(user))).astype(np.int64)
+    exact = _numpy(score.user)[some] @ _numpy(score.item).T
+    distance = np.abs(user[some] @ item.T - exact).max(initial=0)
+    if not (np.isfinite(user).all() and np.isfinite(item).all()):
+        remedy = "train with a lower learning rate, and look for NaN in the features"
+        raise InputError("vectors of the model", expected="finite numbers", got="NaN or infinity", remedy=remedy)
+    if distance > TOLERANCE * max(1.0, float(np.abs(exact).max(initial=0))):
+        remedy = "medley.testing.check_model tests parts()"
+        raise InputError("parts of the score", expected="a sum equal to the score", got=distance, remedy=remedy)
+
+
+def _item_to_item(model: Recommender, score: Weights, train: sp.csr_array) -> ItemToItem:
+    weights: dict[str, np.ndarray | sp.csr_array] = {}
+    for name, w in score.weights.items():
+        if isinstance(w, Neighbours):
+            num_items, k = w.index.shape
+            indptr = np.arange(0, num_items * k + 1, k)
+            matrix = sp.csr_array(
+                (_numpy(w.value).ravel(), _numpy(w.index).ravel(), indptr), shape=(num_items, num_items)
+            )
+            matrix.sum_duplicates()
+            matrix.eliminate_zeros()
+            weights[name] = matrix.astype(np.float32)
+        else:
+            weights[name] = _numpy(w).astype(np.float32)
+    columns = {name: slice(at * model.num_items, (at + 1) * model.num_items) for at, name in enumerate(weights)}
+    return ItemToItem(weights, train, columns if model.reads_features else {})
+
+
+def _concepts(model: MacridVAE, train: sp.csr_array) -> Concepts:
+    h, t, logits = model._items()
+    encoder = {"t": t, "b1": model.b1, "W2": model.W2.weight, "b2": model.b2}
+    c = logits.softmax(dim=1)
+    return Concepts(_numpy(h), _numpy(c), {name: _numpy(x) for name, x in encoder.items()}, model.tau, train)
+
+
+def _placed(scores: Scores, rule: NewItems, features: dict[str, new_items.ItemFeatures], train: sp.csr_array) -> Vectors:
+    """Returns the scores with vectors from features for all items without train interactions that have features.
+
+    Raises:
+        InputError: the kind of the scores has no table of item vectors, or the model cannot embed new items.
+    """
+    if not isinstance(scores, Vectors) or rule.rule == "none":
+        got = rule.reason or f"scores of kind {scores.kind}"
+        remedy = "cold=model, and put the items into the running service"
+        raise InputError("cold items from features", expected="item vectors", got=got, remedy=remedy)
+    item = scores.item.copy()
+    for row in np.flatnonzero(np.bincount(train.indices, minlength=len(item)) == 0):
+        own = {m: f.values[row] for m, f in features.items() if f.present[row]}
+        vector = rule(scores, features, own).vector
+        if vector is not None:
+            item[row] = vector
+    return Vectors(scores.user, item, scores.parts)
+
+
+def _scores_document(scores: Scores) -> dict[str, Any]:
+    if isinstance(scores, Concepts):
+        return {"tau": scores.tau}
+    return {"weights": list(scores.weights)} if isinstance(scores, ItemToItem) else {}
+
+
+def _numpy(tensor: torch.Tensor) -> np.ndarray:
+    return np.ascontiguousarray(tensor.detach().cpu().numpy())

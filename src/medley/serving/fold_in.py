@@ -1,0 +1,235 @@
+"""Folds in new users: from a history of items to a query, without training. In numpy; imports no torch.
+
+Exact rules, where the model itself makes a user of seen items:
+
+    history        item-to-item weights: the history is the query
+    encoder        concepts: the encoder of the model
+
+Else the vector of a user is inferred from the item vectors v_i of the history H, n = |H|, centred on the mean item
+(a constant per user changes no ranking):
+
+    map                     x = b + A s,  s = sum_{i in H} v_i / sqrt(n);  ridge regression on the users of train
+    least squares           x = m + D,    m = the mean user
+    map and least squares   x = b + A s + D
+
+D is the optimum of weighted ridge regression on the item table: the score of an item of H should be y, the mean score
+of train pairs, and the score of other items should stay what it is, with a weight of their own as in implicit ALS:
+
+    min_D  1/kappa sum_{i in H} (y - (x_0 + D) . v_i)^2 + omega sum_i (D . v_i)^2 + p D^T S^-1 D
+
+S is the covariance of the vectors of train users around x_0 (the residuals of the map, or of the mean), and p the mean
+of v_i^T S v_i, so kappa and omega have no unit. So columns in which all users agree, and columns that repeat each other
+(the parts of one user vector), stay as they are in the model. Rule, ridge, kappa and omega are chosen at export by
+Recall@20 on the validation items of users who are left out of the fit.
+
+Shapes: U users, I items, D columns, n items of a history.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from medley.errors import InputError
+from medley.serving.scores import Concepts, ItemToItem, Scores, Vectors
+
+Rule = Literal["history", "encoder", "map", "least squares", "map and least squares"]
+RIDGES = (1e-3, 1e-2, 1e-1)  # of the map, as a share of the mean variance of s
+KAPPAS = (0.3, 3.0, 30.0)
+OMEGAS = (0.0, 3e-3, 3e-2)
+DEFAULT: tuple[Rule, float, float, float] = ("map and least squares", 1e-2, 3.0, 3e-3)  # without validation items
+NUM_PROBES = 500  # users that choose the rule
+AT = 20
+
+
+@dataclass(frozen=True)
+class FoldIn:
+    """A rule with its arrays."""
+
+    rule: Rule
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)  # A (D, D), b (D,), centre (D,), C (D, D), mean (D,)
+    settings: Mapping[str, float] = field(default_factory=dict)  # target, noise
+    measured: Mapping[str, float] = field(default_factory=dict)  # rule -> Recall@20 at export; `trained`: of the model
+
+    def __call__(self, scores: Scores, history: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """Returns the query (Q,) of a user.
+
+        Args:
+            scores: of the bundle.
+            history: (n,) rows of items, distinct.
+            weights: (n,), 1 by default; negative: items that the user dislikes.
+
+        Raises:
+            InputError: rows out of range or twice, weights of another length or not finite, or negative weights where
+                the rule knows no dislikes.
+        """
+        num_items = scores.history.shape[1] if isinstance(scores, ItemToItem | Concepts) else len(scores.item)
+        history, weights = _checked(history, weights, num_items)
+        if isinstance(scores, Vectors):
+            return self._vector(scores.item, history, weights)
+        if isinstance(scores, Concepts) and (weights < 0).any():
+            got = f"{int((weights < 0).sum())} negative weights"
+            raise InputError("weights of a history", expected="0 or more: this model knows no dislikes", got=got)
+        seen = np.zeros((1, num_items), dtype=np.float32)
+        seen[0, history] = weights
+        return scores.query_of(seen)[0]
+
+    def _vector(self, item: np.ndarray, history: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        one = np.ones(1, dtype=np.float32)
+        history, weights = history[weights != 0], weights[weights != 0]
+        if not len(history):
+            return np.concatenate([self.arrays["mean"], one], dtype=np.float32)
+        v = item[history, :-1] - self.arrays["centre"]  # (n, D)
+        return np.concatenate([_infer(v, weights, self.arrays, self.settings), one], dtype=np.float32)
+
+
+def _checked(history: np.ndarray, weights: np.ndarray | None, num_items: int) -> tuple[np.ndarray, np.ndarray]:
+    history = np.asarray(history)
+    if history.ndim != 1 or (len(history) and not np.issubdtype(history.dtype, np.integer)):
+        got = f"{history.dtype} of shape {history.shape}"
+        raise InputError("history", expected="an array (n,) of item rows", got=got)
+    history = history.astype(np.int64)
+    if len(history) and (history.min() < 0 or history.max() >= num_items):
+        wrong = history[(history < 0) | (history >= num_items)][0]
+        raise InputError("history", expected=f"item rows from 0 to {num_items - 1}", got=wrong)
+    if len(np.unique(history)) < len(history):
+        raise InputError("history", expected="distinct items", got=f"{len(history)} rows with repetitions")
+    weights = np.ones(len(history)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if weights.shape != history.shape or not np.isfinite(weights).all():
+        got = f"shape {weights.shape}" if weights.shape != history.shape else "NaN or infinity"
+        raise InputError("weights of a history", expected=f"{len(history)} finite numbers", got=got)
+    return history, weights
+
+
+def _infer(
+    v: np.ndarray, weights: np.ndarray, arrays: Mapping[str, np.ndarray], settings: Mapping[str, float]
+) -> np.ndarray:
+    """Returns the vector (D,) of a user from centred item vectors (n, D) and their weights (n,), none 0."""
+    x = arrays["mean"]
+    if "A" in arrays:
+        x = arrays["b"] + arrays["A"] @ _sum(v, weights)
+    if "C" in arrays:
+        vc = v @ arrays["C"]  # (n, D)
+        residual = settings["target"] * np.sign(weights) - v @ x
+        x = x + vc.T @ np.linalg.solve(vc @ v.T + np.diag(settings["noise"] / np.abs(weights)), residual)
+    return x
+
+
+def _sum(v: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Returns s (D,)."""
+    return weights @ v / np.sqrt(np.abs(weights).sum())
+
+
+class _Fitted(NamedTuple):
+    arrays: dict[str, np.ndarray]
+    settings: dict[str, float]
+
+
+def fit_fold_in(scores: Scores, train: sp.csr_array, valid: sp.csr_array | None, *, seed: int = 0) -> FoldIn:
+    """Chooses and fits the rule of a model.
+
+    Args:
+        scores: of the model; its users are those of `train`.
+        train: (U, I), what the model was trained on.
+        valid: (U, I), what chooses the rule; None or empty: DEFAULT.
+        seed: of the users who choose.
+    """
+    if not isinstance(scores, Vectors):
+        return FoldIn("history" if isinstance(scores, ItemToItem) else "encoder")
+    fit = _Fit(scores, train)
+    known = np.flatnonzero(np.diff(train.indptr) > 0)
+    probes = known if valid is None else known[np.diff(valid.indptr)[known] > 0]
+    probes = np.random.default_rng(seed).permutation(probes)[: min(NUM_PROBES, len(known) // 2)]
+    if valid is None or not len(probes):
+        rule, *choice = DEFAULT
+        fitted = fit.fitted(rule, known, *choice)
+        return FoldIn(rule, fitted.arrays, fitted.settings)
+    others = np.setdiff1d(known, probes)
+    best: dict[Rule, tuple[float, tuple[float, float, float]]] = {}
+    for rule, choice in _choices():
+        recall = fit.recall(fit.fitted(rule, others, *choice), probes, valid)
+        if rule not in best or recall > best[rule][0]:
+            best[rule] = recall, choice
+    measured = {"trained": fit.recall(None, probes, valid)} | {rule: recall for rule, (recall, _) in best.items()}
+    rule = max(best, key=lambda rule: best[rule][0])
+    fitted = fit.fitted(rule, known, *best[rule][1])
+    return FoldIn(rule, fitted.arrays, fitted.settings, measured)
+
+
+def _choices() -> list[tuple[Rule, tuple[float, float, float]]]:
+    ridge, kappa, omega = DEFAULT[1:]
+    found: list[tuple[Rule, tuple[float, float, float]]] = [("map", (r, kappa, omega)) for r in RIDGES]
+    found += [("least squares", (ridge, k, o)) for k, o in product(KAPPAS, OMEGAS)]
+    return found + [("map and least squares", (r, k, OMEGAS[1])) for r, k in product(RIDGES, KAPPAS)]
+
+
+class _Fit:
+    """What all rules are fitted on."""
+
+    def __init__(self, scores: Vectors, train: sp.csr_array):
+        self.user = np.asarray(scores.user[:, :-1], dtype=np.float64)  # (U, D)
+        items = np.asarray(scores.item[:, :-1], dtype=np.float64)
+        self.centre = items.mean(axis=0)
+        self.v = items - self.centre  # (I, D)
+        self.gram = self.v.T @ self.v
+        self.train = train
+        size = np.maximum(np.diff(train.indptr), 1)
+        self.total = train @ self.v  # (U, D)
+        self.s = self.total / np.sqrt(size)[:, None]  # (U, D)
+
+    def fitted(self, rule: Rule, users: np.ndarray, ridge: float, kappa: float, omega: float) -> _Fitted:
+        """Fits one rule on some users."""
+        x, mean = self.user[users], self.user[users].mean(axis=0)
+        arrays, settings, guess = {"centre": self.centre, "mean": mean}, {}, np.broadcast_to(mean, x.shape)
+        if rule != "least squares":
+            s = self.s[users]
+            s_mean = s.mean(axis=0)
+            cov = (s - s_mean).T @ (s - s_mean) / len(s)
+            cov[np.diag_indices_from(cov)] += ridge * max(np.trace(cov) / len(cov), 1e-12)
+            A = np.linalg.solve(cov, (s - s_mean).T @ (x - mean) / len(s)).T
+            b = mean - A @ s_mean
+            arrays |= {"A": A, "b": b}
+            guess = s @ A.T + b
+        if rule != "map":
+            residual = x - guess
+            value, vector = np.linalg.eigh(residual.T @ residual / len(x))
+            kept = value > max(value[-1], 0) * 1e-9
+            L = vector[:, kept] * np.sqrt(value[kept])  # (D, r), S = L L^T
+            if L.shape[1]:
+                vl = self.v @ L
+                p = max(float(np.square(vl).sum(axis=1).mean()), 1e-12)
+                inner = np.eye(L.shape[1]) + (omega / p) * (vl.T @ vl)
+                arrays["C"] = L @ np.linalg.solve(inner, L.T)
+                pairs = np.diff(self.train.indptr)[users].sum()
+                settings = {"target": float((x * self.total[users]).sum() / pairs), "noise": kappa * p}
+        return _Fitted({name: array.astype(np.float32) for name, array in arrays.items()}, settings)
+
+    def recall(self, fitted: _Fitted | None, users: np.ndarray, valid: sp.csr_array) -> float:
+        """Returns Recall@20 of users on their validation items; of their trained vectors if nothing is fitted."""
+        x = self.user[users]
+        if fitted is not None:
+            v = self.v.astype(np.float32)
+            folded = []
+            for user in users:
+                history = self.train.indices[self.train.indptr[user] : self.train.indptr[user + 1]]
+                folded.append(_infer(v[history], np.ones(len(history)), *fitted))
+            x = np.stack(folded)
+        return recall_at(x @ self.v.T, self.train[users], valid[users])
+
+
+def recall_at(scores: np.ndarray, seen: sp.csr_array, held_out: sp.csr_array, k: int = AT) -> float:
+    """Returns the mean Recall@k of users with held-out items; scores (B, I), changed; seen items do not compete."""
+    seen, held_out = sp.csr_array(seen), sp.csr_array(held_out)
+    scores[np.repeat(np.arange(len(scores)), np.diff(seen.indptr)), seen.indices] = -np.inf
+    best = np.argpartition(-scores, min(k, scores.shape[1]) - 1, axis=1)[:, :k]
+    hits = np.take_along_axis(held_out.toarray() > 0, best, axis=1).sum(axis=1)
+    size = np.diff(held_out.indptr)
+    return float((hits[size > 0] / size[size > 0]).mean()) if (size > 0).any() else 0.0
+
+
+def document(fold_in: FoldIn) -> dict[str, Any]:
+    """Returns what the manifest says about the rule."""
+    return {"rule": fold_in.rule, "settings": dict(fold_in.settings), "measured": dict(fold_in.measured)}

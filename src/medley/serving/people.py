@@ -1,0 +1,164 @@
+"""The users who are served now: those of the bundle, with what they did since, and new users with a history.
+
+    a user of the bundle            the vector that was learned
+    ... with feedback since         the learned vector + fold_in(history with it) - fold_in(history without it)
+    a new user, or a put history    fold_in(history)
+
+Shapes: n items of a history, Q columns of queries.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from medley.errors import InputError, NotFoundError
+from medley.serving.bundle import DISLIKED, TEST, TRAIN, VALID, Bundle
+from medley.serving.catalogue import Catalogue
+from medley.serving.scores import Vectors
+
+SEEN = (TRAIN, VALID, TEST)
+REMEDY = "PUT /v1/users/{id} with a history, or post feedback"
+
+
+@dataclass
+class Person:
+    """A user with changes since the export."""
+
+    learned: int | None  # row in the bundle, if the learned vector is used
+    liked: list[int] = field(default_factory=list)  # item rows, the latest last, beyond the history in the bundle
+    disliked: set[int] = field(default_factory=set)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    query: np.ndarray | None = None  # (Q,), until something changes
+
+
+class People:
+    """Histories and vectors of all users. Not locked: the service lets one thread write at a time."""
+
+    def __init__(self, bundle: Bundle, catalogue: Catalogue):
+        self.bundle, self.catalogue = bundle, catalogue
+        self._people: dict[str, Person] = {}
+        self._forgotten: set[str] = set()  # users of the bundle who were deleted
+
+    def is_known(self, user: str) -> bool:
+        """Returns whether anything is known about a user."""
+        return user in self._people or self._learned_row(user) is not None
+
+    def is_folded_in(self, user: str) -> bool:
+        """Returns whether the vector of a user was made from a history, in whole or in part."""
+        person = self._people.get(user)
+        return person is not None and (person.learned is None or bool(person.liked or person.disliked))
+
+    def history(self, user: str) -> np.ndarray:
+        """Returns the item rows (n,) that a user has seen, the latest last, in the bundle by row.
+
+        Raises:
+            NotFoundError: nothing is known about the user.
+        """
+        person = self._person(user)
+        return np.array([*self._bundled(person.learned), *person.liked], dtype=np.int64)
+
+    def hidden(self, user: str) -> np.ndarray:
+        """Returns the item rows that are not listed: seen or disliked."""
+        person = self._person(user)
+        disliked = self._bundled(person.learned, (DISLIKED,))
+        return np.unique([*self._bundled(person.learned), *person.liked, *disliked, *person.disliked]).astype(np.int64)
+
+    def attributes(self, user: str) -> dict[str, Any]:
+        """Returns the metadata of a user."""
+        person = self._person(user)
+        if person.learned is None:
+            return dict(person.attributes)
+        cells = self.bundle.users.row(person.learned, named=True)
+        known = {name: value for name, value in cells.items() if name != "user_id" and value is not None}
+        return known | person.attributes
+
+    def query(self, user: str) -> np.ndarray:
+        """Returns the query (Q,) of a user.
+
+        Raises:
+            NotFoundError: nothing is known about the user.
+        """
+        person = self._person(user)
+        if person.query is None:
+            person.query = self._query(person)
+        return person.query
+
+    def fold_in(self, liked: Iterable[int], disliked: Iterable[int] = ()) -> np.ndarray:
+        """Returns the query (Q,) of a history of item rows, items added since the export included."""
+        rows = np.array([*liked, *disliked], dtype=np.int64)
+        weights = np.ones(len(rows))
+        weights[len(rows) - len([*disliked]) :] = -1.0
+        rule, scores = self.bundle.fold_in_rule, self.bundle.scores
+        if isinstance(scores, Vectors):
+            return rule.of_vectors(self.catalogue.vectors(rows), weights)
+        known = rows < self.catalogue.num_bundled
+        if self.bundle.kind == "concepts":  # dislikes have no place in this model
+            known &= weights > 0
+        return rule(scores, rows[known], weights[known])
+
+    def put(self, user: str, history: Iterable[int], attributes: Mapping[str, Any]) -> None:
+        """Adds a user, or replaces all that is known about one."""
+        self._people[user] = Person(None, list(dict.fromkeys(history)), set(), dict(attributes))
+
+    def add(self, user: str, item: int, *, liked: bool) -> None:
+        """Adds an item to the history of a user, known or new."""
+        person = self._people.get(user) or Person(self._learned_row(user))
+        if liked and item not in person.liked and item not in self._bundled(person.learned):
+            person.liked.append(item)
+        if liked:
+            person.disliked.discard(item)
+        else:
+            person.disliked.add(item)
+            person.liked = [row for row in person.liked if row != item]
+        person.query = None
+        self._people[user] = person
+
+    def delete(self, user: str) -> None:
+        """Forgets a user.
+
+        Raises:
+            NotFoundError: nothing is known about the user.
+        """
+        if not self.is_known(user):
+            raise NotFoundError("user", got=repr(user))
+        self._people.pop(user, None)
+        self._forgotten.add(user)
+
+    def beginning(self, text: str, k: int) -> list[str]:
+        """Returns up to k ids that begin with a text."""
+        ids = self.bundle.users["user_id"]
+        found = [each for each in self._people if each.startswith(text)]
+        bundled = ids.filter(ids.str.starts_with(text)).head(k + len(self._forgotten)).to_list()
+        return list(dict.fromkeys([*found, *(each for each in bundled if each not in self._forgotten)]))[:k]
+
+    def _person(self, user: str) -> Person:
+        person = self._people.get(user)
+        if person is not None:
+            return person
+        learned = self._learned_row(user)
+        if learned is None:
+            raise NotFoundError("user", got=repr(user), remedy=REMEDY)
+        return Person(learned)
+
+    def _learned_row(self, user: str) -> int | None:
+        if user in self._forgotten:
+            return None
+        try:
+            return self.bundle.user_ids.row(user)
+        except InputError:
+            return None
+
+    def _bundled(self, learned: int | None, codes: tuple[int, ...] = SEEN) -> list[int]:
+        return [] if learned is None else self.bundle.history(learned, codes).tolist()
+
+    def _query(self, person: Person) -> np.ndarray:
+        if person.learned is None:
+            return self.fold_in(person.liked, person.disliked)
+        learned = self.bundle.scores.queries(np.array([person.learned]))[0]
+        if not person.liked and not person.disliked:
+            return learned
+        before = self._bundled(person.learned, (TRAIN,))
+        after = self.fold_in([*before, *person.liked], person.disliked - set(before))
+        return learned + after - self.fold_in(before)
