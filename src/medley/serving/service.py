@@ -12,6 +12,7 @@ Shapes: B questions, Q and V columns of queries and item vectors, N items with t
 
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,8 +24,8 @@ from pydantic import ValidationError
 from medley.errors import InputError, MedleyError, invalid
 from medley.serving.bundle import Bundle
 from medley.serving.catalogue import Catalogue
-from medley.serving.diversity import diversify
-from medley.serving.filters import Filter, Filters
+from medley.serving.diversity import num_candidates, rerank
+from medley.serving.filters import Filter
 from medley.serving.people import People
 from medley.serving.ranking import Ranking
 from medley.serving.requests import (
@@ -52,11 +53,10 @@ from medley.serving.requests import (
     Why,
 )
 from medley.serving.similarity import ALL, Similarity
+from medley.serving.store import Event as StoredEvent
 from medley.serving.store import Store
 
 NEGATIVE = frozenset({"dislike", "skip", "hide", "report", "unlike"})  # types of feedback that speak against an item
-CROWD = 10  # candidates per result from which a diverse list is chosen
-MAX_CROWD = 500
 NUM_BECAUSE = 3
 NUM_SIMILAR = 6
 NUM_PLACES = 2_000
@@ -91,7 +91,7 @@ class Service:
         index: exact, hnsw, ivf or qdrant, for scores that are inner products; by default by the size of the catalogue.
         media: encodes the media of new items; None: items are put with features.
         """
-        self.bundle, self.store, self._media = bundle, store, media
+        self.bundle, self.store, self._media = bundle, store or Store(":memory:"), media
         self.model_version = bundle.manifest.model_version
         self.catalogue = Catalogue(bundle)
         self.people = People(bundle, self.catalogue)
@@ -99,11 +99,8 @@ class Service:
         self.similarity = Similarity(bundle, self.catalogue)
         self.counters: Counter[str] = Counter()
         self._thumbnails: dict[int, bytes] = {}
-        self._filters: tuple[Any, Filters] | None = None
         self._writing = threading.RLock()
-        self._events: set[str] = set()  # ids of feedback, where there is no store
-        if store is not None:
-            self._replay(store)
+        self._replay()
 
     @classmethod
     def open(
@@ -125,8 +122,7 @@ class Service:
 
     def close(self) -> None:
         """Closes the store."""
-        if self.store is not None:
-            self.store.close()
+        self.store.close()
 
     # -- questions ------------------------------------------------------------------------------------------------
 
@@ -177,10 +173,10 @@ class Service:
             return self._popular(request, allowed, hidden, unknown)
         if request.weights:
             query = self.bundle.weighted(query, request.weights)
-        crowd = min(max(CROWD * request.k, 50), MAX_CROWD) if request.diversity else request.k
-        rows, scores = self.ranking.search(query, max(crowd, request.k), allowed=allowed, hidden=hidden)
+        crowd = num_candidates(request.k, request.diversity)
+        rows, scores = self.ranking.search(query, crowd, allowed=allowed, hidden=hidden)
         if request.diversity and len(rows):
-            chosen = diversify(scores, self.catalogue.vectors(rows)[:, :-1], request.k, request.diversity)
+            chosen = rerank(scores, self.catalogue.vectors(rows)[:, :-1], request.k, request.diversity)
             rows, scores = rows[chosen], scores[chosen]
         items = self._listed(rows, scores, query=query if request.explain else None, history=history)
         fallback = "features" if len(history) and self.catalogue.cold.values[history].all() else None
@@ -257,7 +253,7 @@ class Service:
         Raises:
             InputError: not a cursor of an earlier answer.
         """
-        rows = self.filters.containing(q) if q else np.arange(len(self.catalogue))
+        rows = self.catalogue.containing(q) if q else np.arange(len(self.catalogue))
         rows = rows[self.catalogue.alive.values[rows]]
         rows = rows[np.lexsort((rows, -self.catalogue.popularity.values[rows]))]
         start = _cursor(cursor)
@@ -337,9 +333,8 @@ class Service:
         """
         features, thumbnail = self._features(request.features, request.media)
         with self._writing:
-            attributes = self.catalogue.conform(request.attributes)
-            if self.store is not None:
-                self.store.put_item(raw_id, attributes, features, thumbnail)
+            attributes = self.catalogue.checked(request.attributes)
+            self.store.put_item(raw_id, attributes, features, thumbnail)
             return self._about(self._put(raw_id, attributes, features, thumbnail), {})
 
     def put_items(self, requests: Sequence[tuple[str, ItemRequest]]) -> list[ItemAnswer | MedleyError]:
@@ -362,12 +357,10 @@ class Service:
         new, thumbnail = self._features(request.features, request.media)
         with self._writing:
             row = self.catalogue.row(raw_id)
-            attributes = {**self.catalogue.attributes(row), **request.attributes}
-            attributes = self.catalogue.conform(attributes)
+            attributes = self.catalogue.checked({**self.catalogue.attributes(row), **request.attributes})
             features = {**self.catalogue.features(row), **new}
             thumbnail = thumbnail or self._thumbnails.get(row)
-            if self.store is not None:
-                self.store.put_item(raw_id, attributes, features, thumbnail)
+            self.store.put_item(raw_id, attributes, features, thumbnail)
             return self._about(self._put(raw_id, attributes, features, thumbnail), {})
 
     def delete_item(self, raw_id: str) -> None:
@@ -378,8 +371,7 @@ class Service:
         """
         with self._writing:
             row = self.catalogue.row(raw_id)
-            if self.store is not None:
-                self.store.delete_item(raw_id)
+            self.store.delete_item(raw_id)
             self._delete(row)
 
     def put_user(self, raw_id: str, request: UserRequest) -> UserAnswer:
@@ -393,8 +385,7 @@ class Service:
             if unknown:
                 got = ", ".join(map(repr, unknown[:5]))
                 raise InputError("history", expected="known items", got=got, remedy="put the items first")
-            if self.store is not None:
-                self.store.put_user(raw_id, list(request.history), request.attributes)
+            self.store.put_user(raw_id, request.attributes, request.history)
             self.people.put(raw_id, rows.tolist(), request.attributes)
         return self.user(raw_id)
 
@@ -406,8 +397,7 @@ class Service:
         """
         with self._writing:
             self.people.delete(raw_id)
-            if self.store is not None:
-                self.store.delete_user(raw_id)
+            self.store.delete_user(raw_id)
 
     def feedback(self, events: Sequence[Event]) -> FeedbackAnswer:
         """Accepts feedback; each accepted event is seen by the next question. An event with a known id is a duplicate."""
@@ -415,16 +405,19 @@ class Service:
         for at, event in enumerate(events):
             if self._alive(event.item) is None:
                 rejected.append(Rejected(index=at, code="not_found", message=f"item {event.item!r} is not known"))
-            else:
-                known.append(event if event.time is not None else event.model_copy(update={"time": now}))
+                continue
+            moment, number = now if event.time is None else event.time, event.id or uuid.uuid4().hex
+            known.append((at, StoredEvent(number, event.user, event.item, event.type, moment)))
         with self._writing:
-            if self.store is not None:
-                fresh = self.store.add_feedback(known)
-            else:
-                fresh = self._fresh(known)
-            for event in fresh:
-                self._react(event)
-        return FeedbackAnswer(accepted=len(fresh), duplicate=len(known) - len(fresh), rejected=rejected)
+            outcomes = self.store.add_feedback([event for _, event in known])
+            for (at, event), outcome in zip(known, outcomes, strict=True):
+                if outcome == "new":
+                    self._react(event)
+                elif outcome == "conflict":
+                    rejected.append(Rejected(index=at, code="conflict", message=f"id {event.id!r} is of another event"))
+        accepted, duplicate = outcomes.count("new"), outcomes.count("duplicate")
+        rejected.sort(key=lambda each: each.index)
+        return FeedbackAnswer(accepted=accepted, duplicate=duplicate, rejected=rejected)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -468,22 +461,11 @@ class Service:
 
     def _allowed(self, filter: Filter | None) -> np.ndarray:
         """(N,) bool: items that can be listed and pass the filter."""
-        alive = self.catalogue.alive.values
-        if filter is None:
+        alive, mask = self.catalogue.alive.values, self.catalogue.filters.mask(filter)
+        if mask is None:
             return alive
-        mask = self.filters.mask(filter)
-        allowed = np.zeros(len(alive), dtype=bool)
         size = min(len(mask), len(alive))
-        allowed[:size] = mask[:size] & alive[:size]
-        return allowed
-
-    @property
-    def filters(self) -> Filters:
-        """Masks of the item table as it is now."""
-        table, known = self.catalogue.table(), self._filters
-        if known is None or known[0] is not table:
-            known = self._filters = (table, Filters(table))
-        return known[1]
+        return mask[:size] & alive[:size]
 
     def _listed(
         self, rows: np.ndarray, scores: np.ndarray, *, query: np.ndarray | None = None, history: np.ndarray | None = None
@@ -605,7 +587,7 @@ class Service:
         self.catalogue.delete(row)
         self.ranking.update(row)
 
-    def _react(self, event: Event) -> None:
+    def _react(self, event: StoredEvent) -> None:
         """Applies one accepted event."""
         row = self._alive(event.item)
         if row is None:
@@ -615,32 +597,19 @@ class Service:
         if liked:
             self.catalogue.popularity.values[row] += 1
 
-    def _fresh(self, events: Sequence[Event]) -> list[Event]:
-        fresh = []
-        for event in events:
-            if event.id is None or event.id not in self._events:
-                fresh.append(event)
-            if event.id is not None:
-                self._events.add(event.id)
-        return fresh
-
-    def _replay(self, store: Store) -> None:
-        """Applies what the store holds."""
-        for item in store.items():
-            if item.deleted:
-                row = self.catalogue.find(item.id)
-                if row is not None:
-                    self._delete(row)
-            else:
-                self._put(item.id, item.attributes, item.features, item.thumbnail)
-        for user in store.users():
-            if user.deleted:
-                if self.people.is_known(user.id):
-                    self.people.delete(user.id)
-            else:
-                rows, _ = self.catalogue.rows(user.history)
-                self.people.put(user.id, rows.tolist(), user.attributes)
-        for event in store.feedback():
+    def _replay(self) -> None:
+        """Applies what the store holds: items, then users, then feedback."""
+        for item in self.store.items():
+            if not item.deleted:
+                self._put(item.item, item.attributes, item.features, item.thumbnail)
+            elif (row := self.catalogue.find(item.item)) is not None:
+                self._delete(row)
+        for user in self.store.forgotten(self.bundle.users["user_id"]):
+            self.people.delete(user)
+        for user in self.store.users():
+            rows, _ = self.catalogue.rows(user.history)  # items that a new bundle no longer has are left out
+            self.people.put(user.user, rows.tolist(), user.attributes)
+        for event in self.store.feedback():
             self._react(event)
 
 

@@ -251,13 +251,12 @@ class Store:
         """Returns the events of a user, in the order in which they came."""
         get = "SELECT id, user, item, type, timestamp FROM feedback WHERE user = ? ORDER BY number"
         with self._database.read() as connection:
-            return [Event(*row[:4], row[4] / 1000) for row in connection.execute(get, (user,))]
+            return [_event_of(row) for row in connection.execute(get, (user,))]
 
     def feedback(self) -> Iterator[Event]:
         """Yields all events in the order in which they came, a page at a time; later events may be seen, too."""
         for page in self._log_pages(PAGE):
-            for id, *rest, timestamp in page:
-                yield Event(id, *rest, timestamp / 1000)
+            yield from map(_event_of, page)
 
     def num_events(self) -> int:
         """Returns the number of events."""
@@ -304,9 +303,7 @@ class Store:
         return num_events
 
     def _log_pages(self, size: int) -> Iterator[list[tuple]]:
-        get = (
-            "SELECT number, id, user, item, type, timestamp FROM feedback WHERE number > ? ORDER BY number LIMIT ?"
-        )
+        get = "SELECT number, id, user, item, type, timestamp FROM feedback WHERE number > ? ORDER BY number LIMIT ?"
         last = 0
         while True:
             with self._database.read() as connection:
@@ -353,6 +350,11 @@ def _log_frame(page: list[tuple]) -> pl.DataFrame:
     _, *columns = zip(*page, strict=True) if page else [()] * 5
     data = dict(zip(LOG_SCHEMA, columns, strict=True))
     return pl.DataFrame(data, schema=LOG_SCHEMA | {"timestamp": pl.Int64}).cast(LOG_SCHEMA)  # type: ignore[arg-type]
+
+
+def _event_of(row: tuple) -> Event:
+    *texts, timestamp = row
+    return Event(*texts, time=timestamp / 1000)
 
 
 def _event(event: Event) -> tuple[str, str, str, str, int]:
