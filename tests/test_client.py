@@ -2,17 +2,14 @@
 
 import httpx
 import pytest
-
-from medley.errors import InputError, NotFoundError
-from medley.serving import requests as forms
-
-pytest.importorskip("fastapi", reason="needs the extra serve")
-
-from medley.client import Client, ServiceError
-from medley.serving.http.auth import new_key
-from medley.serving.http.settings import Settings
 from tests.serving.http.conftest import running
 from tests.serving.http.fake import FakeService, Journal, write_bundle
+
+from medley.client import Client, ServiceError
+from medley.errors import InputError, NotFoundError
+from medley.serving import requests as forms
+from medley.serving.http.auth import new_key
+from medley.serving.http.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +80,9 @@ def test_reload_and_rollback(client):
     assert client.reload()["result"] == "unchanged"
     with pytest.raises(ServiceError) as raised:
         client.rollback()
-    assert (raised.value.status, raised.value.code) == (409, "no_previous") and raised.value.request_id in str(raised.value)
+    assert (raised.value.status, raised.value.code) == (409, "no_previous") and raised.value.request_id in str(
+        raised.value
+    )
 
 
 def test_errors_are_those_of_the_service(client):
@@ -99,7 +98,9 @@ def test_errors_are_those_of_the_service(client):
 def test_a_key_is_sent(tmp_path):
     bundle, keys = write_bundle(tmp_path / "shop"), tmp_path / "keys.json"
     key = new_key(keys, "read")
-    with running(Settings(bundle=bundle, port=0, keys=keys), lambda each: FakeService.open(each.bundle, Journal())) as url:
+    with running(
+        Settings(bundle=bundle, port=0, keys=keys), lambda each: FakeService.open(each.bundle, Journal())
+    ) as url:
         with Client(url, key=key) as client:
             assert client.model().model == "fake"
             with pytest.raises(ServiceError, match="may not do this: expected a key with the role write"):

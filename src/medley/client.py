@@ -1,10 +1,10 @@
 """A typed client of `medley serve`: the methods of the service, over HTTP.
 
-    from medley.client import Client
+from medley.client import Client
 
-    with Client("http://127.0.0.1:8000") as client:
-        for item in client.recommend(user="42", k=5).items:
-            print(item.title, item.score)
+with Client("http://127.0.0.1:8000") as client:
+    for item in client.recommend(user="42", k=5).items:
+        print(item.title, item.score)
 """
 
 import json

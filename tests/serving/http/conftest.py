@@ -8,13 +8,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-
-from tests.serving.http.fake import FakeService, Journal, write_bundle
-
-pytest.importorskip("fastapi", reason="needs the extra serve")
-
 import uvicorn
 from fastapi.testclient import TestClient
+from tests.serving.http.fake import FakeService, Journal, write_bundle
 
 from medley.serving.http.app import create_app
 from medley.serving.http.server import address, bind, config_of

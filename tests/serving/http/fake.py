@@ -17,7 +17,9 @@ from medley.serving import requests as forms
 DIM = 8
 
 
-def write_bundle(path: Path, *, version: str = "a" * 64, num_users: int = 20, num_items: int = 50, seed: int = 0) -> Path:
+def write_bundle(
+    path: Path, *, version: str = "a" * 64, num_users: int = 20, num_items: int = 50, seed: int = 0
+) -> Path:
     """Writes what `FakeService.open` reads: a folder with a manifest."""
     path.mkdir(parents=True, exist_ok=True)
     document = {"model_version": version, "num_users": num_users, "num_items": num_items, "seed": seed}
@@ -163,7 +165,9 @@ class FakeService:
         """Searches items."""
         if cursor is not None and not (cursor.isascii() and cursor.isdigit()):
             raise InputError("cursor", expected="the cursor of an earlier answer", got=repr(cursor))
-        found = [item for item, (_, about, _) in self.items_.items() if q.lower() in str(about.get("title", item)).lower()]
+        found = [
+            item for item, (_, about, _) in self.items_.items() if q.lower() in str(about.get("title", item)).lower()
+        ]
         start = int(cursor or 0)
         more = str(start + k) if start + k < len(found) else None
         items = [self._ranked(item, 0.0) for item in found[start : start + k]]

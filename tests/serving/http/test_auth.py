@@ -5,13 +5,13 @@ import os
 import re
 
 import pytest
+from tests.serving.http.test_errors import error
 
 from medley.errors import InputError
 from medley.serving.http import auth
 from medley.serving.http.auth import Keys, new_key, read_keys
 from medley.serving.http.server import check_host
 from medley.serving.http.settings import Settings
-from tests.serving.http.test_errors import error
 
 
 @pytest.fixture

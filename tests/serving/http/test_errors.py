@@ -3,9 +3,9 @@
 import logging
 
 import pytest
+from tests.serving.http.fake import FakeService
 
 from medley.errors import InputError, MissingExtraError
-from tests.serving.http.fake import FakeService
 
 FIELDS = ["code", "message", "expected", "got", "remedy", "request_id"]
 
@@ -39,7 +39,11 @@ def test_an_unknown_parameter_is_refused_and_named(client):
         ({"user": "u1", "k": 1e9}, "field 'k': expected 1000 or less, got 1000000000.0", "1000 or less"),
         ({"user": "u1", "weights": {"id": -1}}, "field 'weights.id': expected 0 or more, got -1", "0 or more"),
         ({"user": "u1", "diversity": 2}, "field 'diversity': expected 1 or less, got 2", "1 or less"),
-        ({"user": "u1", "weights": {"smell": 1}}, 'part of the score: expected visual or id, got \'smell\'', "visual or id"),
+        (
+            {"user": "u1", "weights": {"smell": 1}},
+            "part of the score: expected visual or id, got 'smell'",
+            "visual or id",
+        ),
     ],
 )
 def test_a_wrong_value_is_named_with_what_was_expected(client, body, message, expected):

@@ -7,13 +7,13 @@ import time
 
 import httpx
 import pytest
+from tests.serving.http.conftest import running
+from tests.serving.http.fake import FakeService, Journal
+from tests.serving.http.test_errors import error
 
 from medley.serving.http.errors import ApiError
 from medley.serving.http.limits import Buckets, bounded
 from medley.serving.http.settings import Settings
-from tests.serving.http.conftest import running
-from tests.serving.http.fake import FakeService, Journal
-from tests.serving.http.test_errors import error
 
 
 @pytest.fixture

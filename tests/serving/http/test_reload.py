@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+from tests.serving.http.conftest import running, until
+from tests.serving.http.fake import FakeService, Journal, write_bundle
+from tests.serving.http.test_errors import error
 
 from medley.serving.http import reload
 from medley.serving.http.errors import ApiError
 from medley.serving.http.reload import Holder
 from medley.serving.http.settings import Settings
-from tests.serving.http.conftest import running, until
-from tests.serving.http.fake import FakeService, Journal, write_bundle
-from tests.serving.http.test_errors import error
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 
@@ -53,7 +53,9 @@ def test_a_reload_swaps_and_a_rollback_brings_the_one_before_back(client, bundle
     assert f'medley_model{{model_version="{B}"}} 1.0' in text
 
 
-@pytest.mark.parametrize("content", ["{", "{}", '{"model_version": "x", "num_users": "many", "num_items": 5, "seed": 0}'])
+@pytest.mark.parametrize(
+    "content", ["{", "{}", '{"model_version": "x", "num_users": "many", "num_items": 5, "seed": 0}']
+)
 def test_a_bad_bundle_is_refused_and_the_live_one_stays(client, bundle, content, caplog):
     (bundle / "manifest.json").write_text(content)
     with caplog.at_level(logging.ERROR):
@@ -144,7 +146,7 @@ def test_counters_do_not_fall_when_services_change(client, bundle):
 def test_one_reload_at_a_time(holder, bundle, monkeypatch):
     entered, leave = threading.Event(), threading.Event()
     opened = holder._open
-    monkeypatch.setattr(holder, "_open", lambda: entered.set() or leave.wait(10) and opened())
+    monkeypatch.setattr(holder, "_open", lambda: entered.set() or (leave.wait(10) and opened()))
     write_bundle(bundle, version=B)
     thread = threading.Thread(target=holder.reload)
     thread.start()

@@ -3,10 +3,10 @@
 import json
 
 import pytest
+from tests.serving.http.conftest import until
 
 from medley.serving import requests as forms
 from medley.serving.http import answers
-from tests.serving.http.conftest import until
 
 
 def stamped(answer, form, status=200):
@@ -38,7 +38,7 @@ def test_before_the_bundle_is_loaded_everything_else_is_503_with_retry_after(sta
             answer = client.get(path)
             assert answer.status_code == 503 and answer.json()["code"] == "not_ready"
             assert answer.headers["Retry-After"] == "1"
-        assert 'medley_ready 0.0' in client.get("/metrics").text
+        assert "medley_ready 0.0" in client.get("/metrics").text
     finally:
         gate.set()
 
@@ -167,7 +167,9 @@ def test_a_user_is_put_listed_and_forgotten(client):
 
 def test_feedback_is_accepted_once_by_id_and_seen_at_once(client):
     event = {"user": "fan", "item": "i5", "id": "e1"}
-    found = stamped(client.post("/v1/feedback", json=[event, event, {"user": "fan", "item": "nix"}]), forms.FeedbackAnswer, 202)
+    found = stamped(
+        client.post("/v1/feedback", json=[event, event, {"user": "fan", "item": "nix"}]), forms.FeedbackAnswer, 202
+    )
     assert (found.accepted, found.duplicate, found.rejected[0].index) == (1, 1, 2)
     lists = client.get("/v1/recommend/fan?k=50").json()
     assert lists["fallback"] is None and "i5" not in [item["id"] for item in lists["items"]]

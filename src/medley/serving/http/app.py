@@ -39,9 +39,8 @@ def open_service(settings: Settings) -> "Service":
 
     return Service.open(
         settings.bundle,
-        store=settings.store,
+        store=settings.store_path,
         index=settings.index,
-        media=settings.media,
         verify=settings.verify,
     )
 

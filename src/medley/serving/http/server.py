@@ -8,9 +8,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import uvicorn
+from medley.errors import InputError, MissingExtraError
 
-from medley.errors import InputError
+try:
+    import fastapi  # noqa: F401
+    import prometheus_client  # noqa: F401
+    import uvicorn
+except ImportError:
+    raise MissingExtraError("medley serve", "serve") from None
+
 from medley.serving.http.app import create_app, open_service
 from medley.serving.http.settings import Settings
 

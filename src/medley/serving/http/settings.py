@@ -2,9 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from medley.errors import invalid
 
 MIB = 1 << 20
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -18,7 +20,6 @@ class Settings(BaseModel):
     bundle: Path
     store: Path | None = None  # None: beside the bundle
     index: Literal["exact", "hnsw", "ivf", "qdrant"] | None = None  # None: by the size of the catalogue
-    media: bool = False  # new items may come with text, pictures and sound
     verify: bool = True  # compare the hashes of the bundle's files
 
     host: str = "127.0.0.1"
@@ -38,7 +39,29 @@ class Settings(BaseModel):
 
     log: Literal["text", "json"] = "text"
 
+    @classmethod
+    def read(cls, **values: Any) -> Self:
+        """Checks settings.
+
+        Raises:
+            InputError: a value out of its range.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise invalid(error, "setting", of="the server") from None
+
+    @property
+    def store_path(self) -> Path:
+        """The file of writes: beside the bundle, whatever version of the bundle is served."""
+        return self.store or store_beside(self.bundle)
+
     @property
     def is_local(self) -> bool:
         """Whether only this machine can connect."""
         return self.host in LOOPBACK
+
+
+def store_beside(bundle: Path) -> Path:
+    """Returns the file in which a server of this bundle keeps its writes: shop.medley -> shop.medley.store."""
+    return bundle.with_name(f"{bundle.name}.store")
