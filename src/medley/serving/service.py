@@ -28,6 +28,8 @@ from medley.serving.diversity import num_candidates, rerank
 from medley.serving.filters import Filter
 from medley.serving.people import People
 from medley.serving.ranking import Ranking
+from medley.serving.records import Event as StoredEvent
+from medley.serving.records import Outcome
 from medley.serving.requests import (
     BatchRequest,
     Because,
@@ -53,7 +55,6 @@ from medley.serving.requests import (
     Why,
 )
 from medley.serving.similarity import ALL, Similarity
-from medley.serving.store import Event as StoredEvent
 from medley.serving.store import Store
 
 NEGATIVE = frozenset({"dislike", "skip", "hide", "report", "unlike"})  # types of feedback that speak against an item
@@ -87,11 +88,11 @@ class Service:
     ):
         """Args:
         bundle: the trained model.
-        store: what happened since, which is applied now; None keeps changes in memory.
+        store: what happened since, which is applied now; None keeps changes in memory alone.
         index: exact, hnsw, ivf or qdrant, for scores that are inner products; by default by the size of the catalogue.
         media: encodes the media of new items; None: items are put with features.
         """
-        self.bundle, self.store, self._media = bundle, store or Store(":memory:"), media
+        self.bundle, self.store, self._media = bundle, store or _Unsaved(), media
         self.model_version = bundle.manifest.model_version
         self.catalogue = Catalogue(bundle)
         self.people = People(bundle, self.catalogue)
@@ -100,7 +101,8 @@ class Service:
         self.counters: Counter[str] = Counter()
         self._thumbnails: dict[int, bytes] = {}
         self._writing = threading.RLock()
-        self._replay()
+        if store is not None:
+            self._replay(store)
 
     @classmethod
     def open(
@@ -597,20 +599,41 @@ class Service:
         if liked:
             self.catalogue.popularity.values[row] += 1
 
-    def _replay(self) -> None:
+    def _replay(self, store: Store) -> None:
         """Applies what the store holds: items, then users, then feedback."""
-        for item in self.store.items():
+        for item in store.items():
             if not item.deleted:
                 self._put(item.item, item.attributes, item.features, item.thumbnail)
             elif (row := self.catalogue.find(item.item)) is not None:
                 self._delete(row)
-        for user in self.store.forgotten(self.bundle.users["user_id"]):
+        for user in store.forgotten(self.bundle.users["user_id"]):
             self.people.delete(user)
-        for user in self.store.users():
+        for user in store.users():
             rows, _ = self.catalogue.rows(user.history)  # items that a new bundle no longer has are left out
             self.people.put(user.user, rows.tolist(), user.attributes)
-        for event in self.store.feedback():
+        for event in store.feedback():
             self._react(event)
+
+
+class _Unsaved:
+    """A store that forgets everything but the ids of feedback: changes live in memory alone."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, StoredEvent] = {}
+
+    def put_item(self, *_: object) -> None: ...
+    def delete_item(self, *_: object) -> None: ...
+    def put_user(self, *_: object) -> None: ...
+    def delete_user(self, *_: object) -> None: ...
+    def close(self) -> None: ...
+
+    def add_feedback(self, events: Sequence[StoredEvent]) -> list[Outcome]:
+        """Returns what became of each event, as a store does."""
+        outcomes: list[Outcome] = []
+        for event in events:
+            known = self._events.setdefault(event.id, event)
+            outcomes.append("new" if known is event else "duplicate" if known == event else "conflict")
+        return outcomes
 
 
 def _cursor(cursor: str | None) -> int:
