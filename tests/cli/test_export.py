@@ -38,7 +38,8 @@ def test_export_writes_a_bundle_and_says_what_it_holds(run, tmp_path, capsys):
 
 
 def test_a_moved_data_set_is_checked(run, tmp_path, capsys, simulated):
-    other = medley.simulate(tmp_path / "other", settings=medley.preset("demo", num_users=60, num_items=90), seed=5)
+    settings = medley.preset("demo", num_users=60, num_items=90, num_interactions=1200)
+    other = medley.simulate(tmp_path / "other", settings=settings, seed=5)
     code, _, err = command(capsys, run, "-o", tmp_path / "x.medley", "--dataset", other.folder)
     assert code == 2 and "not the data set that the run was trained on" in err
     assert not (tmp_path / "x.medley").exists()

@@ -355,7 +355,10 @@ def _read(files: Archive, manifest: BundleManifest) -> Bundle:
     size = (manifest.num_users, manifest.num_items)
     arrays = tensors("seen.safetensors")
     seen = sp.csr_array((arrays["code"], arrays["indices"], arrays["indptr"]), shape=size)
-    features = {m: ItemFeatures(files.array(f"features/{m}.npy"), np.array(files.array(f"features/{m}.present.npy"))) for m in manifest.modalities}
+    features = {
+        m: ItemFeatures(files.array(f"features/{m}.npy"), np.array(files.array(f"features/{m}.present.npy")))
+        for m in manifest.modalities
+    }
     fold = manifest.fold_in
     fold_in_rule = FoldIn(fold["rule"], tensors("fold_in.safetensors"), fold["settings"], fold["measured"])
     return Bundle(

@@ -13,9 +13,10 @@ All numbers are found at export by predicting items of train from all others, as
     a_m        2 AUC - 1 of this ranking, if positive
     gain       a mean of vectors is shorter than its terms, so its deviation from the mean item is lengthened: by the
                median over items of the standard deviation over users of true scores, over that of predicted scores
-    offset     added to the score, for each new item by itself: so large that the item enters the top 20 of as many
+    offset     added to the score in units of the user's spread, for each new item by itself: so large that the item enters the top 20 of as many
                judges (some users of train) as an average item of train does, times `exposure`. So new items neither
-               flood the lists nor vanish from them, and each is shown to those whom it fits best.
+               flood the lists nor vanish from them, and each is shown to those whom it fits best. Without the unit,
+               the users with the longest vectors would get all of them.
 
 Shapes: U users, I items, V columns of item vectors, d_m raw dimension of modality m, k neighbours, n new items.
 """
@@ -112,10 +113,14 @@ class NewItems:
     content: ContentPath | None = None
     known: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))  # (I,), items of train
     means: Mapping[str, np.ndarray] = field(default_factory=dict)  # modality -> (d_m,), the mean over items of train
-    norms: Mapping[str, np.ndarray] = field(default_factory=dict)  # modality -> (I,), lengths of features less this mean
+    norms: Mapping[str, np.ndarray] = field(
+        default_factory=dict
+    )  # modality -> (I,), lengths of features less this mean
     centre: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.float32))  # (V,), the mean item of train
     judges: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # (B,), rows of users
-    least: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.float32))  # (B,), the last score of their top 20
+    least: np.ndarray = field(
+        default_factory=lambda: np.zeros(0, dtype=np.float32)
+    )  # (B,), the last score of their top 20
 
     _kept: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
@@ -186,12 +191,13 @@ class NewItems:
             vectors = _as_concepts(vectors, scores)
         vectors[:, -1] = 0
         if len(self.judges):
-            vectors[:, -1] = self._offsets(scores.match(_queries(self, scores), vectors))
+            queries = _queries(self, scores)
+            vectors[:, -1] = self._offsets(scores.match(queries, vectors), queries[:, -1:])
         return vectors
 
-    def _offsets(self, score: np.ndarray) -> np.ndarray:
-        """Returns the offsets (n,) of new items from their scores (B, n) for the judges."""
-        gap = np.sort(self.least[:, None] - score, axis=0)  # the offset that each judge asks for
+    def _offsets(self, score: np.ndarray, spread: np.ndarray) -> np.ndarray:
+        """Returns the offsets (n,) of new items from their scores (B, n) for the judges, whose spreads are (B, 1)."""
+        gap = np.sort((self.least[:, None] - score) / spread, axis=0)  # the offset that each judge asks for
         wanted = min(self.exposure * AT * len(score) / max(int(self.known.sum()), 1), len(score))
         if wanted < 1:  # fewer than one judge: on beyond the first, by a normal distribution
             return np.minimum(gap[0], gap.mean(axis=0) + gap.std(axis=0) * ndtri(wanted / len(score)))
@@ -354,7 +360,7 @@ def _calibrated(
     everything = np.where(seen, -np.inf, scores.scores(queries))  # (B, I)
     at = min(AT, everything.shape[1])
     least = -np.partition(-everything, at - 1, axis=1)[:, at - 1]
-    judged = np.isfinite(least)
+    judged = np.isfinite(least) & (queries[:, -1] > 0)
     return replace(rule, judges=judges[judged], least=least[judged].astype(np.float32), _kept={})
 
 
