@@ -42,6 +42,7 @@ from medley.serving.scores import Concepts, ItemToItem, Kind, Scores, Vectors
 FORMAT_VERSION = 1
 TRAIN, VALID, TEST, DISLIKED = 1, 2, 3, 4  # codes in `seen`
 MANIFEST = "manifest.json"
+PLAIN = ("known", "centre", "judges", "least")  # arrays of new_items.safetensors under the names of their fields
 NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)?$"
 
 
@@ -336,7 +337,7 @@ def _parquet(table: pl.DataFrame) -> bytes:
 
 
 def _arrays_of(rule: NewItems) -> dict[str, np.ndarray]:
-    arrays = {"known": rule.known, "centre": rule.centre}
+    arrays = {name: getattr(rule, name) for name in PLAIN}
     arrays |= {f"norms.{m}": norms for m, norms in rule.norms.items()}
     arrays |= {f"means.{m}": means for m, means in rule.means.items()}
     if rule.content is not None:
@@ -414,9 +415,7 @@ def _new_items(arrays: dict[str, np.ndarray], manifest: BundleManifest) -> NewIt
         {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
         for prefix in ("norms.", "means.")
     )
-    return NewItems(
-        **fields, content=content, known=arrays["known"], means=means, norms=norms, centre=arrays["centre"]
-    )
+    return NewItems(**fields, content=content, means=means, norms=norms, **{name: arrays[name] for name in PLAIN})
 
 
 def _check_shapes(bundle: Bundle, path: Path) -> None:
