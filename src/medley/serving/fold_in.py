@@ -71,7 +71,7 @@ class FoldIn:
         num_items = scores.history.shape[1] if isinstance(scores, ItemToItem | Concepts) else len(scores.item)
         history, weights = _checked(history, weights, num_items)
         if isinstance(scores, Vectors):
-            return self._vector(scores.item, history, weights)
+            return self.of_vectors(scores.item[history], weights)
         if isinstance(scores, Concepts) and (weights < 0).any():
             got = f"{int((weights < 0).sum())} negative weights"
             raise InputError("weights of a history", expected="0 or more: this model knows no dislikes", got=got)
@@ -79,10 +79,16 @@ class FoldIn:
         seen[0, history] = weights
         return scores.query_of(seen)[0]
 
-    def _vector(self, item: np.ndarray, history: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        history, weights, x = history[weights != 0], weights[weights != 0], self.arrays["mean"]
-        if len(history):
-            x = _infer(item[history, :-1] - self.arrays["centre"], weights, self.arrays, self.settings)
+    def of_vectors(self, vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Returns the query (Q,) of a history given as item vectors, for scores of kind `vectors`.
+
+        Args:
+            vectors: (n, D + 1), of items of the bundle or of new items.
+            weights: (n,); negative: items that the user dislikes.
+        """
+        vectors, weights, x = vectors[weights != 0], weights[weights != 0], self.arrays["mean"]
+        if len(vectors):
+            x = _infer(vectors[:, :-1] - self.arrays["centre"], weights, self.arrays, self.settings)
         return np.concatenate([x, spread(x[None], self.arrays["covariance"])], dtype=np.float32)
 
 

@@ -10,6 +10,7 @@ writers publish whole objects, one writer at a time.
 Shapes: B questions, Q and V columns of queries and item vectors, N items with those added since, k results.
 """
 
+import base64
 import threading
 import time
 import uuid
@@ -64,14 +65,16 @@ NUM_PLACES = 2_000
 
 
 class MediaEncoder(Protocol):
-    """Turns media into features: `medley.media.item.ItemEncoder` in a bounded worker."""
+    """Turns media into features: `medley.media.uploads.Uploads`, whose room serving does not know."""
 
-    def __call__(self, media: Media) -> dict[str, np.ndarray]:
-        """Returns modality -> raw features (d_m,)."""
+    def encode(
+        self, *, text: str | None, image: bytes | None, audio: bytes | None, video: bytes | None
+    ) -> tuple[dict[str, np.ndarray], bytes | None]:
+        """Returns modality -> raw features (d_m,), and a JPEG of the picture."""
         ...
 
-    def thumbnail(self, media: Media) -> bytes | None:
-        """Returns a small JPEG of the picture, if there is one."""
+    def close(self) -> None:
+        """Ends its processes."""
         ...
 
 
@@ -99,7 +102,7 @@ class Service:
         self.ranking = Ranking(bundle, self.catalogue, kind=index)
         self.similarity = Similarity(bundle, self.catalogue)
         self.counters: Counter[str] = Counter()
-        self._thumbnails: dict[int, bytes] = {}
+        self._thumbnails = dict(bundle.thumbnails)
         self._writing = threading.RLock()
         if store is not None:
             self._replay(store)
@@ -123,8 +126,10 @@ class Service:
         return cls(read, store=None if store is None else Store(store), index=index, media=media)
 
     def close(self) -> None:
-        """Closes the store."""
+        """Closes the store, and ends the processes that decode media."""
         self.store.close()
+        if self._media is not None:
+            self._media.close()
 
     # -- questions ------------------------------------------------------------------------------------------------
 
@@ -321,7 +326,7 @@ class Service:
             NotFoundError: an unknown item.
         """
         row = self.catalogue.row(raw_id)
-        picture = self._thumbnails.get(row) or self.bundle.thumbnail(row)
+        picture = self._thumbnails.get(row)
         return None if picture is None else (picture, "image/jpeg")
 
     # -- changes --------------------------------------------------------------------------------------------------
@@ -542,7 +547,7 @@ class Service:
             popularity=int(self.catalogue.popularity.values[row]),
             modalities=list(has),
             missing=[m for m in self.bundle.features if m not in has],
-            media=["image"] if row in self._thumbnails or self.bundle.thumbnail(row) is not None else [],
+            media=["image"] if row in self._thumbnails else [],
             similar=similar,
         )
 
@@ -561,12 +566,13 @@ class Service:
         if self._media is None:
             remedy = "put features, or start the service with encoders: medley serve --media"
             raise InputError("media of an item", expected="a service that encodes media", got="none", remedy=remedy)
-        encoded = self._media(media)
+        files = {name: _decoded(name, getattr(media, name)) for name in ("image", "audio", "video")}
+        encoded, thumbnail = self._media.encode(text=media.text, **files)
         if twice := sorted(encoded.keys() & found.keys()):
             raise InputError("item", expected="features or media of a modality", got=f"both of {', '.join(twice)}")
         found |= {m: vector for m, vector in encoded.items() if m in self.bundle.features}
         self._check(found)
-        return found, self._media.thumbnail(media)
+        return found, thumbnail
 
     def _check(self, features: Mapping[str, np.ndarray]) -> None:
         for m, vector in features.items():
@@ -634,6 +640,16 @@ class _Unsaved:
             known = self._events.setdefault(event.id, event)
             outcomes.append("new" if known is event else "duplicate" if known == event else "conflict")
         return outcomes
+
+
+def _decoded(name: str, text: str | None) -> bytes | None:
+    """Decodes base64."""
+    if text is None:
+        return None
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise InputError(f"media {name!r}", expected="base64", got=str(error)) from None
 
 
 def _cursor(cursor: str | None) -> int:

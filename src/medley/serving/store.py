@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from medley.errors import InputError
 from medley.serving.database import Database
 from medley.serving.feedback_log import log_pages, read_log, write_log
 from medley.serving.records import (
