@@ -23,17 +23,17 @@ import numpy as np
 from pydantic import ValidationError
 
 from medley.errors import InputError, MedleyError, invalid
+from medley.serving.answers import Answers
 from medley.serving.bundle import Bundle
 from medley.serving.catalogue import Catalogue
 from medley.serving.diversity import num_candidates, rerank
 from medley.serving.filters import Filter
 from medley.serving.people import People
+from medley.serving.places import places
 from medley.serving.ranking import Ranking
 from medley.serving.records import Event as StoredEvent
-from medley.serving.records import Outcome
 from medley.serving.requests import (
     BatchRequest,
-    Because,
     Event,
     ExplainAnswer,
     FeedbackAnswer,
@@ -43,7 +43,6 @@ from medley.serving.requests import (
     ItemsAnswer,
     Media,
     ModelAnswer,
-    RankedItem,
     RecommendAnswer,
     RecommendRequest,
     Rejected,
@@ -53,15 +52,13 @@ from medley.serving.requests import (
     SimilarAnswer,
     UserAnswer,
     UserRequest,
-    Why,
 )
 from medley.serving.similarity import ALL, Similarity
 from medley.serving.store import Store
+from medley.serving.unsaved import Unsaved
 
 NEGATIVE = frozenset({"dislike", "skip", "hide", "report", "unlike"})  # types of feedback that speak against an item
-NUM_BECAUSE = 3
 NUM_SIMILAR = 6
-NUM_PLACES = 2_000
 
 
 class MediaEncoder(Protocol):
@@ -95,14 +92,14 @@ class Service:
         index: exact, hnsw, ivf or qdrant, for scores that are inner products; by default by the size of the catalogue.
         media: encodes the media of new items; None: items are put with features.
         """
-        self.bundle, self.store, self._media = bundle, store or _Unsaved(), media
+        self.bundle, self.store, self._media = bundle, store or Unsaved(), media
         self.model_version = bundle.manifest.model_version
         self.catalogue = Catalogue(bundle)
         self.people = People(bundle, self.catalogue)
         self.ranking = Ranking(bundle, self.catalogue, kind=index)
         self.similarity = Similarity(bundle, self.catalogue)
         self.counters: Counter[str] = Counter()
-        self._thumbnails = dict(bundle.thumbnails)
+        self.answers = Answers(bundle, self.catalogue)
         self._writing = threading.RLock()
         if store is not None:
             self._replay(store)
@@ -185,7 +182,7 @@ class Service:
         if request.diversity and len(rows):
             chosen = rerank(scores, self.catalogue.vectors(rows)[:, :-1], request.k, request.diversity)
             rows, scores = rows[chosen], scores[chosen]
-        items = self._listed(rows, scores, query=query if request.explain else None, history=history)
+        items = self.answers.listed(rows, scores, query=query if request.explain else None, history=history)
         fallback = "features" if len(history) and self.catalogue.cold.values[history].all() else None
         self._count(rows, fallback)
         return RecommendAnswer(items=items, fallback=fallback, unknown=unknown)
@@ -235,7 +232,7 @@ class Service:
         row = self.catalogue.row(item)
         similarity = self.similarity.to(row, by)
         rows, values = self._nearest(similarity, row, k, self._allowed(filter))
-        return SimilarAnswer(items=self._listed(rows, values), by=by)
+        return SimilarAnswer(items=self.answers.listed(rows, values), by=by)
 
     def explain(self, user: str, item: str) -> ExplainAnswer:
         """Explains the score of an item for a user: its parts, the user's own items, and the rank without each part.
@@ -245,7 +242,7 @@ class Service:
         """
         query, row = self.people.query(user), self.catalogue.row(item)
         history, hidden = self.people.history(user), self.people.hidden(user)
-        why = self._why(query, history, np.array([row]))[0]
+        why = self.answers.why(query, history, np.array([row]))[0]
         without = {
             part: self.ranking.rank(self.bundle.weighted(query, {part: 0.0}), row, hidden) for part in self.bundle.parts
         }
@@ -266,7 +263,7 @@ class Service:
         page = rows[start : start + k]
         more = str(start + k) if start + k < len(rows) else None
         values = self.catalogue.popularity.values[page].astype(float)
-        return ItemsAnswer(items=self._listed(page, values), cursor=more, total=len(rows))
+        return ItemsAnswer(items=self.answers.listed(page, values), cursor=more, total=len(rows))
 
     def item(self, raw_id: str) -> ItemAnswer:
         """Describes an item, with its nearest items by all that can be compared.
@@ -278,8 +275,8 @@ class Service:
         similar = {}
         for by in self.similarity.available(row):
             rows, values = self._nearest(self.similarity.to(row, by), row, NUM_SIMILAR, self._allowed(None))
-            similar[by] = self._listed(rows, values)
-        return self._about(row, similar)
+            similar[by] = self.answers.listed(rows, values)
+        return self.answers.about(row, similar)
 
     def users(self, q: str = "", *, k: int = 20) -> list[str]:
         """Returns ids of users that begin with a text."""
@@ -297,27 +294,14 @@ class Service:
         return UserAnswer(
             id=raw_id,
             attributes=self.people.attributes(raw_id),
-            history=self._listed(shown, values),
+            history=self.answers.listed(shown, values),
             folded_in=self.people.is_folded_in(raw_id),
-            weights=self._taste(query),
+            weights=self.answers.taste(query),
         )
 
     def places(self) -> list[dict[str, Any]]:
-        """Returns the map of the catalogue: id, title, x and y in -1..1, popularity and cold, of the most popular items."""
-        rows = np.flatnonzero(self.catalogue.alive.values)
-        rows = rows[np.argsort(-self.catalogue.popularity.values[rows], kind="stable")][:NUM_PLACES]
-        where = _projected(self.ranking.embedding(rows))
-        return [
-            {
-                "id": self.catalogue.raw_id(row),
-                "title": self.catalogue.title(row),
-                "x": float(x),
-                "y": float(y),
-                "popularity": int(self.catalogue.popularity.values[row]),
-                "cold": bool(self.catalogue.cold.values[row]),
-            }
-            for row, (x, y) in zip(rows.tolist(), where, strict=True)
-        ]
+        """Returns the map of the catalogue: id, title, x and y in -1..1, popularity and cold, of popular items."""
+        return places(self.catalogue, self.ranking)
 
     def thumbnail(self, raw_id: str) -> tuple[bytes, str] | None:
         """Returns a small picture of an item and its media type, if there is one.
@@ -326,7 +310,7 @@ class Service:
             NotFoundError: an unknown item.
         """
         row = self.catalogue.row(raw_id)
-        picture = self._thumbnails.get(row)
+        picture = self.answers.thumbnails.get(row)
         return None if picture is None else (picture, "image/jpeg")
 
     # -- changes --------------------------------------------------------------------------------------------------
@@ -341,7 +325,7 @@ class Service:
         with self._writing:
             attributes = self.catalogue.checked(request.attributes)
             self.store.put_item(raw_id, attributes, features, thumbnail)
-            return self._about(self._put(raw_id, attributes, features, thumbnail), {})
+            return self.answers.about(self._put(raw_id, attributes, features, thumbnail), {})
 
     def put_items(self, requests: Sequence[tuple[str, ItemRequest]]) -> list[ItemAnswer | MedleyError]:
         """Puts several items; an error is the answer of its element."""
@@ -365,9 +349,9 @@ class Service:
             row = self.catalogue.row(raw_id)
             attributes = self.catalogue.checked({**self.catalogue.attributes(row), **request.attributes})
             features = {**self.catalogue.features(row), **new}
-            thumbnail = thumbnail or self._thumbnails.get(row)
+            thumbnail = thumbnail or self.answers.thumbnails.get(row)
             self.store.put_item(raw_id, attributes, features, thumbnail)
-            return self._about(self._put(raw_id, attributes, features, thumbnail), {})
+            return self.answers.about(self._put(raw_id, attributes, features, thumbnail), {})
 
     def delete_item(self, raw_id: str) -> None:
         """Stops listing an item.
@@ -453,7 +437,7 @@ class Service:
         counts = self.catalogue.popularity.values[rows]
         best = np.lexsort((rows, -counts))[: request.k]
         self._count(rows[best], "popular")
-        items = self._listed(rows[best], counts[best].astype(float))
+        items = self.answers.listed(rows[best], counts[best].astype(float))
         return RecommendAnswer(items=items, fallback="popular", unknown=unknown)
 
     def _count(self, rows: np.ndarray, fallback: str | None) -> None:
@@ -471,61 +455,6 @@ class Service:
         size = min(len(mask), len(alive))
         return mask[:size] & alive[:size]
 
-    def _listed(
-        self,
-        rows: np.ndarray,
-        scores: np.ndarray,
-        *,
-        query: np.ndarray | None = None,
-        history: np.ndarray | None = None,
-    ) -> list[RankedItem]:
-        whys: Sequence[Why | None] = [None] * len(rows)
-        if query is not None and history is not None and len(rows):
-            whys = self._why(query, history, rows)
-        found = []
-        for row, score, why in zip(rows.tolist(), scores.tolist(), whys, strict=True):
-            attributes = self.catalogue.attributes(row)
-            title = attributes.pop("title", None)
-            found.append(
-                RankedItem(
-                    id=self.catalogue.raw_id(row),
-                    score=score,
-                    title=None if title is None else str(title),
-                    cold=bool(self.catalogue.cold.values[row]),
-                    attributes=attributes,
-                    why=why,
-                )
-            )
-        return found
-
-    def _why(self, query: np.ndarray, history: np.ndarray, rows: np.ndarray) -> list[Why]:
-        vectors = self.catalogue.vectors(rows)
-        parts = {name: values[0] for name, values in self.bundle.scores.match_parts(query[None], vectors).items()}
-        known = history[history < self.catalogue.num_bundled]
-        whys = []
-        for at in range(len(rows)):
-            own = {name: float(values[at]) for name, values in parts.items()}
-            size = sum(map(abs, own.values()))
-            shares = {name: value / size if size else 0.0 for name, value in own.items()}
-            others = known[known != rows[at]]
-            near, similarity = self.bundle.because(query, others, vectors[at], NUM_BECAUSE)
-            because = [
-                Because(id=self.catalogue.raw_id(row), title=self.catalogue.title(row), similarity=value)
-                for row, value in zip(near.tolist(), similarity.tolist(), strict=True)
-            ]
-            whys.append(Why(parts=own, shares=shares, because=because))
-        return whys
-
-    def _taste(self, query: np.ndarray) -> dict[str, float]:
-        """Part -> its share of the spread of a user's scores over the items: how much the part decides."""
-        if not self.bundle.parts:
-            return {}
-        rows = np.linspace(0, self.catalogue.num_bundled - 1, min(1000, self.catalogue.num_bundled)).astype(np.int64)
-        parts = self.bundle.scores.match_parts(query[None], self.catalogue.vectors(np.unique(rows)))
-        spread = {name: float(parts[name].std()) for name in self.bundle.parts}
-        total = sum(spread.values())
-        return {name: value / total if total else 0.0 for name, value in spread.items()}
-
     def _nearest(self, similarity: np.ndarray, row: int, k: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         size = min(len(similarity), len(allowed))
         rows = np.flatnonzero(allowed[:size] & np.isfinite(similarity[:size]))
@@ -535,21 +464,6 @@ class Service:
             rows = rows[-similarity[rows] <= least]
         rows = rows[np.lexsort((rows, -similarity[rows]))][:k]
         return rows, similarity[rows]
-
-    def _about(self, row: int, similar: dict[str, list[RankedItem]]) -> ItemAnswer:
-        attributes = self.catalogue.attributes(row)
-        title, has = attributes.pop("title", None), self.catalogue.features(row)
-        return ItemAnswer(
-            id=self.catalogue.raw_id(row),
-            title=None if title is None else str(title),
-            attributes=attributes,
-            cold=bool(self.catalogue.cold.values[row]),
-            popularity=int(self.catalogue.popularity.values[row]),
-            modalities=list(has),
-            missing=[m for m in self.bundle.features if m not in has],
-            media=["image"] if row in self._thumbnails else [],
-            similar=similar,
-        )
 
     def _alive(self, raw_id: str) -> int | None:
         row = self.catalogue.find(raw_id)
@@ -587,7 +501,7 @@ class Service:
     ) -> int:
         row = self.catalogue.put(raw_id, attributes, features)
         if thumbnail is not None:
-            self._thumbnails[row] = thumbnail
+            self.answers.thumbnails[row] = thumbnail
         self.ranking.update(row)
         return row
 
@@ -621,27 +535,6 @@ class Service:
             self._react(event)
 
 
-class _Unsaved:
-    """A store that forgets everything but the ids of feedback: changes live in memory alone."""
-
-    def __init__(self) -> None:
-        self._events: dict[str, StoredEvent] = {}
-
-    def put_item(self, *_: object) -> None: ...
-    def delete_item(self, *_: object) -> None: ...
-    def put_user(self, *_: object) -> None: ...
-    def delete_user(self, *_: object) -> None: ...
-    def close(self) -> None: ...
-
-    def add_feedback(self, events: Sequence[StoredEvent]) -> list[Outcome]:
-        """Returns what became of each event, as a store does."""
-        outcomes: list[Outcome] = []
-        for event in events:
-            known = self._events.setdefault(event.id, event)
-            outcomes.append("new" if known is event else "duplicate" if known == event else "conflict")
-        return outcomes
-
-
 def _decoded(name: str, text: str | None) -> bytes | None:
     """Decodes base64."""
     if text is None:
@@ -658,15 +551,3 @@ def _cursor(cursor: str | None) -> int:
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 12):
         raise InputError("cursor", expected="the cursor of an earlier answer", got=repr(cursor))
     return int(cursor)
-
-
-def _projected(vectors: np.ndarray) -> np.ndarray:
-    """Returns the first two principal components (n, 2) of vectors (n, V), within -1 and 1."""
-    if not len(vectors):
-        return np.zeros((0, 2))
-    centred = np.asarray(vectors, dtype=np.float64) - vectors.mean(axis=0)
-    _, axes = np.linalg.eigh(centred.T @ centred)
-    places = np.zeros((len(vectors), 2))
-    found = centred @ axes[:, ::-1][:, :2]
-    places[:, : found.shape[1]] = found
-    return places / max(float(np.abs(places).max()), 1e-12)
