@@ -13,10 +13,10 @@ All numbers are found at export by predicting items of train from all others, as
     a_m        2 AUC - 1 of this ranking, if positive
     gain       a mean of vectors is shorter than its terms, so its deviation from the mean item is lengthened: by the
                median over items of the standard deviation over users of true scores, over that of predicted scores
-    offset     added to the score in units of the user's spread, for each new item by itself: so large that the item enters the top 20 of as many
-               judges (some users of train) as an average item of train does, times `exposure`. So new items neither
-               flood the lists nor vanish from them, and each is shown to those whom it fits best. Without the unit,
-               the users with the longest vectors would get all of them.
+    offset     added to the score in units of the user's spread, for each new item by itself: so large that the item
+               enters the top 20 of as many judges (some users of train) as an average item of train does, times
+               `exposure`. So new items neither flood the lists nor vanish from them, and each is shown to those whom
+               it fits best. Without the unit, the users with the longest vectors would get all of them.
 
 Shapes: U users, I items, V columns of item vectors, d_m raw dimension of modality m, k neighbours, n new items.
 """
@@ -69,7 +69,7 @@ class Scaling(NamedTuple):
 class ContentPath:
     """The model's own path from features to columns of item vectors.
 
-    kind `mlp`: all columns are W2 relu(b1 + sum_m W_m f_m) + b2, with a learned vector `absent_m` for a missing W_m f_m.
+    kind `mlp`: all columns are W2 relu(b1 + sum_m W_m f_m) + b2; a learned `absent_m` stands in for a missing W_m f_m.
     kind `linear`: the columns `columns_m` of each modality are W_m f_m, and 0 where the item lacks m.
     """
 
@@ -167,9 +167,7 @@ class NewItems:
         vectors = np.asarray(sum(a[:, [at]] * mean for at, mean in enumerate(means.values())))
         for at, (m, mean) in enumerate(means.items()):
             if m in scores.parts:
-                vectors[np.ix_(has[:, at], range(*scores.parts[m].indices(vectors.shape[1])))] = mean[
-                    has[:, at], scores.parts[m]
-                ]
+                vectors[np.ix_(has[:, at], np.r_[scores.parts[m]])] = mean[has[:, at], scores.parts[m]]
         return vectors
 
     def _finished(
