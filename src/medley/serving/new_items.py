@@ -283,7 +283,7 @@ def fit_new_items(
     """
     if not table and not reason:
         reason = "the data set has no features"
-    known = np.bincount(train.indices, minlength=train.shape[1]) > 0  # (I,)
+    known = np.bincount(train.indices, minlength=scores.num_items) > 0  # (I,)
     if reason or not known.any():
         return NewItems("none", reason or "no item has interactions")
     table = {m: ItemFeatures(np.asarray(f.values, dtype=np.float32), f.present) for m, f in table.items()}
@@ -309,7 +309,7 @@ def fit_new_items(
     probes = rng.permutation(np.flatnonzero(known))[:NUM_PROBES]
     size = max(1, min(NUM_PROBES, MAX_NUMBERS // max(1, len(rule.centre))))
     judges = np.sort(rng.permutation(np.flatnonzero(np.diff(train.indptr)))[:size])
-    return _calibrated(rule, scores, table, probes, judges, train[judges].toarray() > 0)
+    return _calibrated(rule, scores, table, probes, judges, sp.csr_array(train[judges]).toarray() > 0)
 
 
 def _calibrated(
@@ -374,7 +374,7 @@ def _strength(scores: Scores, weights: sp.csr_array, queries: np.ndarray, seen: 
     has = np.diff(weights.indptr) > 0
     if has.sum() < 2:
         return 0.0
-    score, seen = scores.match(queries, scores.mean_vectors(weights[has])), seen[:, has]
+    score, seen = scores.match(queries, scores.mean_vectors(sp.csr_array(weights[has]))), seen[:, has]
     users = seen.any(axis=1) & ~seen.all(axis=1)
     rank = rankdata(score[users], axis=1)
     count, others = seen[users].sum(axis=1), (~seen[users]).sum(axis=1)
@@ -383,8 +383,9 @@ def _strength(scores: Scores, weights: sp.csr_array, queries: np.ndarray, seen: 
 
 
 def _mean_item(scores: Scores, rows: np.ndarray) -> np.ndarray:
-    blocks = np.array_split(rows, 1 + len(rows) // 1024)
-    return (sum(scores.item_vectors(block).sum(axis=0, dtype=np.float64) for block in blocks) / len(rows)).astype("f4")
+    """Returns the mean vector (V,) of items (n,)."""
+    weights = sp.csr_array((np.full(len(rows), 1 / len(rows)), rows, [0, len(rows)]), shape=(1, scores.num_items))
+    return scores.mean_vectors(weights)[0].astype(np.float32)
 
 
 def _queries(rule: NewItems, scores: Scores) -> np.ndarray:

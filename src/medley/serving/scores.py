@@ -18,7 +18,7 @@ Shapes: U users, I items, B queries, n item vectors, Q and V columns of queries 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -79,15 +79,16 @@ class ItemToItem:
     @property
     def num_items(self) -> int:
         """I"""
-        return next(iter(self.weights.values())).shape[0]
+        size, _ = cast(tuple[int, int], next(iter(self.weights.values())).shape)
+        return size
 
     @cached_property
     def _columns(self) -> dict[str, np.ndarray | sp.csc_array]:
-        return {name: sp.csc_array(w) if sp.issparse(w) else w for name, w in self.weights.items()}
+        return {name: w if isinstance(w, np.ndarray) else sp.csc_array(w) for name, w in self.weights.items()}
 
     def queries(self, users: np.ndarray) -> np.ndarray:
         """Returns the queries (B, P I + 1) of user rows (B,)."""
-        return self.query_of(self.history[users].toarray())
+        return self.query_of(_dense(self.history[users]))
 
     def query_of(self, seen: np.ndarray) -> np.ndarray:
         """Returns the queries (B, P I + 1) of weights of seen items (B, I)."""
@@ -205,7 +206,7 @@ def spread(user: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(((user @ covariance) * user).sum(axis=1), 0))
 
 
-def _dense(matrix: np.ndarray | sp.sparray) -> np.ndarray:
+def _dense(matrix: Any) -> np.ndarray:
     return np.asarray(matrix.toarray() if sp.issparse(matrix) else matrix)
 
 
