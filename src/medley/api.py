@@ -406,7 +406,7 @@ def export(
         data: the data set; by default the data set of the run.
         out: the bundle to write: one file if the name ends in .medley or .zip, else a folder; None keeps the bundle in
             memory.
-        cold: vectors of the items without train interactions: those of the `model`, or from `features`, as of new items.
+        cold: vectors of the items without train interactions: those of the `model`, or from `features` like new items.
         exposure: how often new items are shown, in relation to an average item of train.
         overwrite: replace the bundle in `out`.
 
