@@ -191,7 +191,7 @@ class Client:
         return self._send(method, path, params=query, content=content, headers=headers).json()
 
     def _delete(self, path: str) -> None:
-        """Deletes; if a try before got through without its answer, the second finds nothing, which is what is wanted."""
+        """Deletes. A second try that finds nothing follows a first one that succeeded but whose answer was lost."""
         tries: list[int] = []
         try:
             self._send("DELETE", path, tries=tries)
