@@ -4,7 +4,7 @@
 
 `medley serve` runs in another process on simulated bundles: random vectors (dim 64 in two parts), raw features of one
 modality, twenty seen items per user. Requests leave at fixed moments, `--rate` a second, whether or not earlier ones
-are answered, and a latency counts from the moment at which a request was due: a server that falls behind cannot hide it.
+are answered, and a latency counts from the moment at which a request was due: a server that falls behind cannot hide.
 `requests/s` is the rate at which eight connections that never pause are answered. Load and server share the machine.
 Prints a Markdown table; a request fails if its status is not 200 or its list is not full.
 """
