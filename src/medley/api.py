@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 import torch
 
 from medley import models as model_room
@@ -30,10 +31,16 @@ from medley.errors import InputError, MedleyWarning
 from medley.evaluation.evaluator import Evaluation, Evaluator, same_protocol
 from medley.evaluation.statistics import Comparison, compare_with_first
 from medley.files import sha256_of_json
+from medley.media.extract import Extracted
+from medley.media.extract import extract as extract_with
+from medley.media.progress import ExtractBar, ExtractProgress
 from medley.models import Recommender
 from medley.runs import History, Recipe, Run, TrainSettings, check_settings
 from medley.serving import explain as explaining
+from medley.serving.bundle import Bundle
 from medley.serving.explain import Finding
+from medley.serving.export import Cold
+from medley.serving.export import export as export_with
 from medley.serving.recommend import Recommendation, write_recommendations
 from medley.serving.recommend import recommend as recommend_with
 from medley.training.fit import fit as fit_with
@@ -43,6 +50,7 @@ __all__ = [
     "Compared",
     "Dataset",
     "Evaluation",
+    "Extracted",
     "Finding",
     "History",
     "Recipe",
@@ -56,6 +64,8 @@ __all__ = [
     "build",
     "compare",
     "evaluate",
+    "export",
+    "extract",
     "fit",
     "import_dataset",
     "load",
@@ -76,6 +86,33 @@ def load(folder: str | Path) -> Dataset:
         InputError: not a data set folder.
     """
     return _dataset(folder)
+
+
+def extract(
+    data: Dataset,
+    media: str | Path | pl.DataFrame | None = None,
+    *,
+    progress: bool | ExtractProgress = True,
+    **options: Any,
+) -> Extracted:
+    """Turns media (images, videos, sounds, texts) into modalities of a data set: resumable, repeats only what changed.
+
+    Args:
+        data: the data set, in whose folder the modalities are written.
+        media: a folder whose files are named after item ids; or a table with `item_id` and any of `image`, `video`,
+            `audio` and `text`; or None, with `text=["title", ...]`: columns of the items.
+        progress: True shows a bar on standard error; an object of a subclass of `ExtractProgress` shows anything else.
+        options: `visual`, `acoustic`, `textual` (encoders), `name`, `text`, `id_rule`, `scale`, `batch`, `device`,
+            `jobs`, `limits`, `overwrite`: see `medley.media.extract.extract`.
+
+    Raises:
+        InputError: a wrong option, nothing to encode, no usable medium, or a modality of another origin; the data set
+            is not changed.
+        MissingExtraError: the extra media is not installed.
+    """
+    if not isinstance(progress, ExtractProgress):
+        progress = ExtractBar() if progress else ExtractProgress()
+    return extract_with(_dataset(data), media, progress=progress, **options)
 
 
 def models(name: str | type[Recommender] | None = None) -> list[dict[str, Any]]:
@@ -351,6 +388,34 @@ def recommend(
         exclude=exclude,
     )
     return found[0] if single else found
+
+
+def export(
+    run: Run | Recommender,
+    data: Dataset | None = None,
+    *,
+    out: str | Path | None = None,
+    cold: Cold = "model",
+    exposure: float = 1.0,
+    overwrite: bool = False,
+) -> Bundle:
+    """Exports a trained model as a bundle, which serves without torch and without the data set.
+
+    Args:
+        run: a run, whose best weights are exported, or a trained model.
+        data: the data set; by default the data set of the run.
+        out: the bundle to write: one file if the name ends in .medley or .zip, else a folder; None keeps the bundle in
+            memory.
+        cold: vectors of the items without train interactions: those of the `model`, or from `features`, as of new items.
+        exposure: how often new items are shown, in relation to an average item of train.
+        overwrite: replace the bundle in `out`.
+
+    Raises:
+        InputError: the model cannot be exported, `out` exists, a wrong option, or a model without data.
+    """
+    model, data = _model_and_data(run, data)
+    exported = run if isinstance(run, Run) else model
+    return export_with(exported, data, out, cold=cold, exposure=exposure, overwrite=overwrite)
 
 
 def about_user(run: Run | Recommender, data: Dataset | None = None, *, user: str) -> list[Finding]:

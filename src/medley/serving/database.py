@@ -23,12 +23,14 @@ REMEDY = "restore the file from a backup, or move it and its -wal file away to s
 MIGRATIONS = (  # script number v turns a file of version v into one of version v + 1
     """
     CREATE TABLE items (
-        item TEXT PRIMARY KEY, attributes TEXT NOT NULL, deleted INTEGER NOT NULL, changed INTEGER NOT NULL
+        item TEXT PRIMARY KEY, attributes TEXT NOT NULL, thumbnail BLOB, deleted INTEGER NOT NULL, changed INTEGER NOT NULL
     ) WITHOUT ROWID;
     CREATE TABLE vectors (
         item TEXT NOT NULL, modality TEXT NOT NULL, vector BLOB NOT NULL, PRIMARY KEY (item, modality)
     ) WITHOUT ROWID;
-    CREATE TABLE users (user TEXT PRIMARY KEY, attributes TEXT NOT NULL, changed INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE users (
+        user TEXT PRIMARY KEY, attributes TEXT NOT NULL, history TEXT NOT NULL, changed INTEGER NOT NULL
+    ) WITHOUT ROWID;
     CREATE TABLE forgotten (digest BLOB PRIMARY KEY, changed INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE feedback (
         number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, user TEXT NOT NULL, item TEXT NOT NULL,
@@ -138,8 +140,11 @@ class Database:
         return connection
 
     def _check_header(self) -> None:
-        with self.path.open("rb") as file:
-            header = file.read(len(HEADER))
+        try:
+            with self.path.open("rb") as file:
+                header = file.read(len(HEADER))
+        except OSError as error:  # a folder, or a file that may not be read
+            raise InputError("the store cannot be read", file=self.path, got=error.strerror) from None
         if header != HEADER:
             expected = "a file of SQLite"
             raise InputError("the store", file=self.path, expected=expected, got=f"{header!r:.40}", remedy=REMEDY)
