@@ -95,8 +95,8 @@ def minimal_detectable_difference(differences: ArrayLike, *, power: float = POWE
         raise InputError("level and power of a test", expected="0 < alpha < power < 1", got=f"{alpha} and {power}")
     df = len(difference) - 1
     error = difference.std(ddof=1) / np.sqrt(len(difference))
-    node, weight = np.polynomial.legendre.leggauss(NUM_NODES)
-    ratio = stats.chi.ppf((node + 1) / 2, df) / np.sqrt(df)  # sample / true standard deviation, at its quantiles
+    node, weight = special.roots_legendre(NUM_NODES)
+    ratio = np.sqrt(2 / df * special.gammaincinv(df / 2, (node + 1) / 2))  # sample / true deviation, at its quantiles
     critical = stats.t.isf(alpha / 2, df) * ratio
 
     def excess(shift: float) -> float:
