@@ -26,26 +26,26 @@ SMOOTHING = 0.01  # Steck, Calibrated recommendations, RecSys 2018, eq. 6
 class Measure(NamedTuple):
     """What a person should know about a measure."""
 
-    good: str  # "higher", "lower" or a value that is good
-    meaning: str  # one line, with what to compare it with
+    good: str  # "higher", "lower", "near 0", or "random": as in random lists
+    meaning: str  # one line
 
 
 MEASURES = {
-    "coverage": Measure("higher", "share of the catalogue that is in somebody's list"),
-    "gini": Measure("lower", "0: all items are listed equally often, 1: few items take all places"),
-    "novelty": Measure("higher", "bits of surprise: rare items; popular lists have the least"),
-    "popularity_lift": Measure("near 0", "0: as popular as what users have seen, 1: twice as popular"),
-    "popularity_miscalibration": Measure("lower", "0: popular and rare items are mixed as in what users have seen"),
-    "genre_miscalibration": Measure("lower", "0: genres are mixed as in what users have seen"),
-    "share_of_cold": Measure("near random", "items that nobody has seen; random lists have the catalogue's share"),
-    "diversity": Measure("higher", "cosine distance of the items of a list; random lists have the catalogue's"),
+    "coverage": Measure("higher", "share of all items that are in some list"),
+    "gini": Measure("lower", "0: all listed equally often; 1: one item only"),
+    "popularity_lift": Measure("near 0", "0: as popular as what users have seen; 1: twice"),
+    "novelty": Measure("higher", "surprise in bits; popular items have the least"),
+    "share_of_cold": Measure("random", "share of items that nobody has seen"),
+    "popularity_miscalibration": Measure("lower", "0: same mix of popular and rare items as seen"),
+    "genre_miscalibration": Measure("lower", "0: same mix of genres as seen"),
+    "diversity": Measure("higher", "cosine distance between the items of a list"),
 }
 
 
-def measure_of(name: str) -> Measure:
-    """Describes a figure: `visual_diversity@20` -> that of `diversity`."""
+def measure_of(name: str) -> str:
+    """Returns the name in MEASURES of a figure: `novelty@20` -> `novelty`, `visual_diversity@20` -> `diversity`."""
     name = name.partition("@")[0]
-    return MEASURES["diversity" if name.endswith("_diversity") else name]
+    return "diversity" if name.endswith("_diversity") else name
 
 
 def coverage(items: np.ndarray, num_items: int) -> float:
