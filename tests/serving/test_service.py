@@ -59,12 +59,9 @@ def test_lists_and_scores_equal_those_of_the_model_for_every_user(trained, servi
 
 
 def test_seen_and_disliked_items_are_hidden_unless_asked_for(trained, service):
-    run, data, _ = trained
-    user = data.users.raw_id(0)
-    seen = {
-        data.items.raw_id(int(row))
-        for row in data.union("train+valid+test").item[data.union("train+valid+test").user == 0]
-    }
+    data, user = trained[1], trained[1].users.raw_id(0)
+    log = data.union("train+valid+test")
+    seen = {data.items.raw_id(int(row)) for row in log.item[log.user == 0]}
     answer = ask(service, user=user, k=200)
     assert not seen & set(ids(answer)) and len(answer.items) == data.manifest.num_items - len(seen)
     assert seen <= set(ids(ask(service, user=user, k=200, hide_seen=False)))
@@ -303,9 +300,8 @@ def test_a_store_brings_everything_back(trained, tmp_path):
     first.delete_item(first.catalogue.raw_id(1))
     first.put_user("guest", UserRequest(history=[first.catalogue.raw_id(3), "fresh"]))
     first.delete_user("u00001")
-    first.feedback(
-        [Event(user="u00002", item=first.catalogue.raw_id(9)), Event(user="guest", item=first.catalogue.raw_id(6))]
-    )
+    liked = [("u00002", 9), ("guest", 6)]
+    first.feedback([Event(user=user, item=first.catalogue.raw_id(row)) for user, row in liked])
     users = ["guest", "u00001", "u00002", "u00003"]
     expected = [ask(first, user=user, k=30) for user in users]
     first.close()
@@ -349,3 +345,25 @@ def test_the_service_needs_no_torch():
 
     code = "import sys, medley.serving.service; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_service_catches_up_with_what_another_one_wrote(trained, tmp_path):
+    _, _, bundle = trained
+    old, new = (Service(bundle, store=Store(tmp_path / "store.sqlite")) for _ in range(2))
+    item = old.catalogue.raw_id(9)
+    old.put_item("fresh", ItemRequest(attributes={"title": "Fresh"}, features=features_of(old, 7)))
+    old.put_user("guest", UserRequest(history=["fresh"]))
+    old.delete_user("u00001")
+    old.feedback([Event(user="u00001", item=item), Event(user="guest", item=item)])
+    for _ in range(2):  # the second time there is nothing new
+        new.catch_up()
+    for user in ("guest", "u00001", "u00002"):
+        assert ask(new, user=user, k=30) == ask(old, user=user, k=30)
+    assert new.item(item).popularity == old.item(item).popularity
+    new.feedback([Event(user="guest", item=new.catalogue.raw_id(3))])
+    for _ in range(2):
+        old.catch_up()
+    assert ask(new, user="guest", k=30) == ask(old, user="guest", k=30)
+    assert old.item(item).popularity == new.item(item).popularity
+    old.close()
+    new.close()

@@ -111,8 +111,10 @@ class Ranking:
         self._indexed[row] = alive
 
     def embedding(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns item rows (n,) and their vectors (n, V') for the map: without the offset; of weights between items, few
-        axes, which items that were added since do not have."""
+        """Returns item rows (n,) and their vectors (n, V') for the map: without the offset.
+
+        Of weights between items few axes, which items that were added since do not have.
+        """
         scores = self.bundle.scores
         if isinstance(scores, Vectors):
             return rows, self.catalogue.vectors(rows)[:, :-1]

@@ -1,4 +1,4 @@
-"""The service: all that is asked of a trained model, without HTTP. The API, the page and the command line call this class.
+"""The service: all that is asked of a trained model, without HTTP. API, page and command line call this class.
 
     bundle        what was learned                      store      what happened since, durable
     catalogue     items, those added since included     people     users, those added since included
@@ -101,8 +101,8 @@ class Service:
         self.counters: Counter[str] = Counter()
         self.answers = Answers(bundle, self.catalogue)
         self._writing = threading.RLock()
-        if store is not None:
-            self._replay(store)
+        self._num_changes, self._last_event = 0, 0  # of the store, as far as they are applied
+        self.catch_up()
 
     @classmethod
     def open(
@@ -390,7 +390,7 @@ class Service:
             self.store.delete_user(raw_id)
 
     def feedback(self, events: Sequence[Event]) -> FeedbackAnswer:
-        """Accepts feedback; each accepted event is seen by the next question. An event with a known id is a duplicate."""
+        """Accepts feedback, which the next question sees. An event with a known id is a duplicate."""
         rejected, known, now = [], [], time.time()
         for at, event in enumerate(events):
             if self._alive(event.item) is None:
@@ -400,14 +400,33 @@ class Service:
             known.append((at, StoredEvent(number, event.user, event.item, event.type, moment)))
         with self._writing:
             outcomes = self.store.add_feedback([event for _, event in known])
-            for (at, event), outcome in zip(known, outcomes, strict=True):
-                if outcome == "new":
-                    self._react(event)
-                elif outcome == "conflict":
-                    rejected.append(Rejected(index=at, code="conflict", message=f"id {event.id!r} is of another event"))
+            self._hear()
+        for (at, event), outcome in zip(known, outcomes, strict=True):
+            if outcome == "conflict":
+                rejected.append(Rejected(index=at, code="conflict", message=f"id {event.id!r} is of another event"))
         accepted, duplicate = outcomes.count("new"), outcomes.count("duplicate")
         rejected.sort(key=lambda each: each.index)
         return FeedbackAnswer(accepted=accepted, duplicate=duplicate, rejected=rejected)
+
+    def catch_up(self) -> None:
+        """Applies what others have written into the store: for a service that was opened beside another one."""
+        if isinstance(self.store, Unsaved):
+            return
+        with self._writing:
+            since, self._num_changes = self._num_changes, self.store.num_changes()
+            for item in self.store.items(since=since):
+                if not item.deleted:
+                    self._put(item.item, item.attributes, item.features, item.thumbnail)
+                elif (row := self.catalogue.find(item.item)) is not None:
+                    self._delete(row)
+            for user in self.store.forgotten(self.people.ids(), since=since):
+                self.people.delete(user)
+                for event in self.store.feedback_of(user):  # of somebody who came back under the same id
+                    self._react(event, counted=True)
+            for user in self.store.users(since=since):
+                rows, _ = self.catalogue.rows(user.history)  # items that a new bundle no longer has are left out
+                self.people.put(user.user, rows.tolist(), user.attributes)
+            self._hear()
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -509,30 +528,21 @@ class Service:
         self.catalogue.delete(row)
         self.ranking.update(row)
 
-    def _react(self, event: StoredEvent) -> None:
-        """Applies one accepted event."""
+    def _hear(self) -> None:
+        """Applies the feedback in the store that is not yet applied, each event once."""
+        for number, event in self.store.feedback(since=self._last_event):
+            self._react(event)
+            self._last_event = number
+
+    def _react(self, event: StoredEvent, *, counted: bool = False) -> None:
+        """Applies one event; one that is counted already changes no popularity."""
         row = self._alive(event.item)
         if row is None:
             return  # deleted since
         liked = event.type not in NEGATIVE
         self.people.add(event.user, row, liked=liked)
-        if liked:
+        if liked and not counted:
             self.catalogue.popularity.values[row] += 1
-
-    def _replay(self, store: Store) -> None:
-        """Applies what the store holds: items, then users, then feedback."""
-        for item in store.items():
-            if not item.deleted:
-                self._put(item.item, item.attributes, item.features, item.thumbnail)
-            elif (row := self.catalogue.find(item.item)) is not None:
-                self._delete(row)
-        for user in store.forgotten(self.bundle.users["user_id"]):
-            self.people.delete(user)
-        for user in store.users():
-            rows, _ = self.catalogue.rows(user.history)  # items that a new bundle no longer has are left out
-            self.people.put(user.user, rows.tolist(), user.attributes)
-        for event in store.feedback():
-            self._react(event)
 
 
 def _decoded(name: str, text: str | None) -> bytes | None:
