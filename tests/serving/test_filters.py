@@ -182,7 +182,11 @@ def test_masks_that_are_patched_equal_masks_that_are_computed(data):
     table = data.draw(st.lists(row, min_size=1, max_size=5))
     schema = {"genres": pl.String, "year": pl.Int64}
     items = ItemFilters(pl.DataFrame(table, schema=schema), separators=SEPARATORS)
-    tests = [{"field": "genres", "eq": "a"}, {"field": "year", "gte": 2, "lte": 4}, {"field": "genres", "in": ["b", "c"]}]
+    tests = [
+        {"field": "genres", "eq": "a"},
+        {"field": "year", "gte": 2, "lte": 4},
+        {"field": "genres", "in": ["b", "c"]},
+    ]
     chosen = [Filter.parse({place: [test]}) for place in ("must", "must_not") for test in tests]
     for which in chosen:
         items.mask(which)
@@ -193,6 +197,20 @@ def test_masks_that_are_patched_equal_masks_that_are_computed(data):
     fresh = ItemFilters(pl.DataFrame(table, schema=schema), separators=SEPARATORS)
     for which in chosen:
         np.testing.assert_array_equal(items.mask(which), fresh.mask(which))
+
+
+def test_a_column_that_cannot_be_filtered_may_have_values(items):
+    items.put(0, {"record": {"a": 2}, "title": "Heat"})
+    assert passing(items, must=[{"field": "title", "eq": "Heat"}]) == [0]
+
+
+def test_a_long_history_of_changes_is_dropped_and_masks_stay_right(items, monkeypatch):
+    monkeypatch.setattr(filters_module, "MAX_CHANGES", 5)
+    for number in range(40):
+        items.put(number % 3, {"title": f"t{number}"})
+        assert passing(items, must=[{"field": "title", "eq": f"t{number}"}]) == [number % 3]
+        assert passing(items, must=[{"field": "title", "eq": "Jaws"}]) == [3]
+        assert len(items._changes) <= 5
 
 
 def test_masks_take_bounded_memory(items, monkeypatch):

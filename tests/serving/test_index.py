@@ -68,8 +68,9 @@ def test_a_search_gives_what_a_plain_loop_gives_with_filters_and_hidden_items(ki
     allowed = np.random.default_rng(1).random(300) < 0.05  # few: an approximate index is exact, too
     hidden = [None, np.flatnonzero(allowed)[:4], np.array([5000]), np.arange(300), np.zeros(0, int)]
     index, items = build_index(vectors, kind=kind), dict(enumerate(vectors))
-    assert_found(index.search(queries, 7, allowed=allowed, hidden=hidden),
-                 plain_search(items, queries, 7, allowed, hidden))
+    assert_found(
+        index.search(queries, 7, allowed=allowed, hidden=hidden), plain_search(items, queries, 7, allowed, hidden)
+    )
     if index.is_exact:
         for options in ({}, {"hidden": hidden}, {"allowed": ~allowed}, {"allowed": ~allowed, "hidden": hidden}):
             assert_found(index.search(queries, 25, **options), plain_search(items, queries, 25, **options))
@@ -243,7 +244,9 @@ def test_additions_to_an_approximate_index_are_found_without_a_rebuild_and_after
     index.add(2000 + np.arange(50), new)
     assert index.num_buffered == 50
     before = index.search(queries, 1)
-    assert before.rows[:, 0].tolist() == ExactIndex(np.concatenate([vectors, new])).search(queries, 1).rows[:, 0].tolist()
+    assert (
+        before.rows[:, 0].tolist() == ExactIndex(np.concatenate([vectors, new])).search(queries, 1).rows[:, 0].tolist()
+    )
     size = index.nbytes
     assert index.compact()
     assert index.num_buffered == 0

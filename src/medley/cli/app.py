@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from medley.cli import compare, data, demo, evaluate, log, models, recommend, serve, train
+from medley.cli import compare, data, demo, evaluate, export, extract, log, models, recommend, serve, train
 from medley.cli.options import GroupedHelp
 from medley.version import versions
 
@@ -25,14 +25,17 @@ def _medley(version: Annotated[bool, typer.Option("--version", help="print the v
 
 
 app.command("demo")(demo.demo)
+app.command("demo-media")(demo.demo_media)
 app.command("simulate")(data.simulate)
 app.command("import", cls=GroupedHelp)(data.import_)
 app.command("inspect")(data.inspect)
+app.command("extract", cls=GroupedHelp)(extract.extract)
 app.command("models")(models.models)
 app.command("recipes")(models.recipes)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("recommend")(recommend.recommend)
+app.command("export")(export.export)
 app.command("serve")(serve.serve)
 app.add_typer(log.app, name="log")

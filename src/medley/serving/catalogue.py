@@ -14,6 +14,7 @@ import polars as pl
 
 from medley.errors import InputError, NotFoundError
 from medley.serving.bundle import Bundle
+from medley.serving.filters import ItemFilters
 
 GROW = 1.5  # factor by which arrays grow
 
@@ -41,7 +42,8 @@ class Catalogue:
         self._changed: dict[int, Item] = {}
         self._added: dict[str, int] = {}  # raw id -> row
         self._ids: list[str] = []  # of added items
-        self._table: pl.DataFrame | None = None
+        self.filters = ItemFilters(bundle.items)
+        self._columns = frozenset(bundle.items.columns)
 
     def __len__(self) -> int:
         """Returns the number of rows, deleted items included."""
@@ -138,7 +140,7 @@ class Catalogue:
         Raises:
             InputError: attributes or features of a wrong form.
         """
-        attributes = {**self.conform(attributes)}
+        attributes = self.checked(attributes)
         found = self.find(raw_id)
         learned = found is not None and found < self.num_bundled and not self.cold.values[found]
         vector = None if learned else self.bundle.embed(features).vector
@@ -149,54 +151,39 @@ class Catalogue:
             self.alive.append(False)
             self._ids.append(raw_id)
         self._changed[row] = Item(attributes, dict(features), vector)
+        self.filters.put(
+            row, {"item_id": raw_id} | {name: v for name, v in attributes.items() if name in self._columns}
+        )
         self._added.setdefault(raw_id, row)
         self.alive.values[row] = learned or vector is not None or row < self.num_bundled or not self.bundle.features
-        self._table = None
         return row
 
     def delete(self, row: int) -> None:
         """Stops listing an item."""
         self.alive.values[row] = False
 
-    def conform(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns attributes in the types of the item table; new columns are allowed.
+    def containing(self, text: str) -> np.ndarray:
+        """Returns the rows (n,), ascending, of items whose id or title contains a text, in any case."""
+        text, table = text.lower(), self.bundle.items
+        found = np.zeros(len(self), dtype=bool)
+        for name in {"item_id", "title"} & set(table.columns):
+            holds = table[name].cast(pl.String).str.to_lowercase().str.contains(text, literal=True)
+            found[: self.num_bundled] |= holds.fill_null(False).to_numpy()
+        for row in [row for row in self._changed if row < len(found)]:
+            found[row] = text in self.raw_id(row).lower() or text in (self.title(row) or "").lower()
+        return np.flatnonzero(found)
+
+    def checked(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the attributes that are not None; a title is always allowed.
 
         Raises:
-            InputError: a value that cannot be read in the type of its column, or the column item_id.
+            InputError: a column that the item table does not have, or a value of a wrong type.
         """
-        if "item_id" in attributes:
+        given = {name: value for name, value in attributes.items() if value is not None}
+        if "item_id" in given:
             raise InputError("attributes", expected="columns other than item_id", got="item_id")
-        schema, found = self.bundle.items.schema, {}
-        for name, value in attributes.items():
-            if value is None:
-                continue
-            if name in schema:
-                try:
-                    value = pl.Series([value], strict=False).cast(schema[name], strict=True)[0]
-                except (pl.exceptions.PolarsError, TypeError, OverflowError):
-                    raise InputError(f"attribute {name!r}", expected=str(schema[name]), got=repr(value)) from None
-            found[name] = value
-        return found
-
-    def table(self) -> pl.DataFrame:
-        """Returns the item table with all changes, in row order."""
-        table = self._table
-        if table is None:
-            table = self._table = self._with_changes()
-        return table
-
-    def _with_changes(self) -> pl.DataFrame:
-        if not self._changed:
-            return self.bundle.items
-        changed = sorted(self._changed)
-        rows = [{"item_id": self.raw_id(row), **self._changed[row].attributes} for row in changed]
-        own = pl.DataFrame(rows, infer_schema_length=None, strict=False)
-        known = {name: kind for name, kind in self.bundle.items.schema.items() if name in own.columns}
-        own = own.with_columns(pl.col(name).cast(kind, strict=False) for name, kind in known.items())
-        own = own.with_columns(_row=pl.Series(changed, dtype=pl.Int64))
-        kept = self.bundle.items.with_row_index("_row").with_columns(pl.col("_row").cast(pl.Int64))
-        kept = kept.filter(~pl.col("_row").is_in(changed))
-        return pl.concat([kept, own], how="diagonal_relaxed").sort("_row").drop("_row")
+        self.filters.checked({name: value for name, value in given.items() if name in self._columns or name != "title"})
+        return given
 
 
 class _Column:

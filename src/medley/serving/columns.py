@@ -28,7 +28,7 @@ Scalar = str | int | float | bool
 SEPARATORS = ("|", ";", ",")
 MIN_SHARE = 0.2  # of the cells that hold the separator: it is part of names (`Ladies, Accessories`) below
 MIN_USES = 3  # of each value, on average: 7 for the tags of Last.fm, 1.3 for the parts of sentences
-MIN_CELLS_PER_WORD = 4  # distinct cells per distinct word: 11 for genres of MovieLens, 2 for colours, below 1 for titles
+MIN_CELLS_PER_WORD = 4  # distinct cells per distinct word: 11 for genres of MovieLens, 2 for colours, 0.6 for titles
 MIN_NUMBERS = 0.95  # share of plain numbers in a text column of numbers
 PLAIN_NUMBER = r"^-?(0|[1-9]\d{0,14})(\.\d+)?$"
 EXPECTED: dict[Kind, str] = {
@@ -197,7 +197,7 @@ class Column:
         except ValueError:
             raise self._refused(value) from None
         if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
-            value = datetime.datetime(value.year, value.month, value.day)  # noqa: DTZ001
+            value = datetime.datetime(value.year, value.month, value.day)
         if not isinstance(value, datetime.datetime):
             raise self._refused(value)
         if self.dtype == pl.Date:

@@ -1,9 +1,9 @@
 """Diversity of a list: maximal marginal relevance over item vectors.
 
-J. Carbonell and J. Goldstein. The Use of MMR, Diversity-Based Reranking. SIGIR 1998. With a share d of diversity, the next
-item of a list S is
+J. Carbonell and J. Goldstein. The Use of MMR, Diversity-Based Reranking. SIGIR 1998. With a share d of diversity, the
+next item of a list S is
 
-    argmax over i not in S of (1 - d) r_i - d max over j in S of cos(v_i, v_j)                                     (eq. 1)
+    argmax over i not in S of (1 - d) r_i - d max over j in S of cos(v_i, v_j)                                   (eq. 1)
 
 where r_i is the score of i, scaled so that the candidates span 0 to 1: then d means the same for every user and model.
 

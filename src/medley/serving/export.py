@@ -31,7 +31,7 @@ from medley.serving.bundle import DISLIKED, TEST, TRAIN, VALID, Bundle, BundleMa
 from medley.serving.content_paths import PATHS, content_path
 from medley.serving.fold_in import fit_fold_in
 from medley.serving.new_items import NewItems, fit_new_items
-from medley.serving.scores import Concepts, ItemToItem, Scores, Vectors
+from medley.serving.scores import Concepts, ItemToItem, Scores, Vectors, spread
 from medley.types import Embeddings, Neighbours
 from medley.types import ItemToItem as Weights
 from medley.version import versions
@@ -100,7 +100,7 @@ def export(
         data: the data set that the model was trained on; its validation items choose how new users are folded in.
         out: the bundle to write: one file if the name ends in .medley or .zip, else a folder; None keeps the bundle in
             memory.
-        cold: vectors of the items without train interactions: those of the `model`, or from `features`, as of new items.
+        cold: vectors of the items without train interactions: those of the `model`, or from `features` like new items.
         exposure: how often new items are shown, in relation to an average item of train.
         overwrite: replace the bundle in `out`.
         seed: of the users and items that calibrate.
@@ -225,9 +225,12 @@ def _vectors(model: Recommender, score: Embeddings) -> Vectors:
     for name, part in parts.items():
         columns[name] = slice(first, first + part.item.shape[1])
         first = columns[name].stop
-    sides = [[_numpy(table) for table in side] for side in zip(*(parts or {"": score}).values(), strict=True)]
-    user, item = (np.concatenate([*side, np.full((len(side[0]), 1), end)], axis=1, dtype=np.float32)
-                  for side, end in zip(sides, (1, 0), strict=True))  # fmt: skip
+    sides = zip(*(parts or {"": score}).values(), strict=True)
+    user, item = (np.concatenate([_numpy(table) for table in side], axis=1, dtype=np.float32) for side in sides)
+    user = np.column_stack(
+        [user, spread(user, np.cov(item.T, bias=True).reshape(item.shape[1], -1)).astype(np.float32)]
+    )
+    item = np.column_stack([item, np.zeros(len(item), dtype=np.float32)])
     _check_sum(user, item, score)
     return Vectors(user, item, columns)
 
@@ -270,7 +273,9 @@ def _concepts(model: MacridVAE, train: sp.csr_array) -> Concepts:
     return Concepts(_numpy(h), _numpy(c), {name: _numpy(x) for name, x in encoder.items()}, model.tau, train)
 
 
-def _placed(scores: Scores, rule: NewItems, features: dict[str, new_items.ItemFeatures], train: sp.csr_array) -> Vectors:
+def _placed(
+    scores: Scores, rule: NewItems, features: dict[str, new_items.ItemFeatures], train: sp.csr_array
+) -> Vectors:
     """Returns the scores with vectors from features for all items without train interactions that have features.
 
     Raises:
@@ -296,4 +301,5 @@ def _scores_document(scores: Scores) -> dict[str, Any]:
 
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray:
-    return np.ascontiguousarray(tensor.detach().cpu().numpy())
+    """Copies a tensor: the bundle shares no memory with the model."""
+    return np.array(tensor.detach().cpu().numpy())

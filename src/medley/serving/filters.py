@@ -26,6 +26,7 @@ from medley.serving.columns import Column, Scalar, columns_of, nearest
 MAX_VALUES = 10_000  # of one `in`
 MAX_CONDITIONS = 100  # of each list
 CACHE_BYTES = 2**26  # of masks, 64 MiB
+MAX_CHANGES = 100_000  # that masks are told one by one; then all masks are computed anew
 
 
 def _scalar(value: Any) -> Any:
@@ -106,6 +107,7 @@ class ItemFilters:
         """
         self.columns: dict[str, Column] = columns_of(items, separators or {})
         self._base = {name: column.read(items[name]) for name, column in self.columns.items()}
+        self._others = set(items.columns) - set(self.columns)  # cannot be filtered
         self._num_base, self._num_items = items.height, items.height
         self._changed: dict[int, dict[str, Any]] = {}  # row -> values that replace those of the table
         self._changes: list[int] = []  # rows, in the order of the changes
@@ -129,6 +131,9 @@ class ItemFilters:
         with self._lock:
             if not 0 <= row <= self._num_items:
                 raise InputError("row of the item", expected=f"0 to {self._num_items:,}", got=f"{row:,}")
+            if len(self._changes) >= MAX_CHANGES:
+                self._masks.clear()
+                self._changes.clear()
             self._changed[row] = read
             self._changes.append(row)
             self._num_items = max(self._num_items, row + 1)
@@ -140,7 +145,8 @@ class ItemFilters:
             InputError: unknown column, or a value of a wrong type.
         """
         for name in values:
-            self._column(name)
+            if name not in self._others:
+                self._column(name)
         return {name: column.stored(values.get(name)) for name, column in self.columns.items()}
 
     def mask(self, which: Filter | None) -> np.ndarray | None:

@@ -27,7 +27,8 @@ class Person:
     """A user with changes since the export."""
 
     learned: int | None  # row in the bundle, if the learned vector is used
-    liked: list[int] = field(default_factory=list)  # item rows, the latest last, beyond the history in the bundle
+    given: list[int] = field(default_factory=list)  # item rows of the history that was put, in place of the learned one
+    liked: list[int] = field(default_factory=list)  # item rows, the latest last, by feedback since
     disliked: set[int] = field(default_factory=set)
     attributes: dict[str, Any] = field(default_factory=dict)
     query: np.ndarray | None = None  # (Q,), until something changes
@@ -57,13 +58,13 @@ class People:
             NotFoundError: nothing is known about the user.
         """
         person = self._person(user)
-        return np.array([*self._bundled(person.learned), *person.liked], dtype=np.int64)
+        return np.array([*self._before(person), *person.liked], dtype=np.int64)
 
     def hidden(self, user: str) -> np.ndarray:
         """Returns the item rows that are not listed: seen or disliked."""
         person = self._person(user)
         disliked = self._bundled(person.learned, (DISLIKED,))
-        return np.unique([*self._bundled(person.learned), *person.liked, *disliked, *person.disliked]).astype(np.int64)
+        return np.unique([*self._before(person), *person.liked, *disliked, *person.disliked]).astype(np.int64)
 
     def attributes(self, user: str) -> dict[str, Any]:
         """Returns the metadata of a user."""
@@ -99,13 +100,16 @@ class People:
         return rule(scores, rows[known], weights[known])
 
     def put(self, user: str, history: Iterable[int], attributes: Mapping[str, Any]) -> None:
-        """Adds a user, or replaces all that is known about one."""
-        self._people[user] = Person(None, list(dict.fromkeys(history)), set(), dict(attributes))
+        """Adds a user with a history, or replaces the history that one begins with; feedback stays."""
+        known = self._people.get(user) or Person(None)
+        given = list(dict.fromkeys(history))
+        liked = [row for row in known.liked if row not in given]
+        self._people[user] = Person(None, given, liked, known.disliked, dict(attributes))
 
     def add(self, user: str, item: int, *, liked: bool) -> None:
         """Adds an item to the history of a user, known or new."""
         person = self._people.get(user) or Person(self._learned_row(user))
-        if liked and item not in person.liked and item not in self._bundled(person.learned):
+        if liked and item not in person.liked and item not in self._before(person):
             person.liked.append(item)
         if liked:
             person.disliked.discard(item)
@@ -153,9 +157,14 @@ class People:
     def _bundled(self, learned: int | None, codes: tuple[int, ...] = SEEN) -> list[int]:
         return [] if learned is None else self.bundle.history(learned, codes).tolist()
 
+    def _before(self, person: Person) -> list[int]:
+        """Returns the history that feedback is added to."""
+        return person.given if person.learned is None else self._bundled(person.learned)
+
     def _query(self, person: Person) -> np.ndarray:
         if person.learned is None:
-            return self.fold_in(person.liked, person.disliked)
+            liked = [row for row in (*person.given, *person.liked) if row not in person.disliked]
+            return self.fold_in(liked, person.disliked)
         learned = self.bundle.scores.queries(np.array([person.learned]))[0]
         if not person.liked and not person.disliked:
             return learned

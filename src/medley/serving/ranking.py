@@ -110,22 +110,23 @@ class Ranking:
                 self._index.remove(rows)
         self._indexed[row] = alive
 
-    def embedding(self, rows: np.ndarray) -> np.ndarray:
-        """Returns a vector (n, V') of each item for the map: without the offset; of weights between items, few axes."""
+    def embedding(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns item rows (n,) and their vectors (n, V') for the map: without the offset; of weights between items, few
+        axes, which items that were added since do not have."""
         scores = self.bundle.scores
         if isinstance(scores, Vectors):
-            return self.catalogue.vectors(rows)[:, :-1]
+            return rows, self.catalogue.vectors(rows)[:, :-1]
         if isinstance(scores, Concepts):
-            return self.catalogue.vectors(rows)[:, : scores.item.shape[1]]
+            return rows, self.catalogue.vectors(rows)[:, : scores.item.shape[1]]
         rows = rows[rows < self.catalogue.num_bundled]
         seen = sp.csr_array(scores.history.T)[rows]
         length = np.sqrt(np.maximum(seen.sum(axis=1), 1))
         seen = sp.diags_array(1 / length) @ seen
         axes = min(NUM_AXES, *(size - 1 for size in seen.shape))
         if axes < 1:
-            return np.zeros((len(rows), 1))
+            return rows, np.zeros((len(rows), 1))
         left, value, _ = sp.linalg.svds(seen, k=axes, v0=np.ones(min(seen.shape)), return_singular_vectors="u")
-        return left * value
+        return rows, left * value
 
     def _all(self, queries: np.ndarray) -> np.ndarray:
         """Returns the scores (B, N) of all items; -inf where an added item has no vector."""

@@ -226,8 +226,9 @@ class Event(Form):
     type: str = Field(
         "click", min_length=1, max_length=64, description="click, play, purchase, ...; dislike, skip: negative"
     )
-    time: float | None = Field(None, ge=0, description="seconds since 1970; now if left out", allow_inf_nan=False)
-    value: float | None = Field(None, allow_inf_nan=False)
+    time: float | None = Field(
+        None, ge=0, lt=253_402_300_800, description="seconds since 1970; now if left out", allow_inf_nan=False
+    )
     id: str | None = Field(
         None, min_length=1, max_length=MAX_ID, description="an event with a known id is not counted again"
     )

@@ -10,8 +10,10 @@ writers publish whole objects, one writer at a time.
 Shapes: B questions, Q and V columns of queries and item vectors, N items with those added since, k results.
 """
 
+import base64
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,15 +23,17 @@ import numpy as np
 from pydantic import ValidationError
 
 from medley.errors import InputError, MedleyError, invalid
+from medley.serving.answers import Answers
 from medley.serving.bundle import Bundle
 from medley.serving.catalogue import Catalogue
-from medley.serving.diversity import diversify
-from medley.serving.filters import Filter, Filters
+from medley.serving.diversity import num_candidates, rerank
+from medley.serving.filters import Filter
 from medley.serving.people import People
+from medley.serving.places import places
 from medley.serving.ranking import Ranking
+from medley.serving.records import Event as StoredEvent
 from medley.serving.requests import (
     BatchRequest,
-    Because,
     Event,
     ExplainAnswer,
     FeedbackAnswer,
@@ -39,7 +43,6 @@ from medley.serving.requests import (
     ItemsAnswer,
     Media,
     ModelAnswer,
-    RankedItem,
     RecommendAnswer,
     RecommendRequest,
     Rejected,
@@ -49,28 +52,26 @@ from medley.serving.requests import (
     SimilarAnswer,
     UserAnswer,
     UserRequest,
-    Why,
 )
 from medley.serving.similarity import ALL, Similarity
 from medley.serving.store import Store
+from medley.serving.unsaved import Unsaved
 
 NEGATIVE = frozenset({"dislike", "skip", "hide", "report", "unlike"})  # types of feedback that speak against an item
-CROWD = 10  # candidates per result from which a diverse list is chosen
-MAX_CROWD = 500
-NUM_BECAUSE = 3
 NUM_SIMILAR = 6
-NUM_PLACES = 2_000
 
 
 class MediaEncoder(Protocol):
-    """Turns media into features: `medley.media.item.ItemEncoder` in a bounded worker."""
+    """Turns media into features: `medley.media.uploads.Uploads`, whose room serving does not know."""
 
-    def __call__(self, media: Media) -> dict[str, np.ndarray]:
-        """Returns modality -> raw features (d_m,)."""
+    def encode(
+        self, *, text: str | None, image: bytes | None, audio: bytes | None, video: bytes | None
+    ) -> tuple[dict[str, np.ndarray], bytes | None]:
+        """Returns modality -> raw features (d_m,), and a JPEG of the picture."""
         ...
 
-    def thumbnail(self, media: Media) -> bytes | None:
-        """Returns a small JPEG of the picture, if there is one."""
+    def close(self) -> None:
+        """Ends its processes."""
         ...
 
 
@@ -87,21 +88,19 @@ class Service:
     ):
         """Args:
         bundle: the trained model.
-        store: what happened since, which is applied now; None keeps changes in memory.
+        store: what happened since, which is applied now; None keeps changes in memory alone.
         index: exact, hnsw, ivf or qdrant, for scores that are inner products; by default by the size of the catalogue.
         media: encodes the media of new items; None: items are put with features.
         """
-        self.bundle, self.store, self._media = bundle, store, media
+        self.bundle, self.store, self._media = bundle, store or Unsaved(), media
         self.model_version = bundle.manifest.model_version
         self.catalogue = Catalogue(bundle)
         self.people = People(bundle, self.catalogue)
         self.ranking = Ranking(bundle, self.catalogue, kind=index)
         self.similarity = Similarity(bundle, self.catalogue)
         self.counters: Counter[str] = Counter()
-        self._thumbnails: dict[int, bytes] = {}
-        self._filters: tuple[Any, Filters] | None = None
+        self.answers = Answers(bundle, self.catalogue)
         self._writing = threading.RLock()
-        self._events: set[str] = set()  # ids of feedback, where there is no store
         if store is not None:
             self._replay(store)
 
@@ -124,9 +123,10 @@ class Service:
         return cls(read, store=None if store is None else Store(store), index=index, media=media)
 
     def close(self) -> None:
-        """Closes the store."""
-        if self.store is not None:
-            self.store.close()
+        """Closes the store, and ends the processes that decode media."""
+        self.store.close()
+        if self._media is not None:
+            self._media.close()
 
     # -- questions ------------------------------------------------------------------------------------------------
 
@@ -177,12 +177,12 @@ class Service:
             return self._popular(request, allowed, hidden, unknown)
         if request.weights:
             query = self.bundle.weighted(query, request.weights)
-        crowd = min(max(CROWD * request.k, 50), MAX_CROWD) if request.diversity else request.k
-        rows, scores = self.ranking.search(query, max(crowd, request.k), allowed=allowed, hidden=hidden)
+        crowd = num_candidates(request.k, request.diversity)
+        rows, scores = self.ranking.search(query, crowd, allowed=allowed, hidden=hidden)
         if request.diversity and len(rows):
-            chosen = diversify(scores, self.catalogue.vectors(rows)[:, :-1], request.k, request.diversity)
+            chosen = rerank(scores, self.catalogue.vectors(rows)[:, :-1], request.k, request.diversity)
             rows, scores = rows[chosen], scores[chosen]
-        items = self._listed(rows, scores, query=query if request.explain else None, history=history)
+        items = self.answers.listed(rows, scores, query=query if request.explain else None, history=history)
         fallback = "features" if len(history) and self.catalogue.cold.values[history].all() else None
         self._count(rows, fallback)
         return RecommendAnswer(items=items, fallback=fallback, unknown=unknown)
@@ -232,7 +232,7 @@ class Service:
         row = self.catalogue.row(item)
         similarity = self.similarity.to(row, by)
         rows, values = self._nearest(similarity, row, k, self._allowed(filter))
-        return SimilarAnswer(items=self._listed(rows, values), by=by)
+        return SimilarAnswer(items=self.answers.listed(rows, values), by=by)
 
     def explain(self, user: str, item: str) -> ExplainAnswer:
         """Explains the score of an item for a user: its parts, the user's own items, and the rank without each part.
@@ -242,10 +242,9 @@ class Service:
         """
         query, row = self.people.query(user), self.catalogue.row(item)
         history, hidden = self.people.history(user), self.people.hidden(user)
-        why = self._why(query, history, np.array([row]))[0]
+        why = self.answers.why(query, history, np.array([row]))[0]
         without = {
-            part: self.ranking.rank(self.bundle.weighted(query, {part: 0.0}), row, hidden)
-            for part in self.bundle.parts
+            part: self.ranking.rank(self.bundle.weighted(query, {part: 0.0}), row, hidden) for part in self.bundle.parts
         }
         score = float(self.ranking.scores(query, np.array([row]))[0])
         rank = self.ranking.rank(query, row, hidden)
@@ -257,14 +256,14 @@ class Service:
         Raises:
             InputError: not a cursor of an earlier answer.
         """
-        rows = self.filters.containing(q) if q else np.arange(len(self.catalogue))
+        rows = self.catalogue.containing(q) if q else np.arange(len(self.catalogue))
         rows = rows[self.catalogue.alive.values[rows]]
         rows = rows[np.lexsort((rows, -self.catalogue.popularity.values[rows]))]
         start = _cursor(cursor)
         page = rows[start : start + k]
         more = str(start + k) if start + k < len(rows) else None
         values = self.catalogue.popularity.values[page].astype(float)
-        return ItemsAnswer(items=self._listed(page, values), cursor=more, total=len(rows))
+        return ItemsAnswer(items=self.answers.listed(page, values), cursor=more, total=len(rows))
 
     def item(self, raw_id: str) -> ItemAnswer:
         """Describes an item, with its nearest items by all that can be compared.
@@ -276,8 +275,8 @@ class Service:
         similar = {}
         for by in self.similarity.available(row):
             rows, values = self._nearest(self.similarity.to(row, by), row, NUM_SIMILAR, self._allowed(None))
-            similar[by] = self._listed(rows, values)
-        return self._about(row, similar)
+            similar[by] = self.answers.listed(rows, values)
+        return self.answers.about(row, similar)
 
     def users(self, q: str = "", *, k: int = 20) -> list[str]:
         """Returns ids of users that begin with a text."""
@@ -295,27 +294,14 @@ class Service:
         return UserAnswer(
             id=raw_id,
             attributes=self.people.attributes(raw_id),
-            history=self._listed(shown, values),
+            history=self.answers.listed(shown, values),
             folded_in=self.people.is_folded_in(raw_id),
-            weights=self._taste(query),
+            weights=self.answers.taste(query),
         )
 
     def places(self) -> list[dict[str, Any]]:
-        """Returns the map of the catalogue: id, title, x and y in -1..1, popularity and cold, of the most popular items."""
-        rows = np.flatnonzero(self.catalogue.alive.values)
-        rows = rows[np.argsort(-self.catalogue.popularity.values[rows], kind="stable")][:NUM_PLACES]
-        where = _projected(self.ranking.embedding(rows))
-        return [
-            {
-                "id": self.catalogue.raw_id(row),
-                "title": self.catalogue.title(row),
-                "x": float(x),
-                "y": float(y),
-                "popularity": int(self.catalogue.popularity.values[row]),
-                "cold": bool(self.catalogue.cold.values[row]),
-            }
-            for row, (x, y) in zip(rows.tolist(), where, strict=True)
-        ]
+        """Returns the map of the catalogue: id, title, x and y in -1..1, popularity and cold, of popular items."""
+        return places(self.catalogue, self.ranking)
 
     def thumbnail(self, raw_id: str) -> tuple[bytes, str] | None:
         """Returns a small picture of an item and its media type, if there is one.
@@ -324,7 +310,7 @@ class Service:
             NotFoundError: an unknown item.
         """
         row = self.catalogue.row(raw_id)
-        picture = self._thumbnails.get(row) or self.bundle.thumbnail(row)
+        picture = self.answers.thumbnails.get(row)
         return None if picture is None else (picture, "image/jpeg")
 
     # -- changes --------------------------------------------------------------------------------------------------
@@ -337,10 +323,9 @@ class Service:
         """
         features, thumbnail = self._features(request.features, request.media)
         with self._writing:
-            attributes = self.catalogue.conform(request.attributes)
-            if self.store is not None:
-                self.store.put_item(raw_id, attributes, features, thumbnail)
-            return self._about(self._put(raw_id, attributes, features, thumbnail), {})
+            attributes = self.catalogue.checked(request.attributes)
+            self.store.put_item(raw_id, attributes, features, thumbnail)
+            return self.answers.about(self._put(raw_id, attributes, features, thumbnail), {})
 
     def put_items(self, requests: Sequence[tuple[str, ItemRequest]]) -> list[ItemAnswer | MedleyError]:
         """Puts several items; an error is the answer of its element."""
@@ -362,13 +347,11 @@ class Service:
         new, thumbnail = self._features(request.features, request.media)
         with self._writing:
             row = self.catalogue.row(raw_id)
-            attributes = {**self.catalogue.attributes(row), **request.attributes}
-            attributes = self.catalogue.conform(attributes)
+            attributes = self.catalogue.checked({**self.catalogue.attributes(row), **request.attributes})
             features = {**self.catalogue.features(row), **new}
-            thumbnail = thumbnail or self._thumbnails.get(row)
-            if self.store is not None:
-                self.store.put_item(raw_id, attributes, features, thumbnail)
-            return self._about(self._put(raw_id, attributes, features, thumbnail), {})
+            thumbnail = thumbnail or self.answers.thumbnails.get(row)
+            self.store.put_item(raw_id, attributes, features, thumbnail)
+            return self.answers.about(self._put(raw_id, attributes, features, thumbnail), {})
 
     def delete_item(self, raw_id: str) -> None:
         """Stops listing an item.
@@ -378,8 +361,7 @@ class Service:
         """
         with self._writing:
             row = self.catalogue.row(raw_id)
-            if self.store is not None:
-                self.store.delete_item(raw_id)
+            self.store.delete_item(raw_id)
             self._delete(row)
 
     def put_user(self, raw_id: str, request: UserRequest) -> UserAnswer:
@@ -393,8 +375,7 @@ class Service:
             if unknown:
                 got = ", ".join(map(repr, unknown[:5]))
                 raise InputError("history", expected="known items", got=got, remedy="put the items first")
-            if self.store is not None:
-                self.store.put_user(raw_id, list(request.history), request.attributes)
+            self.store.put_user(raw_id, request.attributes, request.history)
             self.people.put(raw_id, rows.tolist(), request.attributes)
         return self.user(raw_id)
 
@@ -406,8 +387,7 @@ class Service:
         """
         with self._writing:
             self.people.delete(raw_id)
-            if self.store is not None:
-                self.store.delete_user(raw_id)
+            self.store.delete_user(raw_id)
 
     def feedback(self, events: Sequence[Event]) -> FeedbackAnswer:
         """Accepts feedback; each accepted event is seen by the next question. An event with a known id is a duplicate."""
@@ -415,22 +395,23 @@ class Service:
         for at, event in enumerate(events):
             if self._alive(event.item) is None:
                 rejected.append(Rejected(index=at, code="not_found", message=f"item {event.item!r} is not known"))
-            else:
-                known.append(event if event.time is not None else event.model_copy(update={"time": now}))
+                continue
+            moment, number = now if event.time is None else event.time, event.id or uuid.uuid4().hex
+            known.append((at, StoredEvent(number, event.user, event.item, event.type, moment)))
         with self._writing:
-            if self.store is not None:
-                fresh = self.store.add_feedback(known)
-            else:
-                fresh = self._fresh(known)
-            for event in fresh:
-                self._react(event)
-        return FeedbackAnswer(accepted=len(fresh), duplicate=len(known) - len(fresh), rejected=rejected)
+            outcomes = self.store.add_feedback([event for _, event in known])
+            for (at, event), outcome in zip(known, outcomes, strict=True):
+                if outcome == "new":
+                    self._react(event)
+                elif outcome == "conflict":
+                    rejected.append(Rejected(index=at, code="conflict", message=f"id {event.id!r} is of another event"))
+        accepted, duplicate = outcomes.count("new"), outcomes.count("duplicate")
+        rejected.sort(key=lambda each: each.index)
+        return FeedbackAnswer(accepted=accepted, duplicate=duplicate, rejected=rejected)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
-    def _who(
-        self, request: RecommendRequest
-    ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray, list[str]]:
+    def _who(self, request: RecommendRequest) -> tuple[np.ndarray | None, np.ndarray, np.ndarray, list[str]]:
         """Returns query (or None), history rows, hidden rows and unknown ids of a question."""
         nothing = np.zeros(0, dtype=np.int64)
         if request.user is not None:
@@ -456,7 +437,7 @@ class Service:
         counts = self.catalogue.popularity.values[rows]
         best = np.lexsort((rows, -counts))[: request.k]
         self._count(rows[best], "popular")
-        items = self._listed(rows[best], counts[best].astype(float))
+        items = self.answers.listed(rows[best], counts[best].astype(float))
         return RecommendAnswer(items=items, fallback="popular", unknown=unknown)
 
     def _count(self, rows: np.ndarray, fallback: str | None) -> None:
@@ -468,76 +449,13 @@ class Service:
 
     def _allowed(self, filter: Filter | None) -> np.ndarray:
         """(N,) bool: items that can be listed and pass the filter."""
-        alive = self.catalogue.alive.values
-        if filter is None:
+        alive, mask = self.catalogue.alive.values, self.catalogue.filters.mask(filter)
+        if mask is None:
             return alive
-        mask = self.filters.mask(filter)
-        allowed = np.zeros(len(alive), dtype=bool)
         size = min(len(mask), len(alive))
-        allowed[:size] = mask[:size] & alive[:size]
-        return allowed
+        return mask[:size] & alive[:size]
 
-    @property
-    def filters(self) -> Filters:
-        """Masks of the item table as it is now."""
-        table, known = self.catalogue.table(), self._filters
-        if known is None or known[0] is not table:
-            known = self._filters = (table, Filters(table))
-        return known[1]
-
-    def _listed(
-        self, rows: np.ndarray, scores: np.ndarray, *, query: np.ndarray | None = None, history: np.ndarray | None = None
-    ) -> list[RankedItem]:
-        whys: Sequence[Why | None] = [None] * len(rows)
-        if query is not None and history is not None and len(rows):
-            whys = self._why(query, history, rows)
-        found = []
-        for row, score, why in zip(rows.tolist(), scores.tolist(), whys, strict=True):
-            attributes = self.catalogue.attributes(row)
-            title = attributes.pop("title", None)
-            found.append(
-                RankedItem(
-                    id=self.catalogue.raw_id(row),
-                    score=score,
-                    title=None if title is None else str(title),
-                    cold=bool(self.catalogue.cold.values[row]),
-                    attributes=attributes,
-                    why=why,
-                )
-            )
-        return found
-
-    def _why(self, query: np.ndarray, history: np.ndarray, rows: np.ndarray) -> list[Why]:
-        vectors = self.catalogue.vectors(rows)
-        parts = {name: values[0] for name, values in self.bundle.scores.match_parts(query[None], vectors).items()}
-        known = history[history < self.catalogue.num_bundled]
-        whys = []
-        for at in range(len(rows)):
-            own = {name: float(values[at]) for name, values in parts.items()}
-            size = sum(map(abs, own.values()))
-            shares = {name: value / size if size else 0.0 for name, value in own.items()}
-            others = known[known != rows[at]]
-            near, similarity = self.bundle.because(query, others, vectors[at], NUM_BECAUSE)
-            because = [
-                Because(id=self.catalogue.raw_id(row), title=self.catalogue.title(row), similarity=value)
-                for row, value in zip(near.tolist(), similarity.tolist(), strict=True)
-            ]
-            whys.append(Why(parts=own, shares=shares, because=because))
-        return whys
-
-    def _taste(self, query: np.ndarray) -> dict[str, float]:
-        """Part -> its share of the spread of a user's scores over the items: how much the part decides."""
-        if not self.bundle.parts:
-            return {}
-        rows = np.linspace(0, self.catalogue.num_bundled - 1, min(1000, self.catalogue.num_bundled)).astype(np.int64)
-        parts = self.bundle.scores.match_parts(query[None], self.catalogue.vectors(np.unique(rows)))
-        spread = {name: float(parts[name].std()) for name in self.bundle.parts}
-        total = sum(spread.values())
-        return {name: value / total if total else 0.0 for name, value in spread.items()}
-
-    def _nearest(
-        self, similarity: np.ndarray, row: int, k: int, allowed: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _nearest(self, similarity: np.ndarray, row: int, k: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         size = min(len(similarity), len(allowed))
         rows = np.flatnonzero(allowed[:size] & np.isfinite(similarity[:size]))
         rows = rows[rows != row]
@@ -546,21 +464,6 @@ class Service:
             rows = rows[-similarity[rows] <= least]
         rows = rows[np.lexsort((rows, -similarity[rows]))][:k]
         return rows, similarity[rows]
-
-    def _about(self, row: int, similar: dict[str, list[RankedItem]]) -> ItemAnswer:
-        attributes = self.catalogue.attributes(row)
-        title, has = attributes.pop("title", None), self.catalogue.features(row)
-        return ItemAnswer(
-            id=self.catalogue.raw_id(row),
-            title=None if title is None else str(title),
-            attributes=attributes,
-            cold=bool(self.catalogue.cold.values[row]),
-            popularity=int(self.catalogue.popularity.values[row]),
-            modalities=list(has),
-            missing=[m for m in self.bundle.features if m not in has],
-            media=["image"] if row in self._thumbnails or self.bundle.thumbnail(row) is not None else [],
-            similar=similar,
-        )
 
     def _alive(self, raw_id: str) -> int | None:
         row = self.catalogue.find(raw_id)
@@ -577,12 +480,13 @@ class Service:
         if self._media is None:
             remedy = "put features, or start the service with encoders: medley serve --media"
             raise InputError("media of an item", expected="a service that encodes media", got="none", remedy=remedy)
-        encoded = self._media(media)
+        files = {name: _decoded(name, getattr(media, name)) for name in ("image", "audio", "video")}
+        encoded, thumbnail = self._media.encode(text=media.text, **files)
         if twice := sorted(encoded.keys() & found.keys()):
             raise InputError("item", expected="features or media of a modality", got=f"both of {', '.join(twice)}")
         found |= {m: vector for m, vector in encoded.items() if m in self.bundle.features}
         self._check(found)
-        return found, self._media.thumbnail(media)
+        return found, thumbnail
 
     def _check(self, features: Mapping[str, np.ndarray]) -> None:
         for m, vector in features.items():
@@ -597,7 +501,7 @@ class Service:
     ) -> int:
         row = self.catalogue.put(raw_id, attributes, features)
         if thumbnail is not None:
-            self._thumbnails[row] = thumbnail
+            self.answers.thumbnails[row] = thumbnail
         self.ranking.update(row)
         return row
 
@@ -605,7 +509,7 @@ class Service:
         self.catalogue.delete(row)
         self.ranking.update(row)
 
-    def _react(self, event: Event) -> None:
+    def _react(self, event: StoredEvent) -> None:
         """Applies one accepted event."""
         row = self._alive(event.item)
         if row is None:
@@ -615,33 +519,30 @@ class Service:
         if liked:
             self.catalogue.popularity.values[row] += 1
 
-    def _fresh(self, events: Sequence[Event]) -> list[Event]:
-        fresh = []
-        for event in events:
-            if event.id is None or event.id not in self._events:
-                fresh.append(event)
-            if event.id is not None:
-                self._events.add(event.id)
-        return fresh
-
     def _replay(self, store: Store) -> None:
-        """Applies what the store holds."""
+        """Applies what the store holds: items, then users, then feedback."""
         for item in store.items():
-            if item.deleted:
-                row = self.catalogue.find(item.id)
-                if row is not None:
-                    self._delete(row)
-            else:
-                self._put(item.id, item.attributes, item.features, item.thumbnail)
+            if not item.deleted:
+                self._put(item.item, item.attributes, item.features, item.thumbnail)
+            elif (row := self.catalogue.find(item.item)) is not None:
+                self._delete(row)
+        for user in store.forgotten(self.bundle.users["user_id"]):
+            self.people.delete(user)
         for user in store.users():
-            if user.deleted:
-                if self.people.is_known(user.id):
-                    self.people.delete(user.id)
-            else:
-                rows, _ = self.catalogue.rows(user.history)
-                self.people.put(user.id, rows.tolist(), user.attributes)
+            rows, _ = self.catalogue.rows(user.history)  # items that a new bundle no longer has are left out
+            self.people.put(user.user, rows.tolist(), user.attributes)
         for event in store.feedback():
             self._react(event)
+
+
+def _decoded(name: str, text: str | None) -> bytes | None:
+    """Decodes base64."""
+    if text is None:
+        return None
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise InputError(f"media {name!r}", expected="base64", got=str(error)) from None
 
 
 def _cursor(cursor: str | None) -> int:
@@ -650,15 +551,3 @@ def _cursor(cursor: str | None) -> int:
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 12):
         raise InputError("cursor", expected="the cursor of an earlier answer", got=repr(cursor))
     return int(cursor)
-
-
-def _projected(vectors: np.ndarray) -> np.ndarray:
-    """Returns the first two principal components (n, 2) of vectors (n, V), within -1 and 1."""
-    if not len(vectors):
-        return np.zeros((0, 2))
-    centred = np.asarray(vectors, dtype=np.float64) - vectors.mean(axis=0)
-    _, axes = np.linalg.eigh(centred.T @ centred)
-    places = np.zeros((len(vectors), 2))
-    found = centred @ axes[:, ::-1][:, :2]
-    places[:, : found.shape[1]] = found
-    return places / max(float(np.abs(places).max()), 1e-12)

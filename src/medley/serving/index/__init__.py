@@ -32,7 +32,11 @@ __all__ = [
 
 Kind = Literal["exact", "hnsw", "ivf", "qdrant"]
 
-EXACT_UP_TO = 100_000  # items
+EXACT_UP_TO = 100_000
+"""Items up to which search is exact. `benchmarks/index.py --crossover` on two cores, dim 64, one BLAS thread: from
+30,000 items on (0.3 ms both) hnsw answers one query sooner, but it overlooks 1 to 2 % of the items. Exact search takes
+1.5 ms for 100,000 items, a tenth of what an answer may take, and starts at once, while a graph of 100,000 items takes
+10 to 20 s to build. For 300,000 items, exact search takes 8 ms, hnsw 0.5 ms."""
 
 
 def choose_index(num_items: int) -> Kind:

@@ -10,6 +10,8 @@ import numpy as np
 
 from medley.errors import InputError
 
+BLOCK = 2**14  # vectors checked at a time
+
 Hidden = Sequence[np.ndarray | None]
 """For each query, the rows (n,) that may not appear in its result; None hides nothing."""
 
@@ -27,9 +29,9 @@ class Index(Protocol):
     An item is a row, a whole number from 0 that the caller gives. Any number of threads may search while one thread
     after another changes the index: a search sees all of a change or nothing of it.
 
-    The score is the inner product, summed in float64 and rounded to float32 once, so it depends neither on the batch nor
-    on the index. An approximate index may overlook items, but never returns fewer than k items if k items pass, and it
-    orders what it returns as the exact index does.
+    The score is the inner product, summed in float64 and rounded to float32 once, so it depends neither on the batch
+    nor on the index. An approximate index may overlook items, but never returns fewer than k items if k items pass, and
+    it orders what it returns as the exact index does.
     """
 
     @property
@@ -140,9 +142,6 @@ def checked_vectors(vectors: np.ndarray, what: str, *, num: int | None = None, d
     return vectors
 
 
-BLOCK = 2**14  # vectors checked at a time
-
-
 def checked_k(k: int) -> int:
     """Returns k.
 
@@ -208,17 +207,6 @@ class Pairs(NamedTuple):
         place[queries] = np.arange(len(queries))
         kept = place[self.query] >= 0
         return Pairs(place[self.query[kept]], self.row[kept])
-
-    def count(self, num_queries: int) -> np.ndarray:
-        """Returns (B,), the number of hidden rows of each query."""
-        return np.bincount(self.query, minlength=num_queries)
-
-    def hold(self, query: np.ndarray, row: np.ndarray) -> np.ndarray:
-        """Returns (c,) bool: whether each pair of query (c,) and row (c,) is hidden."""
-        if not len(self.query):
-            return np.zeros(len(query), dtype=bool)
-        size = int(max(self.row.max(), row.max(initial=0))) + 1
-        return np.isin(query * size + row, self.query * size + self.row)
 
 
 def ranked(query: np.ndarray, row: np.ndarray, score: np.ndarray, num_queries: int, k: int) -> Found:

@@ -196,9 +196,10 @@ class Contest:
             bar = np.maximum(bar, np.partition(scores, kth, axis=1)[:, kth] - error)
         # the bar is rounded down, so that no candidate is lost; -inf never passes
         below = np.nextafter((bar - error).astype(np.float32), np.float32(-np.inf))
-        query, place = np.nonzero(scores >= np.maximum(below, np.finfo(np.float32).min)[:, None])
-        if not len(query):
+        above = np.flatnonzero(scores >= np.maximum(below, np.finfo(np.float32).min)[:, None])
+        if not len(above):
             return
+        query, place = np.divmod(above, scores.shape[1])  # ten times as fast as nonzero of two dimensions
         order = np.arange(len(query)) - np.searchsorted(query, np.arange(num_queries))[query]
         if segment.is_sorted:  # equal scores without an error, as of a query of zeros: the first k rows win
             kept = (error[query] > 0) | (order < self.k)
@@ -228,8 +229,8 @@ class Contest:
             queries.append(query)
             rows.append(segment.rows[position])
             scores.append(inner_products(self._precise, query, segment.vectors, position))
-        every = (np.concatenate(parts) for parts in (queries, rows, scores))
-        self._ranked = ranked(*every, len(self.queries), self.k)
+        query, row, score = (np.concatenate(parts) for parts in (queries, rows, scores))
+        self._ranked = ranked(query, row, score, len(self.queries), self.k)
         self._best = self._ranked.scores[:, ::-1].astype(np.float64)
         self._open, self._num_open = [], 0
 

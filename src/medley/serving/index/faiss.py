@@ -3,13 +3,13 @@
 faiss proposes candidates; their scores are summed as the exact index does it. Additions wait in a buffer, which is
 searched exactly, until `compact` builds the graph or the cells anew.
 
-A filter goes into the search of faiss as a bitmap. Where few items pass, faiss would walk past most of what it meets, so
-the items that pass are searched exactly. Where too few candidates are left for a query, because they are hidden from it
-or far away, faiss is asked for more and more, and at last the exact search is; so there are always k results if k items
+A filter goes into the search of faiss as a bitmap. Where few items pass, faiss would walk past most items, so the
+items that pass are searched exactly. Where too few candidates are left for a query, because they are hidden from it or
+far away, faiss is asked for more and more, and at last exact search answers; so there are always k results if k items
 pass.
 
-HNSW on inner products is used as it is: turning them into distances by one more dimension (Bachrach et al., RecSys 2014)
-lowered the recall of the same graph from 0.98 to 0.26 on 100,000 items whose norms vary (log-normal, 0.4).
+HNSW works on the inner products themselves: turning them into distances by one more dimension (Bachrach et al., RecSys
+2014) lowered the recall of the same graph from 0.98 to 0.26 on 100,000 items whose norms vary (log-normal, 0.4).
 """
 
 from typing import Any, Literal
@@ -81,7 +81,8 @@ class FaissIndex:
             raise InputError("width of the search", expected="a whole number of at least 1", got=repr(width))
         if not 0 < probe_share <= 1:
             raise InputError("probe share", expected="more than 0, at most 1", got=repr(probe_share))
-        self._faiss, self.kind, self._width, self._probe_share = faiss, kind, int(width), float(probe_share)
+        self._faiss: Any = faiss
+        self.kind, self._width, self._probe_share = kind, int(width), float(probe_share)
         self._table = VectorTable(vectors, rows, prepare=self._build)
 
     def __len__(self) -> int:
@@ -161,8 +162,7 @@ class FaissIndex:
         place = base.positions(hidden.row)
         held = (place >= 0) & passing[place]
         pairs = np.unique(hidden.query[held] * len(base) + place[held])  # a row may be hidden twice
-        query_of, place_of = np.divmod(pairs, len(base))
-        num_hidden = np.bincount(query_of, minlength=len(queries))
+        num_hidden = np.bincount(pairs // len(base), minlength=len(queries))
         wanted = np.minimum(k, num_passing - num_hidden)  # (B,)
         pending = np.flatnonzero(wanted > 0)
         fetch = k + min(int(num_hidden.max()), 3 * k)

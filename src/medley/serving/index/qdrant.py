@@ -66,7 +66,7 @@ class QdrantIndex:
         vectors = checked_vectors(vectors, "vectors of items")
         rows = np.arange(len(vectors), dtype=np.int64) if rows is None else checked_rows(rows)
         self._models = qdrant_client.models
-        self._client = qdrant_client.QdrantClient(":memory:") if client is None else client
+        self._client: Any = qdrant_client.QdrantClient(":memory:") if client is None else client
         self._name = collection or f"medley-{uuid.uuid4().hex}"
         self._lock = threading.RLock()
         self._held: set[int] = set()
@@ -115,7 +115,7 @@ class QdrantIndex:
         queries = checked_vectors(queries, "queries", dim=self._dim)
         pairs = Pairs.of(hidden, len(queries))
         with self._lock:
-            if not self._held or not len(queries):
+            if not self._held or not len(queries) or (allowed is not None and not allowed.any()):
                 return nothing(len(queries), k)
             refuse_overflow(queries, self._largest)
             named = self._named(allowed)

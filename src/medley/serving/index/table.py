@@ -1,7 +1,7 @@
 """Vectors of items that change while others read them: immutable snapshots, tombstones, and a buffer of additions.
 
-A snapshot has a base, sorted by row, and a buffer of later additions. A removed item leaves a tombstone. Writers publish
-a new snapshot by one assignment; arrays that a snapshot shows are never changed, so readers need no lock.
+A snapshot has a base, sorted by row, and a buffer of later additions. A removed item leaves a tombstone. Writers
+publish a new snapshot by one assignment; arrays that a snapshot shows are never changed, so readers need no lock.
 
 Shapes: n items of a segment, D = dim.
 """
