@@ -212,7 +212,7 @@ class Load:
         yield phase._replace(more=f" ({len(added) - self.num_failed_puts})", num_failed=failed)
         async with background(self.swap(path)) as swaps:
             name = f"{rate:g} requests/s, {NUM_SWAPS} hot swaps"
-            phase = await self.open_loop(name, rate, lambda: len(swaps) < NUM_SWAPS)
+            phase = await self.open_loop(name, rate, lambda: not swaps.has_ended)
         yield phase._replace(more=f" ({statistics.median(swaps):.2f} s each)")
         for _, writer in self._idle:
             writer.close()
@@ -317,14 +317,23 @@ def running(seconds: float) -> Callable[[], bool]:
     return lambda: time.perf_counter() < end
 
 
+class Steps(list[float]):
+    """The seconds of the steps taken so far."""
+
+    has_ended = False
+
+
 @asynccontextmanager
-async def background(steps: AsyncIterator[float]) -> AsyncIterator[list[float]]:
-    """Takes steps beside the block; yields the growing list of their seconds. A step that fails fails the block."""
-    taken: list[float] = []
+async def background(steps: AsyncIterator[float]) -> AsyncIterator[Steps]:
+    """Takes steps beside the block; yields their growing list. A step that fails fails the block when it ends."""
+    taken = Steps()
 
     async def take() -> None:
-        async for seconds in steps:
-            taken.append(seconds)  # noqa: PERF401 - the block reads the list while it grows
+        try:
+            async for seconds in steps:
+                taken.append(seconds)
+        finally:
+            taken.has_ended = True
 
     task = asyncio.create_task(take())
     try:
