@@ -103,7 +103,7 @@ class ItemToItem:
     def mean_vectors(self, weights: sp.csr_array) -> np.ndarray:
         """Returns sums (n, P I + 1) of item vectors with weights (n, I)."""
         columns = [_dense(weights @ w.T) for w in self.weights.values()]
-        return np.concatenate([*columns, np.zeros((weights.shape[0], 1))], axis=1, dtype=np.float32)
+        return np.concatenate([*columns, np.zeros((len(columns[0]), 1))], axis=1, dtype=np.float32)
 
     def scores(self, queries: np.ndarray) -> np.ndarray:
         """Returns the scores (B, I) of queries for all items."""
@@ -169,8 +169,8 @@ class Concepts:
 
     def mean_vectors(self, weights: sp.csr_array) -> np.ndarray:
         """Returns sums (n, d + K + 1) of item vectors with weights (n, I)."""
-        zero = np.zeros((weights.shape[0], 1))
-        return np.concatenate([weights @ self.item, weights @ self.concept, zero], axis=1, dtype=np.float32)
+        h, c = weights @ self.item, weights @ self.concept
+        return np.concatenate([h, c, np.zeros((len(h), 1))], axis=1, dtype=np.float32)
 
     def scores(self, queries: np.ndarray) -> np.ndarray:
         """Returns the scores (B, I) of queries for all items."""
