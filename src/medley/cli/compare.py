@@ -75,7 +75,7 @@ def _show_wide(rows: "Sequence[Compared]", *, split: str, metric: str, correctio
         f"p ({_name(correction)})",
     )
     heads = (*heads, "p flips", "p t", "p Wilcoxon", "detectable", "users")
-    body = []
+    body: list[tuple[Any, ...]] = []
     for row in rows:
         one, start = row.comparison, (Path(row.run).name, row.model, row.metrics.get(metric))
         if one is None:

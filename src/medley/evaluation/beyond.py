@@ -7,7 +7,7 @@ Shapes: q users, I items, K items of a list, G groups of items, d_m dimension of
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -155,9 +155,10 @@ def miscalibration(
         memory_mb: bound on the mixes in memory (at least those of one user).
     """
     found = np.full(len(items), np.nan)
-    for rows in _blocks(len(items), 8 * 6 * groups.shape[1], memory_mb):
+    num_items, num_groups = cast(tuple[int, int], groups.shape)
+    for rows in _blocks(len(items), 8 * 6 * num_groups, memory_mb):
         row, place = np.nonzero(items[rows] >= 0)
-        shape = (rows.stop - rows.start, groups.shape[0])
+        shape = (rows.stop - rows.start, num_items)
         lists = sp.csr_array((np.ones(len(row)), (row, items[rows][row, place])), shape=shape)
         p, q = (_mix(sp.csr_array(of @ groups).toarray()) for of in (profile[rows], lists))  # (B, G)
         ratio = np.divide(p, (1 - SMOOTHING) * q + SMOOTHING * p, out=np.ones_like(p), where=p > 0)
