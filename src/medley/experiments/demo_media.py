@@ -27,14 +27,13 @@ from medley.report.results import load_results
 from medley.runs import Run
 from medley.types import Features
 
-NAME = "demo-media"
-CATALOGUE: dict[str, Any] = {"name": NAME, "num_interactions": 9_000, "clusters_per_user": 1}
+CATALOGUE: dict[str, Any] = {"num_interactions": 9_000, "clusters_per_user": 1}
 """Changes to the preset `demo`: few interactions per item, so that content helps."""
 
 ENCODERS = {"visual": "efficientnet-lite0", "acoustic": "logmel", "textual": "minilm"}
 LIMITS = {"max_frames": 1}  # a clip of two seconds has one scene
 MODEL = "freedom"
-SETTINGS: dict[str, Any] = {"feature_scale": "standard", "lr": 5e-3, "num_epochs": 100, "patience": 10}
+SETTINGS: dict[str, Any] = {"feature_scale": "pca-whitening-32", "lr": 5e-3, "num_epochs": 100, "patience": 10}
 """The best on validation among feature_scale in {l2, standard, pca-whitening-32} and lr in {1e-3, 5e-3}; the run on
 random features has the same settings."""
 
