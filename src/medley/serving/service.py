@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -111,15 +111,23 @@ class Service:
         *,
         store: str | Path | None = None,
         index: str | None = None,
-        media: MediaEncoder | None = None,
+        encoder: Callable[[Bundle], MediaEncoder | None] | None = None,
         verify: bool = True,
     ) -> "Service":
         """Opens a bundle, and the store beside it.
+
+        Args:
+            bundle: of the model.
+            store: file of what happened since; it is made if it does not exist.
+            index: as in the constructor.
+            encoder: makes what encodes the media of new items.
+            verify: compare the hashes of the bundle's files.
 
         Raises:
             InputError: not a bundle, a damaged one, or a damaged store.
         """
         read = Bundle.read(bundle, verify=verify)
+        media = None if encoder is None else encoder(read)
         return cls(read, store=None if store is None else Store(store), index=index, media=media)
 
     def close(self) -> None:
