@@ -49,7 +49,7 @@ def world(num_users=7, num_items=11):
 
 
 def function_of(parts):
-    return lambda users: {name: torch.from_numpy(part[users]) for name, part in parts.items()}
+    return lambda users: {name: torch.from_numpy(part[users.numpy()]) for name, part in parts.items()}
 
 
 @pytest.mark.parametrize("memory_mb", [0, 64])
