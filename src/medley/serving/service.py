@@ -28,6 +28,7 @@ from medley.serving.bundle import Bundle
 from medley.serving.catalogue import Catalogue
 from medley.serving.diversity import num_candidates, rerank
 from medley.serving.filters import Filter
+from medley.serving.index import Kind
 from medley.serving.people import People
 from medley.serving.places import places
 from medley.serving.ranking import Ranking
@@ -83,7 +84,7 @@ class Service:
         bundle: Bundle,
         *,
         store: Store | None = None,
-        index: str | None = None,
+        index: Kind | None = None,
         media: MediaEncoder | None = None,
     ):
         """Args:
@@ -110,7 +111,7 @@ class Service:
         bundle: str | Path,
         *,
         store: str | Path | None = None,
-        index: str | None = None,
+        index: Kind | None = None,
         encoder: Callable[[Bundle], MediaEncoder | None] | None = None,
         verify: bool = True,
     ) -> "Service":
