@@ -212,7 +212,7 @@ def page(figures: Mapping[str, Any]) -> str:
             "",
             "With exposure 1 every new item enters as many lists of judges as an average item, but many new items "
             "choose the same users and displace each other there, so their share of all lists stays below their share "
-            "of the catalogue. One hit among the 449 cold interactions is about 0.0022, so differences of a few hits are "
+            "of the catalogue. One hit among the 449 cold interactions is about 0.0022: differences of few hits are "
             "noise. CB2CF and DUIF score all items by features: they have no offset, and exposure changes nothing.",
         ]
         lines += ["", f"Settings: dim={DIM}, {settings}; {changes}."]
