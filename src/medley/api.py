@@ -41,12 +41,15 @@ from medley.models import Recommender
 from medley.runs import History, Recipe, Run, TrainSettings, check_settings
 from medley.scoring.blocks import parts_of
 from medley.serving import explain as explaining
+from medley.serving import recommend as recommending
+from medley.serving.batch import BatchBar, BatchProgress, write_lists
 from medley.serving.bundle import Bundle
 from medley.serving.explain import Finding
 from medley.serving.export import Cold
 from medley.serving.export import export as export_with
+from medley.serving.lists import Lists
 from medley.serving.recommend import Recommendation, write_recommendations
-from medley.serving.recommend import recommend as recommend_with
+from medley.serving.service import Service
 from medley.training.fit import fit as fit_with
 from medley.training.progress import Progress, ProgressBar
 from medley.types import ItemToItem, Scorer
@@ -62,6 +65,7 @@ __all__ = [
     "Recommendation",
     "Recommender",
     "Run",
+    "Service",
     "SimulationSettings",
     "TrainSettings",
     "about_item",
@@ -74,10 +78,13 @@ __all__ = [
     "fit",
     "import_dataset",
     "load",
+    "open_service",
     "planted",
     "preset",
     "recommend",
+    "recommend_all",
     "refit",
+    "similar",
     "simulate",
     "train",
     "write_recommendations",
@@ -376,8 +383,23 @@ def compare(
     ]
 
 
+def open_service(run: Run | Recommender | Bundle, data: Dataset | None = None) -> Service:
+    """Returns a service that answers questions in this process; `recommend` and `similar` take it in place of a run.
+
+    The service of a run or a model is made at once: it takes no new users and no new items, as that of a bundle does.
+
+    Args:
+        run: a run, a trained model, or a bundle.
+        data: the data set of a run or a model; by default the data set of the run.
+
+    Raises:
+        InputError: a model without data, data beside a bundle, or scores that are not numbers.
+    """
+    return _service(run, data)
+
+
 def recommend(
-    run: Run | Recommender,
+    run: Run | Recommender | Bundle | Service,
     data: Dataset | None = None,
     *,
     user: Any,
@@ -390,8 +412,8 @@ def recommend(
     """Returns the k best items for a user, best first; for several users a list of such lists.
 
     Args:
-        run: a run, or a trained model.
-        data: the data set; by default the data set of the run.
+        run: a run, a trained model, a bundle, or a service.
+        data: the data set of a run or a model; by default the data set of the run.
         user: a raw id (42 and "42" are one id), or several of them in a list, array or series.
         k: number of items; fewer are returned for a user who has seen nearly all items.
         explain: fill `parts` and `shares`, if the score of the model is a sum of parts.
@@ -405,24 +427,79 @@ def recommend(
     Raises:
         InputError: unknown user, item or column, k below 1, or a model without data.
     """
-    model, data = _model_and_data(run, data)
-    if where is not None and not isinstance(where, Mapping):
-        raise InputError("where", expected='columns with values, for example {"genre": "Comedy"}', got=repr(where))
-    exclude = [exclude] if isinstance(exclude, str | int | np.integer) else list(exclude)
+    service = _service(run, data)
     single = isinstance(user, str | int | np.integer)
     if not single and not isinstance(user, Iterable):
         raise InputError("user", expected="a raw id or several raw ids", got=repr(user))
-    found = recommend_with(
-        model,
-        data,
-        [user] if single else list(user),
-        k=k,
-        explain=explain,
-        seen=() if include_seen else SPLITS,
-        where=where,
-        exclude=exclude,
-    )
+    filters = _filters(include_seen, where, exclude)
+    found = recommending.ask(service, [user] if single else list(user), k=k, explain=explain, **filters)
     return found[0] if single else found
+
+
+def recommend_all(
+    run: Run | Recommender | Bundle | Service,
+    data: Dataset | None = None,
+    *,
+    out: str | Path,
+    users: Iterable[Any] | None = None,
+    k: int = 100,
+    explain: bool = False,
+    include_seen: bool = False,
+    where: Mapping[str, Any] | None = None,
+    exclude: Sequence[Any] = (),
+    progress: bool | BatchProgress = True,
+) -> int:
+    """Writes the k best items of everybody, or of many users, as one table; memory does not grow with the users.
+
+    Args:
+        run: a run, a trained model, a bundle, or a service.
+        data: the data set of a run or a model; by default the data set of the run.
+        out: a .csv, .parquet or .jsonl file, which is replaced in one step; columns user_id, place (from 1), item_id,
+            title, score, and the share of every part as share_<part>.
+        users: raw ids; None: everybody.
+        k: number of items for each user.
+        explain: also write the shares, if the score of the model is a sum of parts.
+        include_seen: recommend items again that a user has seen.
+        where: column of the item table -> the value that recommended items must have there.
+        exclude: raw id, or ids, of items that are not recommended.
+        progress: True shows a bar on standard error; an object of a subclass of `BatchProgress` shows anything else.
+
+    Returns:
+        The number of rows of the table.
+
+    Raises:
+        InputError: another kind of file, unknown user, item or column, k below 1, or a model without data.
+    """
+    if isinstance(users, str | int | np.integer) or (users is not None and not isinstance(users, Iterable)):
+        raise InputError("users", expected="several raw ids", got=repr(users))
+    lists = Lists(_service(run, data), users, k=k, explain=explain, **_filters(include_seen, where, exclude))
+    if not isinstance(progress, BatchProgress):
+        progress = BatchBar() if progress else BatchProgress()
+    return write_lists(out, lists, progress)
+
+
+def similar(
+    run: Run | Recommender | Bundle | Service,
+    data: Dataset | None = None,
+    *,
+    item: Any,
+    by: str = "all",
+    k: int = 10,
+) -> list[Recommendation]:
+    """Returns the k items that are most similar to an item, best first; their score is the similarity.
+
+    Args:
+        run: a run, a trained model, a bundle, or a service.
+        data: the data set of a run or a model; by default the data set of the run.
+        item: raw id; 42 and "42" are one id.
+        by: `behaviour` (cosine of the item vectors, or weights between items), a modality (cosine of the features), or
+            `all` (the mean of these, each standardised).
+        k: number of items.
+
+    Raises:
+        InputError: unknown item, an unknown `by`, a modality that the item lacks, k below 1, or a model without data.
+    """
+    return recommending.similar(_service(run, data), item, by=by, k=k)
 
 
 def export(
@@ -482,11 +559,29 @@ def _part_scores(model: Recommender, score: Scorer) -> PartScores | None:
     return None
 
 
-def _model_and_data(run: Run | Recommender, data: Dataset | None) -> tuple[Recommender, Dataset]:
+def _service(run: Run | Recommender | Bundle | Service, data: Dataset | None) -> Service:
+    """Returns a service for questions: of a bundle, or of a model, which is exported in memory."""
+    if not isinstance(run, Bundle | Service):
+        return recommending.service_of(*_model_and_data(run, data, stacklevel=4))
+    if data is not None:
+        raise InputError("data", expected="none beside a bundle or a service", got=type(data).__name__)
+    return Service(run, index="exact") if isinstance(run, Bundle) else run
+
+
+def _filters(include_seen: bool, where: Mapping[str, Any] | None, exclude: Any) -> dict[str, Any]:
+    if where is not None and not isinstance(where, Mapping):
+        raise InputError("where", expected='columns with values, for example {"genre": "Comedy"}', got=repr(where))
+    exclude = [exclude] if isinstance(exclude, str | int | np.integer) else list(exclude)
+    return {"seen": () if include_seen else SPLITS, "where": where, "exclude": exclude}
+
+
+def _model_and_data(
+    run: Run | Recommender, data: Dataset | None, *, stacklevel: int = 3
+) -> tuple[Recommender, Dataset]:
     if isinstance(run, Run):
         if run.record.status == "failed":
             message = f"the training of this run failed, the weights are of epoch {run.record.best_epoch or 0}: "
-            warnings.warn(message + run.record.message, MedleyWarning, stacklevel=3)
+            warnings.warn(message + run.record.message, MedleyWarning, stacklevel=stacklevel)
         opened = run.dataset() if data is None else _dataset(data)
         return run.model(opened), opened
     if not isinstance(run, Recommender):

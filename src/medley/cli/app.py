@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from medley.cli import compare, data, demo, evaluate, export, extract, log, models, recommend, serve, train
+from medley.cli import compare, data, demo, evaluate, export, extract, log, models, recommend, serve, similar, train
 from medley.cli.options import GroupedHelp
 from medley.version import versions
 
@@ -36,6 +36,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("recommend")(recommend.recommend)
+app.command("similar")(similar.similar)
 app.command("export")(export.export)
 app.command("serve")(serve.serve)
 app.add_typer(log.app, name="log")

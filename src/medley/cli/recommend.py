@@ -2,29 +2,69 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.text import Text
 
-from medley.cli.options import Json, MovedDataset, RunFolder
+from medley.cli.options import Json, MovedDataset
 from medley.errors import InputError
 from medley.report.terminal import colour_of, shares_bar, show_findings, show_json, show_line, show_table
 
 if TYPE_CHECKING:
-    from medley.api import Dataset, Finding, Recommendation
+    from medley.api import Dataset, Finding, Recommendation, Recommender
+    from medley.serving.service import Service
+
+RunOrBundle = Annotated[Path, typer.Argument(help="run folder, made by train, or bundle, made by export")]
+StoreFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", help="of a bundle: what happened since the export [default: beside the bundle, if a server ran]"
+    ),
+]
+
+
+class Asked(NamedTuple):
+    """Who answers: a service, and the model with its data if these are here."""
+
+    service: "Service"
+    name: str
+    model: "Recommender | None" = None
+    data: "Dataset | None" = None
+
+
+def open_run_or_bundle(path: Path, dataset: Path | None, store: Path | None) -> Asked:
+    """Opens a bundle, which needs no torch, or a run, which is exported in memory."""
+    from medley.serving.recommend import is_bundle, open_bundle
+
+    if is_bundle(path):
+        if dataset is not None:
+            raise InputError("--dataset", expected="a run; a bundle needs no data set", got="a bundle")
+        from medley.serving.http.settings import store_beside
+
+        beside = store_beside(path)
+        service = open_bundle(path, store=beside if store is None and beside.exists() else store)
+        return Asked(service, service.bundle.manifest.model)
+    if store is not None:
+        raise InputError("--store", expected="a bundle, which can be served", got="a run", remedy="medley export RUN")
+    from medley import api
+
+    run = api.Run(path)
+    data = run.dataset(dataset)
+    return Asked(api.open_service(run, data), run.record.recipe.model, run.model(data), data)
 
 
 def recommend(
-    run: RunFolder,
+    run: RunOrBundle,
     user: Annotated[list[str] | None, typer.Option(help="raw id of a user; may be repeated")] = None,
     users: Annotated[Path | None, typer.Option(help="file with one raw id per line")] = None,
-    everybody: Annotated[bool, typer.Option("--all", help="all users of the data set")] = False,
+    everybody: Annotated[bool, typer.Option("--all", help="all users")] = False,
     k: Annotated[int, typer.Option("-k", help="how many items for each user", min=1)] = 10,
     explain: Annotated[
         bool,
         typer.Option(
-            "--explain", help="also each modality's share of every score, and findings about the user and items"
+            "--explain",
+            help="also each modality's share of every score, and, of a run, findings about the user and items",
         ),
     ] = False,
     where: Annotated[
@@ -32,44 +72,51 @@ def recommend(
     ] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="raw id of an item to leave out; may be repeated")] = None,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="also items that the user has seen")] = False,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="write to a .csv, .parquet or .jsonl file")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="write to a .csv, .parquet or .jsonl file, in blocks of users")
+    ] = None,
     dataset: MovedDataset = None,
+    store: StoreFile = None,
     json: Json = False,
 ) -> None:
-    """Recommend items that users have not seen yet."""
-    from medley import api
+    """Recommend items that users have not seen yet, by a run or a bundle."""
+    from medley.serving.batch import BatchBar, check_suffix, write_lists
+    from medley.serving.lists import Lists
+    from medley.serving.recommend import answers
 
-    opened = api.Run(run)
-    data = opened.dataset(dataset)
-    asked = _users(user or [], users, everybody, data)
-    model, name = opened.model(data), opened.record.recipe.model
-    filters = {"where": _where(where or []), "exclude": exclude or [], "include_seen": include_seen}
-    found = api.recommend(model, data, user=asked, k=k, explain=explain, **filters)
-    lists = dict(zip(asked, found, strict=True))
+    given = _users(user or [], users, everybody)
+    conditions = _where(where or [])
     if out is not None:
-        api.write_recommendations(out, lists)
-        show_line(f"{sum(map(len, lists.values())):,} items for {len(lists):,} users: {out}")
+        check_suffix(out)
+    asked = open_run_or_bundle(run, dataset, store)
+    question: dict[str, Any] = {"k": k, "explain": explain, "where": conditions, "exclude": exclude or []}
+    question |= {"seen": ()} if include_seen else {}
+    lists = Lists(asked.service, given, **question)
+    if out is not None:
+        num_rows = write_lists(out, lists, BatchBar())
+        show_line(f"{num_rows:,} items for {len(lists):,} users: {out}")
         return
-    about = {one: api.about_user(model, data, user=one) for one in asked} if explain else {}
+    found = dict(zip(lists.users, answers(lists), strict=True))
+    about = _about_users(asked, lists.users) if explain else {}
     if json:
-        documents = [_document(model, data, name, one, items, about.get(one)) for one, items in lists.items()]
+        documents = [_document(asked, one, items, about.get(one), explain) for one, items in found.items()]
         show_json(documents[0] if len(documents) == 1 else documents)
         return
-    for one, items in lists.items():
-        _show(f"{name} for user {one}", items, explain)
+    for one, items in found.items():
+        _show(f"{asked.name} for user {one}", items, explain)
         if about.get(one):
-            show_findings(f"What {name} has learned about user {one}", about[one])
-        about_first = api.about_item(model, data, item=items[0].item) if explain and items else []
+            show_findings(f"What {asked.name} has learned about user {one}", about[one])
+        about_first = _about_item(asked, items[0].item) if explain and items else []
         if about_first:
-            show_findings(f"What {name} has learned about {items[0].title or items[0].item}", about_first)
+            show_findings(f"What {asked.name} has learned about {items[0].title or items[0].item}", about_first)
 
 
-def _users(given: list[str], file: Path | None, everybody: bool, data: "Dataset") -> list[str]:
-    """Raw ids, each once, in the order in which they were asked for."""
+def _users(given: list[str], file: Path | None, everybody: bool) -> list[str] | None:
+    """Raw ids, each once, in the order in which they were asked for; None for everybody."""
     if sum((bool(given), file is not None, everybody)) != 1:
         raise InputError("users", expected="one of --user, --users FILE and --all", got="none or several of them")
     if everybody:
-        return data.users.raw.to_list()
+        return None
     if file is not None:
         try:
             given = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
@@ -84,6 +131,23 @@ def _where(conditions: list[str]) -> dict[str, str]:
         if not column or not equals:
             raise InputError("--where", expected="COLUMN=VALUE", got=repr(condition))
     return {column.strip(): value.strip() for column, _, value in pairs}
+
+
+def _about_users(asked: Asked, users: list[str]) -> "dict[str, list[Finding]]":
+    """Findings need the model itself, which a bundle does not hold."""
+    if asked.model is None:
+        return {}
+    from medley import api
+
+    return {user: api.about_user(asked.model, asked.data, user=user) for user in users}
+
+
+def _about_item(asked: Asked, item: str) -> "list[Finding]":
+    if asked.model is None:
+        return []
+    from medley import api
+
+    return api.about_item(asked.model, asked.data, item=item)
 
 
 def _show(title: str, items: "list[Recommendation]", explain: bool) -> None:
@@ -107,16 +171,13 @@ def _show(title: str, items: "list[Recommendation]", explain: bool) -> None:
 
 
 def _document(
-    model: Any, data: "Dataset", name: str, user: str, items: "list[Recommendation]", about: "list[Finding] | None"
+    asked: Asked, user: str, items: "list[Recommendation]", about: "list[Finding] | None", explain: bool
 ) -> dict[str, Any]:
-    from medley import api
-
-    document: dict[str, Any] = {"model": name, "user": user, "items": [asdict(item) for item in items]}
-    if about is not None:
-        document["about_user"] = [_finding(finding) for finding in about]
+    document: dict[str, Any] = {"model": asked.name, "user": user, "items": [asdict(item) for item in items]}
+    if explain and asked.model is not None:
+        document["about_user"] = [_finding(finding) for finding in about or []]
         for item in document["items"]:
-            findings = api.about_item(model, data, item=item["item"])
-            item["about_item"] = [_finding(finding) for finding in findings]
+            item["about_item"] = [_finding(finding) for finding in _about_item(asked, item["item"])]
     return document
 
 

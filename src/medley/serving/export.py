@@ -6,13 +6,14 @@ Which models can be exported:
     weights between items   scorer() returns ItemToItem
     MacridVAE            its encoder and its decoder, in numpy
 
-A model with any other scorer is a function of users that only torch can compute, so it cannot be exported.
+A model with any other scorer is a function of users that only torch can compute, so it cannot be exported. A bundle
+without calibration stays in memory and holds any model: `medley.serving.in_memory`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, cast, get_type_hints
 
 import numpy as np
 import scipy.sparse as sp
@@ -30,7 +31,8 @@ from medley.serving import bundle as bundles
 from medley.serving import new_items
 from medley.serving.bundle import DISLIKED, TEST, TRAIN, VALID, Bundle, BundleManifest, Data, Modality, pairs_of
 from medley.serving.content_paths import PATHS, content_path
-from medley.serving.fold_in import fit_fold_in
+from medley.serving.fold_in import FoldIn, Rule, fit_fold_in
+from medley.serving.in_memory import Function, InMemory, NoFoldIn, NoNewItems, evaluating
 from medley.serving.new_items import NewItems, fit_new_items
 from medley.serving.scores import Concepts, ItemToItem, Scores, Vectors, spread
 from medley.types import Embeddings, Neighbours
@@ -41,6 +43,7 @@ CODES = {"train": TRAIN, "valid": VALID, "test": TEST}
 NUM_COMPARED = 32  # users whose parts are summed
 TOLERANCE = 1e-4  # of a score, as a share of the largest; medley.testing.check_model asks the same
 FUNCTION = "its score is a function of users that only torch can compute"
+FINITE = "train with a lower learning rate, and look for NaN in the features"
 Cold = Literal["model", "features"]
 
 
@@ -93,6 +96,7 @@ def export(
     exposure: float = 1.0,
     thumbnails: Mapping[int, bytes] | None = None,
     overwrite: bool = False,
+    calibrate: bool = True,
     seed: int = 0,
 ) -> Bundle:
     """Exports a trained model.
@@ -106,6 +110,7 @@ def export(
         exposure: how often new items are shown, in relation to an average item of train.
         thumbnails: item row -> a small JPEG, for pages that show items.
         overwrite: replace the bundle in `out`.
+        calibrate: False makes a bundle in memory at once, which refuses new users and new items, for any model.
         seed: of the users and items that calibrate.
 
     Raises:
@@ -122,10 +127,17 @@ def export(
         got = f"{data.manifest.num_users:,} users and {data.manifest.num_items:,} items"
         expected = f"{model.num_users:,} users and {model.num_items:,} items, as the model has"
         raise InputError("data set of an export", expected=expected, got=got, remedy="give the data of the training")
-    learned = run.record.recipe.settings.train_on if isinstance(run, Run) else "train"
-    seen, features = _seen(data, learned.split("+")), _features(data)
+    if not calibrate:
+        if out is not None or cold != "model":
+            got = "out" if out is not None else "cold"
+            raise InputError("export without calibration", expected="no out, and cold items of the model", got=got)
+        return _in_memory(run, model, data)
+    seen, features = _seen(data, run), _features(data)
     train = pairs_of(seen, TRAIN)
     scores = _scores(model, train)
+    if isinstance(scores, Function):
+        name = type(model).__name__
+        raise InputError(f"{name} cannot be exported", expected="final vectors or weights between items", got=FUNCTION)
     content = content_path(model, scores, features) if isinstance(scores, Vectors) else None
     random = getattr(model, "spec", None) is not None and model.spec.options.get("random_features", False)
     reason = "the model was trained on random features" if random and model.reads_features else ""
@@ -133,22 +145,7 @@ def export(
     fold_in = fit_fold_in(scores, train, pairs_of(seen, VALID), seed=seed)
     if cold == "features":
         scores = _placed(scores, rule, features, train)
-    manifest = BundleManifest(
-        **_origin(run, model, data),
-        num_users=model.num_users,
-        num_items=model.num_items,
-        kind=scores.kind,
-        parts={name: (columns.start, columns.stop) for name, columns in scores.parts.items()},
-        modalities={
-            m: Modality(dim=record.dim, num_present=record.num_present, made_by=record.made_by)
-            for m, record in data.manifest.modalities.items()
-        },
-        scores=_scores_document(scores),
-        fold_in=bundles.fold_in_document(fold_in),
-        new_items=bundles.new_items_document(rule),
-        cold=cold,
-        versions=versions(),
-    )
+    manifest = _manifest(run, model, data, scores, fold_in, rule, cold)
     made = bundles.of(
         manifest,
         users=read_parquet(data.folder / "users.parquet"),
@@ -164,6 +161,56 @@ def export(
     if out is not None:
         made.write(out, overwrite=overwrite)
     return made
+
+
+def _in_memory(run: Run | Recommender, model: Recommender, data: Dataset) -> InMemory:
+    """Returns a bundle that is not calibrated."""
+    seen = _seen(data, run)
+    train = pairs_of(seen, TRAIN)
+    scores = _scores(model, train)
+    is_exact = isinstance(scores, ItemToItem | Concepts)  # of new users; takes no calibration
+    fold_in = fit_fold_in(scores, train, None) if is_exact else NoFoldIn(cast(Rule, "none"))
+    rule = NoNewItems("none", "the bundle was made without calibration")
+    return InMemory(
+        _manifest(run, model, data, scores, fold_in, rule, "model"),
+        users=read_parquet(data.folder / "users.parquet"),
+        items=data.item_table,
+        scores=cast(Scores, scores),
+        seen=seen,
+        features=_features(data),
+        fold_in_rule=fold_in,
+        new_item_rule=rule,
+        ids_of_users=data.users,
+        ids_of_items=data.items,
+    )
+
+
+def _manifest(
+    run: Run | Recommender,
+    model: Recommender,
+    data: Dataset,
+    scores: Scores | Function,
+    fold_in: FoldIn,
+    rule: NewItems,
+    cold: Cold,
+) -> BundleManifest:
+    manifest = BundleManifest(
+        **_origin(run, model, data),
+        num_users=model.num_users,
+        num_items=model.num_items,
+        kind="vectors" if isinstance(scores, Function) else scores.kind,
+        parts={name: (columns.start, columns.stop) for name, columns in scores.parts.items()},
+        modalities={
+            m: Modality(dim=record.dim, num_present=record.num_present, made_by=record.made_by)
+            for m, record in data.manifest.modalities.items()
+        },
+        scores=_scores_document(scores),
+        fold_in=bundles.fold_in_document(fold_in),
+        new_items=bundles.new_items_document(rule),
+        cold=cold,
+        versions=versions(),
+    )
+    return manifest.model_copy(update={"kind": scores.kind})  # `function` is not a kind of file
 
 
 def _origin(run: Run | Recommender, model: Recommender, data: Dataset) -> dict[str, Any]:
@@ -189,11 +236,12 @@ def _origin(run: Run | Recommender, model: Recommender, data: Dataset) -> dict[s
     }
 
 
-def _seen(data: Dataset, learned: Sequence[str]) -> sp.csr_array:
+def _seen(data: Dataset, run: Run | Recommender) -> sp.csr_array:
     """Returns (U, I) int8, the codes of `medley.serving.bundle`: TRAIN for all splits that the model has learned from.
 
     A pair that is in several splits has the first code.
     """
+    learned = run.record.recipe.settings.train_on.split("+") if isinstance(run, Run) else ["train"]
     codes = {split: TRAIN if split in learned else code for split, code in CODES.items()}
     pairs = [*((data.interactions(split), code) for split, code in codes.items()), (data.disliked, DISLIKED)]
     place = np.concatenate([part.user.astype(np.int64) * data.manifest.num_items + part.item for part, _ in pairs])
@@ -209,27 +257,19 @@ def _features(data: Dataset) -> dict[str, new_items.ItemFeatures]:
     return {m: new_items.ItemFeatures(f.values, f.present) for m, f in data.features.items()}
 
 
-@torch.no_grad()
-def _scores(model: Recommender, train: sp.csr_array) -> Scores:
-    """Returns the scores of the model, in numpy.
+def _scores(model: Recommender, train: sp.csr_array) -> Scores | Function:
+    """Returns the scores of the model, in numpy where numpy can compute them.
 
     Raises:
-        InputError: the model cannot be exported, or its parts do not sum to its score.
+        InputError: the parts of the model do not sum to its score, or vectors or weights are not finite.
     """
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         if isinstance(model, MacridVAE):
             return _concepts(model, train)
         score = model.scorer()
         if isinstance(score, Embeddings):
             return _vectors(model, score)
-        if isinstance(score, Weights):
-            return _item_to_item(model, score, train)
-    finally:
-        model.train(was_training)
-    name = type(model).__name__
-    raise InputError(f"{name} cannot be exported", expected="final vectors or weights between items", got=FUNCTION)
+        return _item_to_item(model, score, train) if isinstance(score, Weights) else Function(model, score)
 
 
 def _vectors(model: Recommender, score: Embeddings) -> Vectors:
@@ -253,8 +293,7 @@ def _check_sum(user: np.ndarray, item: np.ndarray, score: Embeddings) -> None:
     exact = _numpy(score.user)[some] @ _numpy(score.item).T
     distance = np.abs(user[some] @ item.T - exact).max(initial=0)
     if not (np.isfinite(user).all() and np.isfinite(item).all()):
-        remedy = "train with a lower learning rate, and look for NaN in the features"
-        raise InputError("vectors of the model", expected="finite numbers", got="NaN or infinity", remedy=remedy)
+        raise InputError("vectors of the model", expected="finite numbers", got="NaN or infinity", remedy=FINITE)
     if distance > TOLERANCE * max(1.0, float(np.abs(exact).max(initial=0))):
         remedy = "medley.testing.check_model tests parts()"
         raise InputError("parts of the score", expected="a sum equal to the score", got=distance, remedy=remedy)
@@ -274,6 +313,9 @@ def _item_to_item(model: Recommender, score: Weights, train: sp.csr_array) -> It
             weights[name] = matrix.astype(np.float32)
         else:
             weights[name] = _numpy(w).astype(np.float32)
+    values = [w.data if sp.issparse(w) else w for w in weights.values()]
+    if not all(np.isfinite(value).all() for value in values):
+        raise InputError("weights of the model", expected="finite numbers", got="NaN or infinity", remedy=FINITE)
     columns = {name: slice(at * model.num_items, (at + 1) * model.num_items) for at, name in enumerate(weights)}
     return ItemToItem(weights, train, columns if model.reads_features else {})
 
@@ -306,7 +348,7 @@ def _placed(
     return Vectors(scores.user, item, scores.parts)
 
 
-def _scores_document(scores: Scores) -> dict[str, Any]:
+def _scores_document(scores: Scores | Function) -> dict[str, Any]:
     if isinstance(scores, Concepts):
         return {"tau": scores.tau}
     return {"weights": list(scores.weights)} if isinstance(scores, ItemToItem) else {}

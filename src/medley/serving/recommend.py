@@ -1,25 +1,34 @@
-"""Recommends items with raw ids, titles and reasons, by a trained model."""
+"""Recommends items with raw ids, titles and reasons: questions of people and programs to the service.
 
-import io
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+    model, data set -> bundle in memory (export.py) -\\
+                                                      -> Service -> lists.py -> recommendations, or a file (batch.py)
+    bundle, store ------------------------------------/
+
+So the command line, the API and the page, which all ask the service, agree. Search is exact. Torch is imported for a
+model alone: a bundle needs none.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-import scipy.sparse as sp
-import torch
 
-from medley.data.dataset import Dataset
 from medley.data.manifest import SPLITS
-from medley.errors import InputError, MedleyWarning
-from medley.files import write_atomic
-from medley.models import Recommender
-from medley.scoring.top_k import top_k
+from medley.errors import InputError
+from medley.serving.batch import SCHEMA, write_frames
+from medley.serving.bundle import MANIFEST
+from medley.serving.catalogue import Catalogue
+from medley.serving.index.base import checked_k
+from medley.serving.lists import Block, Lists, known_item
+from medley.serving.service import Service
+from medley.serving.similarity import ALL
 
-BLOCK = 4096  # users whose explanations are computed at a time
+if TYPE_CHECKING:
+    from medley.data.dataset import Dataset
+    from medley.models import Recommender
 
 
 @dataclass(frozen=True)
@@ -34,9 +43,57 @@ class Recommendation:
     columns: dict[str, Any] = field(default_factory=dict)  # the other columns of the item table
 
 
+def service_of(model: "Recommender", data: "Dataset") -> Service:
+    """Returns a service that answers questions about a model at once; it takes no new users and no new items.
+
+    Args:
+        model: a trained model, of any kind.
+        data: the data set that the model was built from.
+
+    Raises:
+        InputError: data of another size, or scores that are not numbers.
+    """
+    from medley.serving.export import export  # imports torch
+
+    return Service(export(model, data, calibrate=False), index="exact")
+
+
+def open_bundle(path: str | Path, *, store: str | Path | None = None) -> Service:
+    """Returns a service that answers questions about a bundle, with what happened since if a store is given.
+
+    Raises:
+        InputError: not a bundle, or a damaged one; no such store.
+    """
+    if store is not None and not Path(store).exists():
+        raise InputError(
+            "no store", file=store, remedy="give the file in which a server of the bundle keeps its writes"
+        )
+    return Service.open(path, store=store, index="exact")
+
+
+def is_bundle(path: str | Path) -> bool:
+    """Returns whether a path looks like a bundle rather than a run."""
+    path = Path(path)
+    return path.is_file() or ((path / MANIFEST).exists() and not (path / "run.json").exists())
+
+
 def recommend(
-    model: Recommender,
-    data: Dataset,
+    model: "Recommender",
+    data: "Dataset",
+    users: Sequence[Any],
+    *,
+    k: int = 10,
+    explain: bool = False,
+    seen: Sequence[str] = SPLITS,
+    where: Mapping[str, Any] | None = None,
+    exclude: Sequence[str] = (),
+) -> list[list[Recommendation]]:
+    """Returns the k best items for each user, best first: `ask` of a service in memory."""
+    return ask(service_of(model, data), users, k=k, explain=explain, seen=seen, where=where, exclude=exclude)
+
+
+def ask(
+    service: Service,
     users: Sequence[Any],
     *,
     k: int = 10,
@@ -48,11 +105,10 @@ def recommend(
     """Returns the k best items for each user, best first.
 
     Warns (`MedleyWarning`) about users without a train interaction, whom the model knows nothing about, and if all
-    users get the same list.
+    users get the same list. Users without any interaction get the most popular items.
 
     Args:
-        model: a trained model.
-        data: the data set that the model was built from.
+        service: the model.
         users: raw ids; 42 and "42" are one id.
         k: number of items; fewer are returned for a user who has seen nearly all items.
         explain: fill `parts` and `shares`, if the score is a sum of parts.
@@ -63,100 +119,31 @@ def recommend(
     Raises:
         InputError: unknown user, item or column; no item has the wanted values; k below 1.
     """
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise InputError("k", expected="a whole number of at least 1", got=repr(k))
-    rows = np.array([data.users.row(user) for user in users], dtype=np.int64)
-    allowed = allowed_items(data, where or {}, exclude)
-    _warn_about_strangers(data, rows)
-    with torch.no_grad():
-        items, scores = top_k(model.scorer(), rows, seen_items(data, seen), k, allowed=allowed)  # (B, k)
-        parts = _parts(model, rows, np.maximum(items, 0)) if explain else {}  # items: -1 where there are no more
-    is_trained = any(True for _ in model.parameters())  # popularity is meant to be the same for everybody
-    if is_trained and len(rows) > 1 and (items == items[0]).all():
-        message = f"all {len(rows):,} users get the same list: the scores of this model do not depend on the user"
-        warnings.warn(message, MedleyWarning, stacklevel=2)
-    known = {int(item): _describe(data, int(item)) for item in np.unique(items[items >= 0])}
-    return [
-        [
-            _recommendation(
-                known[int(item)], float(score), {name: float(part[row, at]) for name, part in parts.items()}
-            )
-            for at, (item, score) in enumerate(zip(items[row], scores[row], strict=True))
-            if item >= 0
-        ]
-        for row in range(len(rows))
-    ]
+    return answers(Lists(service, users, k=k, explain=explain, seen=seen, where=where, exclude=exclude))
 
 
-def _parts(model: Recommender, rows: np.ndarray, items: np.ndarray) -> dict[str, np.ndarray]:
-    """Parts of the scores of users (B,) for their items (B, k), a block of users at a time: name -> (B, k)."""
-    blocks: dict[str, list[np.ndarray]] = {}
-    for start in range(0, len(rows), BLOCK):
-        these = slice(start, start + BLOCK)
-        found = model.contributions(torch.from_numpy(rows[these]), torch.from_numpy(items[these]))
-        for name, values in found.items():
-            blocks.setdefault(name, []).append(values.cpu().numpy())
-    return {name: np.concatenate(values) for name, values in blocks.items()}
+def answers(lists: Lists) -> list[list[Recommendation]]:
+    """Returns the list of each user of a question."""
+    items = _Items(lists.service.catalogue)
+    return [found for block in lists for found in _recommendations(block, items)]
 
 
-def allowed_items(data: Dataset, where: Mapping[str, Any], exclude: Sequence[str]) -> np.ndarray | None:
-    """(I,) bool, the items with the wanted values in the item table that are not excluded; None for all items.
+def similar(service: Service, item: Any, *, by: str = ALL, k: int = 10) -> list[Recommendation]:
+    """Returns the k items most similar to an item, best first; their score is the similarity.
+
+    Args:
+        service: the model.
+        item: raw id; 42 and "42" are one id.
+        by: behaviour, a modality, or all.
+        k: number of items.
 
     Raises:
-        InputError: unknown item or column, or no item has the wanted values.
+        InputError: unknown item; an unknown `by`, a modality that the item lacks; k below 1.
     """
-    if not where and not exclude:
-        return None
-    allowed = np.ones(data.manifest.num_items, dtype=bool)
-    table = data.item_table
-    for column, value in where.items():
-        if column not in table.columns:
-            known = ", ".join(table.columns)
-            raise InputError("column of the items", expected=known, got=repr(column), remedy="filter by one of these")
-        cells = table[column].cast(pl.String)
-        allowed &= (cells == str(value)).fill_null(False).to_numpy()
-        if not allowed.any():
-            examples = ", ".join(map(repr, cells.drop_nulls().unique(maintain_order=True).head(5)))
-            raise InputError(f"items with {column} = {value!s}", expected="at least one", got=f"none ({examples}, ...)")
-    allowed[[data.items.row(item) for item in exclude]] = False
-    return allowed
-
-
-def seen_items(data: Dataset, splits: Sequence[str]) -> sp.csr_array:
-    """0/1 matrix (U, I) of the interactions in some splits, and of the items that users dislike: never recommended."""
-    parts = [data.disliked, *(data.interactions(split) for split in splits)]
-    user, item = (np.concatenate(columns) for columns in zip(*((part.user, part.item) for part in parts), strict=True))
-    size = (data.manifest.num_users, data.manifest.num_items)
-    return sp.csr_array((np.ones(len(user), dtype=np.float32), (user, item)), shape=size)
-
-
-def _warn_about_strangers(data: Dataset, rows: np.ndarray) -> None:
-    strangers = rows[data.train.items_per_user()[rows] == 0]
-    if len(strangers):
-        example = data.users.raw_id(int(strangers[0]))
-        who = (
-            f"user {example} has"
-            if len(rows) == 1
-            else f"{len(strangers):,} of {len(rows):,} users ({example}, ...) have"
-        )
-        message = f"{who} no train interaction: the model knows nothing about them, popularity may serve them better"
-        warnings.warn(message, MedleyWarning, stacklevel=3)
-
-
-def _describe(data: Dataset, item: int) -> tuple[str, str | None, dict[str, Any]]:
-    """Raw id, title and the other columns of an item row."""
-    row = data.item_table.row(item, named=True)
-    columns = {name: value for name, value in row.items() if name not in ("item_id", "title")}
-    return data.items.raw_id(item), data.title(item), columns
-
-
-def _recommendation(
-    item: tuple[str, str | None, dict[str, Any]], score: float, parts: dict[str, float]
-) -> Recommendation:
-    raw_id, title, columns = item
-    size = sum(abs(part) for part in parts.values())
-    shares = {name: part / size if size else 0.0 for name, part in parts.items()}
-    return Recommendation(raw_id, title, score, parts, shares, columns)
+    raw_id = service.catalogue.raw_id(known_item(service, item))
+    answer, items = service.similar(raw_id, by=by, k=checked_k(k)), _Items(service.catalogue)
+    rows, _ = service.catalogue.rows(found.id for found in answer.items)
+    return [items(row, found.score, {}, {}) for row, found in zip(rows.tolist(), answer.items, strict=True)]
 
 
 def write_recommendations(path: str | Path, lists: Mapping[str, Sequence[Recommendation]]) -> None:
@@ -170,14 +157,6 @@ def write_recommendations(path: str | Path, lists: Mapping[str, Sequence[Recomme
     Raises:
         InputError: another kind of file.
     """
-    path = Path(path)
-    write = {
-        ".csv": lambda frame: frame.write_csv().encode(),
-        ".parquet": lambda frame: _in_memory(frame.write_parquet),
-        ".jsonl": lambda frame: _in_memory(frame.write_ndjson),
-    }
-    if path.suffix.lower() not in write:
-        raise InputError("file of recommendations", file=path, expected=" or ".join(write), got=repr(path.suffix))
     rows = [
         {
             "user_id": user,
@@ -190,12 +169,39 @@ def write_recommendations(path: str | Path, lists: Mapping[str, Sequence[Recomme
         for user, items in lists.items()
         for place, item in enumerate(items, start=1)
     ]
-    schema = {"user_id": pl.String, "place": pl.Int64, "item_id": pl.String, "title": pl.String, "score": pl.Float64}
-    frame = pl.DataFrame(rows, infer_schema_length=None) if rows else pl.DataFrame(schema=schema)
-    write_atomic(path, write[path.suffix.lower()](frame))
+    frame = pl.DataFrame(rows, schema_overrides=SCHEMA, infer_schema_length=None)
+    write_frames(path, [frame] if rows else [])
 
 
-def _in_memory(write: Callable[[io.BytesIO], object]) -> bytes:
-    file = io.BytesIO()
-    write(file)
-    return file.getvalue()
+class _Items:
+    """Describes items, each once."""
+
+    def __init__(self, catalogue: Catalogue):
+        self.catalogue = catalogue
+        self._columns = [name for name in catalogue.bundle.items.columns if name not in ("item_id", "title")]
+        self._known: dict[int, tuple[str, str | None, dict[str, Any]]] = {}
+
+    def __call__(self, row: int, score: float, parts: dict[str, float], shares: dict[str, float]) -> Recommendation:
+        """Returns a recommendation of the item in a row."""
+        if row not in self._known:
+            attributes = dict.fromkeys(self._columns) | self.catalogue.attributes(row)
+            title = attributes.pop("title", None)
+            self._known[row] = self.catalogue.raw_id(row), None if title is None else str(title), attributes
+        raw_id, title, columns = self._known[row]
+        return Recommendation(raw_id, title, score, parts, shares, columns)
+
+
+def _recommendations(block: Block, items: _Items) -> Iterator[list[Recommendation]]:
+    """Yields the list of each user of a block."""
+    shares = block.shares()
+    for at, row in enumerate(block.rows):
+        places = range(int(np.count_nonzero(row >= 0)))
+        yield [
+            items(
+                int(row[place]),
+                float(block.scores[at, place]),
+                {name: float(part[at, place]) for name, part in block.parts.items()},
+                {name: float(share[at, place]) for name, share in shares.items()},
+            )
+            for place in places
+        ]
