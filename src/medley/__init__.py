@@ -39,6 +39,7 @@ __all__ = [
     "refit",
     "simulate",
     "train",
+    "tune",
     "write_recommendations",
 ]
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from medley.cli import compare, data, demo, evaluate, export, extract, log, models, recommend, serve, train
+from medley.cli import compare, data, demo, evaluate, export, extract, log, models, recommend, serve, train, tune
 from medley.cli.options import GroupedHelp
 from medley.version import versions
 
@@ -32,6 +32,7 @@ app.command("extract", cls=GroupedHelp)(extract.extract)
 app.command("models")(models.models)
 app.command("recipes")(models.recipes)
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("recommend")(recommend.recommend)
