@@ -235,7 +235,8 @@ def tune(
     """Searches the settings of a model on validation: `medley.tune("lightgcn", data, seconds=600, out="tuned")`.
 
     The first trial has the given settings, the following ones what TPE proposes; a trial that is worse than the median
-    is pruned. The best trials are trained again under further seeds, and the best mean wins. Test is not read.
+    is pruned. The best trials and the first one are trained again under further seeds; the best mean wins. Test is not
+    read.
 
     Args:
         model: a model as in `build`, or a recipe to start from.
@@ -246,7 +247,7 @@ def tune(
         out: folder of the search. The same call goes on with a search that was stopped or killed; more trials or more
             time prolong it. None keeps nothing.
         seed: of the trainings of all trials, and of the search.
-        finalists: number of trials to train again.
+        finalists: number of trials to train again, beside the first one.
         seeds: number of seeds of a finalist: `seed`, `seed + 1`, ...
         jobs: trainings at a time; more than one run in processes of their own, which share the threads.
         space: option or setting -> search space (`medley.models.spaces`), which replace or extend those that the

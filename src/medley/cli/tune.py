@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from medley.experiments.tuning import Trial, Tuned
 
 MOST_TRIALS = 20  # in the table; the file has all
-UNITS = {"h": 3600, "m": 60, "s": 1}
+UNITS = (3600, 60, 1)  # seconds of the groups of DURATION
 DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
 

@@ -128,9 +128,6 @@ class Choice:
 
 Space = Log | Uniform | Whole | Choice
 
-LR = Log(1e-4, 1e-2)  # MMGCN, Sec. 4.1.3; LUDP, Sec. 5.1.4; Adam diverges or oscillates above
-REG = Log(1e-5, 1e-1)  # MMGCN, Sec. 4.1.3; LUDP, Sec. 5.1.4; HUIGN, Sec. 4.1.4; DualGNN, Sec. V-D, all without 0
-
 
 def parse_space(text: str) -> Space:
     """Returns the space that a text describes; `str` of a space is such a text.
@@ -178,3 +175,7 @@ def _check(space: object, holds: bool, expected: str) -> None:
         raise InputError(
             f"search space {type(space).__name__}", expected=expected, got=", ".join(map(repr, got.values()))
         )
+
+
+LR = Log(1e-4, 1e-2)  # MMGCN, Sec. 4.1.3; LUDP, Sec. 5.1.4; Adam diverges or oscillates above
+REG = Log(1e-5, 1e-1)  # MMGCN, Sec. 4.1.3; LUDP, Sec. 5.1.4; HUIGN, Sec. 4.1.4; DualGNN, Sec. V-D, all without 0

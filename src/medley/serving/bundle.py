@@ -414,7 +414,9 @@ def _new_items(arrays: dict[str, np.ndarray], manifest: BundleManifest) -> NewIt
         {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
         for prefix in ("norms.", "means.")
     )
-    return NewItems(**fields, content=content, known=arrays["known"], means=means, norms=norms, centre=arrays["centre"])
+    return NewItems(
+        **fields, content=content, known=arrays["known"], means=means, norms=norms, centre=arrays["centre"]
+    )
 
 
 def _check_shapes(bundle: Bundle, path: Path) -> None:

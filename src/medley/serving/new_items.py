@@ -111,9 +111,7 @@ class NewItems:
     content: ContentPath | None = None
     known: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))  # (I,), items of train
     means: Mapping[str, np.ndarray] = field(default_factory=dict)  # modality -> (d_m,), the mean over items of train
-    norms: Mapping[str, np.ndarray] = field(
-        default_factory=dict
-    )  # modality -> (I,), lengths of features less this mean
+    norms: Mapping[str, np.ndarray] = field(default_factory=dict)  # modality -> (I,), lengths of features less this mean
     centre: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.float32))  # (V,), the mean item of train
 
     def __call__(

@@ -18,7 +18,12 @@ NUM_REFERENCES = 3  # complete trials that must have come to an epoch for a tria
 NAME = "medley"  # of the study in the file
 
 
-def loadload_optuna() -> Any:
+def load_optuna() -> Any:
+    """Imports Optuna.
+
+    Raises:
+        MissingExtraError: the extra tune is not installed.
+    """
     try:
         import optuna
     except ImportError:

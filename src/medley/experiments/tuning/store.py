@@ -84,11 +84,7 @@ class Store:
             trials = self._frozen()
             if not trials:
                 self.study.enqueue_trial(dict(defaults), user_attrs={"is_default": True})
-                trials = self._frozen()
-            seed = int(np.random.SeedSequence([self.seed, len(trials)]).generate_state(1)[0])  # also after a resume
-            self.study.sampler = self._optuna.samplers.TPESampler(
-                seed=seed, n_startup_trials=NUM_RANDOM, constant_liar=self.jobs > 1
-            )
+            self._sample(len(trials))
             trial = self.study.ask()
             return trial.number, self._suggest(trial)
 
@@ -97,8 +93,12 @@ class Store:
         running = self._optuna.trial.TrialState.RUNNING
         with quiet(self._optuna):
             numbers = [trial.number for trial in self._frozen() if trial.state == running]
-            begun = [self._optuna.trial.Trial(self.study, id_of(self._storage, number)) for number in numbers]
-            return [(trial.number, self._suggest(trial)) for trial in begun]
+            found = []
+            for number in numbers:
+                self._sample(number)  # a kill may have come before all parameters were there
+                trial = self._optuna.trial.Trial(self.study, id_of(self._storage, number))
+                found.append((number, self._suggest(trial)))
+            return found
 
     def tell(self, number: int, outcome: Outcome) -> None:
         """Keeps the outcome of a trial; a stopped trial stays open."""
@@ -167,6 +167,13 @@ class Store:
             shares = self._optuna.importance.get_param_importances(self.study, evaluator=evaluator)
         return {name: float(share) for name, share in shares.items()}
 
+    def _sample(self, number: int) -> None:
+        """Prepares the sampler for one trial: what TPE draws depends on the seed and the number, not on kills."""
+        seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+        self.study.sampler = self._optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=NUM_RANDOM, constant_liar=self.jobs > 1
+        )
+
     def _frozen(self, *states: Any) -> list[Any]:
         return self.study.get_trials(deepcopy=False, states=states or None)
 
@@ -185,13 +192,12 @@ class Store:
 
 def _same(path: Path, was: Identity, now: Identity) -> None:
     """Refuses to go on with a tuning of something else."""
-    was, now = (
-        {f"{group} {name}": x for group, names in each.items() for name, x in names.items()} for each in (was, now)
+    one, two = (
+        {f"{group} {name}": value for group, values in identity.items() for name, value in values.items()}
+        for identity in (was, now)
     )
-    differing = [name for name in {**was, **now} if was.get(name) != now.get(name)]
+    differing = [name for name in {**one, **two} if one.get(name) != two.get(name)]
     if differing:
-        expected, got = (", ".join(f"{name} {each.get(name)}" for name in differing) for each in (was, now))
+        expected, got = (", ".join(f"{name} {each.get(name)}" for name in differing) for each in (one, two))
         remedy = "tune into another folder, or repeat the call that made this one"
-        raise InputError(
-            "the tuning in this folder is another one", file=path, expected=expected, got=got, remedy=remedy
-        )
+        raise InputError("another tuning is in this folder", file=path, expected=expected, got=got, remedy=remedy)

@@ -1,11 +1,8 @@
 """One trial: a training that reports its validation metric after every epoch, and may be stopped at an epoch's end."""
 
-import signal
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from threading import Event
 from typing import Any, Literal, NamedTuple
@@ -14,7 +11,7 @@ import torch
 
 from medley import api
 from medley.data.dataset import Dataset
-from medley.errors import InputError, TrainingError
+from medley.errors import TrainingError
 from medley.experiments.tuning.journal import pruner_of
 from medley.runs import Recipe
 from medley.runs.history import Epoch
@@ -133,40 +130,3 @@ def run(task: Task, data: Dataset, *, tick: Callable[[], None], stop: Event | No
     if watch.reason == "pruned":
         return Outcome("pruned", value, best_epoch, num_epochs, seconds)
     return Outcome("stopped", value, best_epoch, num_epochs, seconds, message=watch.reason or "interrupted")
-
-
-class InProcess:
-    """Runs one task at a time in this process, with the interface of an executor."""
-
-    def __init__(self, data: Dataset, *, tick: Callable[[], None], shown: Callable[[Task], Progress | None]):
-        self.data, self.tick, self.shown = data, tick, shown
-
-    def submit(self, task: Task) -> "Future[Outcome]":
-        """Returns a future that is done."""
-        future: Future[Outcome] = Future()
-        try:
-            future.set_result(run(task, self.data, tick=self.tick, stop=None, shown=self.shown(task)))
-        except InputError as error:
-            future.set_exception(error)
-        return future
-
-
-_stop: Event | None = None  # of a worker process, set by `start_worker`
-
-
-def start_worker(stop: Event, threads: int) -> None:
-    """Prepares a worker process: Ctrl-C reaches it through the event, so that its run ends at an epoch."""
-    global _stop
-    _stop = stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(threads)
-
-
-def run_in_worker(task: Task, data_folder: Path) -> Outcome:
-    """Runs a task in a worker process."""
-    return run(task, _opened(data_folder), tick=lambda: None, stop=_stop, shown=None)
-
-
-@lru_cache(maxsize=1)
-def _opened(folder: Path) -> Dataset:
-    return Dataset(folder)

@@ -2,84 +2,37 @@
 several seeds. Test interactions are not read.
 """
 
-import csv
-import io
 import sys
 import time
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
-from multiprocessing import get_context
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
 
-from medley import models
 from medley.data.dataset import Dataset
 from medley.errors import InputError, MedleyError, MedleyWarning, MissingExtraError
+from medley.experiments.tuning.execution import Bar, Executor, InProcess, result_of, workers
 from medley.experiments.tuning.plot import slices
+from medley.experiments.tuning.result import Ending, Finalist, Tuned, described, document_of, shown, table_of
+from medley.experiments.tuning.searched import learns, space_of
 from medley.experiments.tuning.store import Store
-from medley.experiments.tuning.trials import InProcess, Outcome, Task, Trial, run_in_worker, start_worker
+from medley.experiments.tuning.trials import Outcome, Task, Trial
 from medley.files import write_atomic, write_json
 from medley.models import Recommender
-from medley.models.spaces import Choice, Space
+from medley.models.spaces import Space
 from medley.runs import Recipe
-from medley.runs.settings import SETTINGS
-from medley.training.progress import Progress, ProgressBar
+from medley.training.progress import Progress
 
 NUM_TRIALS = 30  # where neither trials nor seconds are given
 RESERVE = 0.4  # at most this share of the time is kept for the finalists
 MAX_REPEATS = 50  # proposals in a row that were tried before: the space has nothing new
 SAVE_SECONDS = 5.0  # least time between two notes of the time spent
 FOREVER = float("inf")
-UNSEARCHED = ("model", "seed", "device", "metric", "candidates", "train_on", "deterministic", "precision")
-
-Ending = Literal["trials", "time", "nothing left to try", "interrupted"]
-
-
-@dataclass(frozen=True)
-class Finalist:
-    """One of the best trials, trained again with more seeds."""
-
-    number: int  # of the trial
-    recipe: Recipe
-    values: tuple[float, ...]  # best validation metric of each seed; all finalists have the same seeds
-
-    @property
-    def mean(self) -> float:
-        """The mean over the seeds."""
-        return float(np.mean(self.values))
-
-    @property
-    def std(self) -> float | None:
-        """The standard deviation over the seeds; None with one seed."""
-        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """The result of tuning."""
-
-    recipe: Recipe  # of the best finalist
-    metric: str
-    trials: list[Trial]  # by number
-    finalists: list[Finalist]  # best first, by the mean over the seeds
-    importance: dict[str, float]  # parameter -> share (PED-ANOVA); empty with fewer than ten complete trials
-    ending: Ending
-    seconds: float  # of all calls on the same folder
-
-    @property
-    def best(self) -> float:
-        """Validation metric of the recipe: the mean over the seeds."""
-        return self.finalists[0].mean
 
 
 def tune(
@@ -112,7 +65,7 @@ def tune(
     base = base.changed({**changes, "seed": seed})
     if base.settings.train_on != "train":
         raise InputError("train_on", expected="train: validation judges", got=base.settings.train_on)
-    space = _space(base, {} if space is None else space, fixed=changes)
+    space = space_of(base, space or {}, fixed=changes)
     num_trials = NUM_TRIALS if trials is None and seconds is None else trials
     temporary = TemporaryDirectory(prefix="medley-tune-") if out is None else None
     folder = Path(temporary.name if temporary is not None else out or "")
@@ -149,7 +102,7 @@ class _Tuner:
     ):
         self.store, self.base, self.data, self.num_trials, self.jobs = store, base, data, num_trials, jobs
         self.num_finalists = num_finalists
-        self.num_seeds = num_seeds if _learns(base) else 1  # a model without a loss draws nothing at random
+        self.num_seeds = num_seeds if learns(base) else 1  # a model without a loss draws nothing at random
         self.spent_before, self.begin = store.seconds, time.time()
         self.end = self.begin + seconds - self.spent_before
         self.saved = self.begin
@@ -172,7 +125,7 @@ class _Tuner:
 
     # ---------------------------------------------------------------- search
 
-    def _search(self, executor: "_Executor") -> None:
+    def _search(self, executor: Executor) -> None:
         waiting = self.store.unfinished()
         pending: dict[Future[Outcome], tuple[int, dict[str, Any]]] = {}
         while True:
@@ -189,7 +142,7 @@ class _Tuner:
                 return
             for future in executor.wait(pending):
                 number, params = pending.pop(future)
-                self._told(number, params, _result(future, is_first=not self.store.trials()))
+                self._told(number, params, result_of(future, is_first=not self.store.trials()))
 
     def _next(
         self, waiting: list[tuple[int, dict[str, Any]]], pending: Mapping[Any, tuple[int, dict[str, Any]]]
@@ -225,13 +178,17 @@ class _Tuner:
         self._tick(now=True)
         best = self._leaders()
         self.store.remove_runs({trial.number for trial in best} | {number for number, _ in self.store.unfinished()})
-        line = f"trial {number} ({_shown(params) or 'defaults'}): {_described(outcome, self.metric)}"
+        line = f"trial {number} ({shown(params) or 'defaults'}): {described(outcome, self.metric)}"
         self.report(line + (f"; best {best[0].value:.4f} (trial {best[0].number})" if best else ""))
 
     def _leaders(self) -> list[Trial]:
-        """Returns the best trials so far: a trial that was cut off by the time can only become better."""
+        """Returns the best trials so far, and the defaults: what beats them by chance under one seed must not win.
+
+        A trial that was cut off by the time can only become better.
+        """
         judged = [one for one in self.store.trials() if one.state in ("complete", "stopped") and one.value is not None]
-        return sorted(judged, key=lambda trial: (-(trial.value or 0.0), trial.number))[: self.num_finalists]
+        ranked = sorted(judged, key=lambda trial: (-(trial.value or 0.0), trial.number))
+        return [one for place, one in enumerate(ranked) if place < self.num_finalists or one.is_default]
 
     def _reserve(self) -> float:
         """Returns the seconds to keep for the finalists: as long as their trials took, for every further seed."""
@@ -240,11 +197,11 @@ class _Tuner:
         most = RESERVE * (self.end - self.begin + self.spent_before)
         leaders = self._leaders()
         longest = sum(trial.seconds for trial in leaders) * (self.num_seeds - 1) / self.jobs
-        return min(most, longest) if len(leaders) == self.num_finalists else most
+        return min(most, longest) if len(leaders) >= self.num_finalists else most
 
     # ------------------------------------------------------------- finalists
 
-    def _compare(self, executor: "_Executor") -> None:
+    def _compare(self, executor: Executor) -> None:
         """Trains the best trials under the other seeds, one seed of all finalists after the other."""
         leaders = self._leaders()
         todo = [
@@ -264,12 +221,12 @@ class _Tuner:
                 self.ending = self.ending if self.ending == "interrupted" else "time"
                 return
             for future in executor.wait(pending):
-                (trial, seed), outcome = pending.pop(future), _result(future, is_first=False)
+                (trial, seed), outcome = pending.pop(future), result_of(future, is_first=False)
                 self.store.keep_seed(trial.number, seed, outcome)
                 self._tick(now=True)
                 if outcome.message == "interrupted":
                     self.ending = "interrupted"
-                self.report(f"trial {trial.number}, seed {seed}: {_described(outcome, self.metric)}")
+                self.report(f"trial {trial.number}, seed {seed}: {described(outcome, self.metric)}")
 
     def _finalists(self) -> list[Finalist]:
         """Returns the best trials with the values of all seeds that every one of them was trained with."""
@@ -318,7 +275,7 @@ class _Tuner:
         folder = self.store.folder
         tuned.recipe.save(folder / "recipe.json")
         write_json(folder / "result.json", document_of(tuned))
-        write_atomic(folder / "trials.csv", _table(trials, list(self.store.space)))
+        write_atomic(folder / "trials.csv", table_of(trials, list(self.store.space)))
         if self.store.space:
             try:
                 write_atomic(folder / "slice.svg", slices(trials, self.store.space, self.metric))
@@ -328,26 +285,14 @@ class _Tuner:
 
     # ------------------------------------------------------------- execution
 
-    @contextmanager
-    def _executor(self) -> Iterator["_Executor"]:
-        """Yields an executor in this process, or with worker processes, which end with the block."""
+    def _executor(self) -> AbstractContextManager[Executor]:
+        """Returns an executor in this process, or with worker processes, which end with its block."""
         if self.jobs == 1:
-            yield _Executor(InProcess(self.data, tick=self._tick, shown=self._bar).submit, self._tick, _ignore)
-            return
-        context = get_context("spawn")
-        stop = context.Event()
-        threads = max(1, torch.get_num_threads() // self.jobs)
-        workers = ProcessPoolExecutor(self.jobs, context, initializer=start_worker, initargs=(stop, threads))
+            return nullcontext(Executor(InProcess(self.data, tick=self._tick, shown=self._bar).submit, tick=self._tick))
+        return workers(self.data.folder, self.jobs, tick=self._tick, interrupted=self._interrupted)
 
-        def interrupt(_: str = "") -> None:
-            self.ending = "interrupted"
-            stop.set()
-
-        with workers:
-            try:
-                yield _Executor(partial(_submit, workers, self.data.folder), self._tick, interrupt)
-            finally:
-                stop.set()
+    def _interrupted(self) -> None:
+        self.ending = "interrupted"
 
     def _tick(self, *, now: bool = False) -> None:
         """Notes the time spent, every few seconds: a killed process loses no more of it."""
@@ -359,138 +304,12 @@ class _Tuner:
         """Returns a bar of the epochs of one training, on a terminal."""
         if not (self.shows_bars and sys.stderr.isatty()):
             return None
-        return _Bar(task.folder.name.replace("-", " "), self.metric)
-
-
-class _Executor:
-    """Starts tasks and waits for them."""
-
-    def __init__(
-        self, submit: Callable[[Task], "Future[Outcome]"], tick: Callable[[], None], interrupt: Callable[[str], None]
-    ):
-        self.submit, self.tick, self.interrupt = submit, tick, interrupt
-
-    def wait(self, pending: Iterable["Future[Outcome]"]) -> "set[Future[Outcome]]":
-        """Returns the tasks that are done, at least one; Ctrl-C ends the running ones at their next epoch."""
-        while True:
-            try:
-                done = wait(pending, timeout=SAVE_SECONDS, return_when=FIRST_COMPLETED).done
-            except KeyboardInterrupt:
-                self.interrupt("Ctrl-C")
-                continue
-            self.tick()
-            if done:
-                return done
-
-
-class _Bar(ProgressBar):
-    """A bar that leaves no line behind: the search reports the outcome."""
-
-    def stop(self) -> None:
-        """Hides the bar."""
-        self.last = None
-        super().stop()
-
-
-def _submit(workers: ProcessPoolExecutor, data_folder: Path, task: Task) -> "Future[Outcome]":
-    return workers.submit(run_in_worker, task, data_folder)
-
-
-def _result(future: "Future[Outcome]", *, is_first: bool) -> Outcome:
-    """Returns the outcome of a task; settings that model or data refuse fail alone, unless they are the first ones.
-
-    Raises:
-        InputError: the first settings are refused: all others would be, too.
-        MedleyError: a worker process was killed.
-    """
-    try:
-        return future.result()
-    except InputError as error:
-        if is_first:
-            raise
-        return Outcome("failed", message=str(error))
-    except BrokenProcessPool:
-        remedy = "fewer jobs; the same call goes on"
-        raise MedleyError(f"a training process was killed, perhaps for lack of memory. Remedy: {remedy}") from None
-
-
-def _space(base: Recipe, given: Mapping[str, Space], fixed: Mapping[str, Any]) -> dict[str, Space]:
-    """Returns the search space: that of the model, changed, less what is fixed, widened to hold the defaults.
-
-    Raises:
-        InputError: an unknown option, one that cannot be searched, or a value that the model refuses.
-    """
-    values = base.flat()
-    for name in given:
-        if name in fixed:
-            raise InputError(f"option {name!r}", expected="fixed or searched", got="both", remedy="leave one out")
-        if name in UNSEARCHED or name not in values:
-            listed = ", ".join(each for each in values if each not in UNSEARCHED)
-            raise InputError("option to search", expected=listed, got=repr(name))
-    declared = {**models.find(base.model).search_space, **given}
-    space = {}
-    for name, one in declared.items():
-        if name in fixed or (name in SETTINGS and not _learns(base)):
-            continue
-        space[name] = one.including(values[name])
-        for value in one.values if isinstance(one, Choice) else (one.low, one.high):
-            base.changed({name: value})
-    return space
-
-
-def _learns(recipe: Recipe) -> bool:
-    """Whether there is anything to train; without a loss, neither settings nor seed change anything."""
-    return models.find(recipe.model).loss is not Recommender.loss
+        return Bar(task.folder.name.replace("-", " "), self.metric)
 
 
 def _whole(name: str, value: Any, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InputError(name, expected=f"a whole number of at least {least}", got=repr(value))
-
-
-def _shown(params: Mapping[str, Any]) -> str:
-    return " ".join(
-        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in params.items()
-    )
-
-
-def _described(outcome: Outcome, metric: str) -> str:
-    if outcome.state in ("diverged", "failed"):
-        return f"{outcome.state}: {outcome.message}"
-    value = "no epoch" if outcome.value is None else f"{metric} {outcome.value:.4f}"
-    state = "" if outcome.state == "complete" else f"{outcome.state} ({outcome.message or 'below the median'}), "
-    return f"{state}{value}, epoch {outcome.best_epoch} of {outcome.num_epochs}, {outcome.seconds:.1f} s"
-
-
-def document_of(tuned: Tuned) -> dict[str, Any]:
-    """Returns the result without the single trials, JSON-able."""
-    finalists = [
-        {"trial": one.number, "values": list(one.values), "mean": one.mean, "std": one.std} for one in tuned.finalists
-    ]
-    counts = Counter(trial.state for trial in tuned.trials)
-    return {
-        "recipe": tuned.recipe.model_dump(mode="json"),
-        "metric": tuned.metric,
-        "best": tuned.best,
-        "finalists": finalists,
-        "importance": tuned.importance,
-        "num_trials": len(tuned.trials),
-        "states": dict(counts),
-        "ending": tuned.ending,
-        "seconds": tuned.seconds,
-    }
-
-
-def _table(trials: Sequence[Trial], names: Sequence[str]) -> str:
-    """Returns one line per trial, as CSV."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    figures = ("number", "state", "value", "best_epoch", "num_epochs", "seconds", "is_default", "message")
-    writer.writerow([*figures, *names])
-    for trial in trials:
-        cells = [getattr(trial, name) for name in figures] + [trial.params[name] for name in names]
-        writer.writerow(["" if each is None else each for each in cells])
-    return file.getvalue()
 
 
 def _print(line: str) -> None:
