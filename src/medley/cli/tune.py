@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medley.cli.options import Assignments, DatasetFolder, Json, Out, Seed, agreed, parse_assignments, parse_names
+from medley.cli.options import Assignments, DatasetFolder, Json, Out, Seed, agreed, parse_assignments
 from medley.errors import InputError
 from medley.report.terminal import show_json, show_line, show_table
 
 if TYPE_CHECKING:
     from medley.experiments.tuning import Trial, Tuned
+    from medley.models.spaces import Space
 
 MOST_TRIALS = 20  # in the table; the file has all
 UNITS = (3600, 60, 1)  # seconds of the groups of DURATION
@@ -43,10 +44,9 @@ def tune(
     """Search the settings of a model on validation. The same command goes on with a search that was stopped."""
     from medley import api
     from medley.experiments.tuning import document_of
-    from medley.models.spaces import parse_space
 
     changes = agreed("metric", metric, parse_assignments(assignments))
-    space = {name: parse_space(text) for name, text in parse_names(searched, option="--try").items()}
+    space = parse_spaces(searched or ())
     if "seed" in changes:
         raise InputError("--set seed", expected="--seed", got=f"--set seed={changes['seed']}")
     seconds = None if time is None else parse_duration(time)
@@ -70,6 +70,26 @@ def tune(
     show_line(f"Next: medley train --recipe {out / 'recipe.json'} {dataset} --out RUN")
 
 
+def parse_spaces(given: Sequence[str]) -> "dict[str, Space]":
+    """Parses `["dim=32,64", "lr=log:1e-4..1e-2"]`.
+
+    Raises:
+        InputError: no `=`, a key given twice, or not a search space.
+    """
+    from medley.models.spaces import parse_space
+
+    spaces = {}
+    for each in given:
+        key, equals, text = each.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals or not key:
+            raise InputError("--try", expected="KEY=VALUES", got=repr(each))
+        if key in spaces:
+            raise InputError(f"--try {key}", expected="once", got="twice")
+        spaces[key] = parse_space(text)
+    return spaces
+
+
 def parse_duration(text: str) -> float:
     """Parses `90s`, `10m`, `1h30m` or a number of seconds.
 
@@ -77,10 +97,9 @@ def parse_duration(text: str) -> float:
         InputError: none of these.
     """
     match = DURATION.fullmatch(text.strip())
-    seconds = (
-        sum(float(part) * unit for part, unit in zip(match.groups("0"), UNITS.values(), strict=True)) if match else 0
-    )
-    if seconds <= 0:
+    parts = match.groups("0") if match else ("0",)
+    seconds = sum(float(part) * unit for part, unit in zip(parts, UNITS, strict=False))
+    if not seconds:
         raise InputError("--time", expected="a time such as 90s, 10m or 1h30m", got=repr(text))
     return seconds
 
