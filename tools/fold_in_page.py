@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import scipy.sparse as sp
 import torch
 
 import medley
@@ -101,7 +102,7 @@ def new_users(name: str, data: medley.Dataset, part: medley.Dataset, left_out: n
     """Recall@20 of the users left out: trained, and folded in."""
     whole, bundle = export(build(name, data, seed, TRAINING), data), export(build(name, part, seed, TRAINING), part)
     seen, held_out = whole.seen[left_out], pairs_of(whole.seen, TEST)[left_out]
-    known = pairs_of(seen, TRAIN) + pairs_of(seen, VALID)
+    known = sp.csr_array(pairs_of(seen, TRAIN) + pairs_of(seen, VALID))
     trained = whole.scores.scores(whole.scores.queries(left_out))
     folded = bundle.scores.scores(np.stack([bundle.fold_in(whole.history(int(user))) for user in left_out]))
     popular = np.tile(bundle.popularity.astype(np.float32), (len(left_out), 1))
@@ -184,8 +185,8 @@ def page(figures: Mapping[str, Any]) -> str:
             "",
             "TikTok: 465 of 6,710 items never occur in train, and 449 of 6,130 test interactions are with them. Their "
             "vectors come from features alone (`medley.serving.new_items`), by the model's own content path or by "
-            "neighbours. Cells: Recall@20 of cold items / Recall@20 of warm items / share of cold items in the lists of "
-            "20. Cold items are 6.9% of the catalogue. One seed.",
+            "neighbours. Cells: Recall@20 of cold items / Recall@20 of warm items / cold share of lists of 20. "
+            "Cold items are 6.9% of the catalogue. One seed.",
             "",
             f"| model | rule | of the model | {heads} |",
             f"|---|---|---:|{'---:|' * len(EXPOSURES)}",
