@@ -7,8 +7,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from multiprocessing import get_context
+from multiprocessing.synchronize import Event
 from pathlib import Path
-from threading import Event
 
 import torch
 
@@ -89,7 +89,7 @@ def workers(
         interrupted()
         stop.set()
 
-    with ProcessPoolExecutor(jobs, context, initializer=_start, initargs=(stop, threads)) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(stop, threads)) as pool:
         try:
             yield Executor(partial(pool.submit, _run_in_worker, data_folder), tick=tick, interrupt=interrupt)
         finally:

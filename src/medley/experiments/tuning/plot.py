@@ -49,9 +49,8 @@ def _panel(axes: "Axes", name: str, space: Space, trials: Sequence[Trial]) -> No
         colour = BEST if trial is best else DEFAULT if trial.is_default else DOT
         marker = "*" if trial is best else "s" if trial.is_default else "o"
         face = colour if trial.state == "complete" else "none"
-        axes.scatter(
-            places[trial.number], trial.value, s=70 if trial is best else 22, c=face, edgecolors=colour, marker=marker
-        )
+        size = 70 if trial is best else 22
+        axes.scatter(places[trial.number], trial.value or 0.0, s=size, c=face, edgecolors=colour, marker=marker)
     if isinstance(space, Choice):
         axes.set_xticks(range(len(space.values)), [str(value) for value in space.values], rotation=30)
     elif isinstance(space, Whole) and space.size <= 12:

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from multiprocessing.synchronize import Event
 from pathlib import Path
-from threading import Event
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -81,7 +81,7 @@ class Watch(Progress):
         self.reason: Literal["", "pruned", "time", "interrupted"] = ""
 
     def start(self, num_epochs: int, num_batches: int) -> None:
-        """Shows the training, which is not begun when the time is over."""
+        """Shows the training."""
         self.shown.start(num_epochs, num_batches)
 
     def batch(self) -> None:
