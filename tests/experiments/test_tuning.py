@@ -324,6 +324,24 @@ def test_a_killed_search_goes_on_and_repeats_no_finished_trial(data, tmp_path, m
     assert outcomes(tuned) == outcomes(whole) and tuned.recipe == whole.recipe
 
 
+def test_a_kill_between_the_two_notes_of_an_outcome_loses_no_trial(data, tmp_path, monkeypatch):
+    from optuna.study import Study
+
+    tell = Study.tell
+
+    def killed(study, number, *args, **kwargs):
+        if number == 1:
+            raise KeyboardInterrupt
+        return tell(study, number, *args, **kwargs)
+
+    monkeypatch.setattr(Study, "tell", killed)
+    tuned = medley.tune("mf", data, trials=4, out=tmp_path / "out", seeds=1, **SHORT)
+    assert tuned.ending == "interrupted" and [one.state for one in tuned.trials] == ["complete", "stopped"]
+    monkeypatch.undo()
+    tuned = medley.tune("mf", data, trials=4, out=tmp_path / "out", seeds=1, **SHORT)
+    assert outcomes(tuned) == outcomes(medley.tune("mf", data, trials=4, seeds=1, **SHORT))
+
+
 def test_ctrl_c_reports_the_best_so_far_and_the_same_call_goes_on(data, tmp_path, monkeypatch):
     process = begin(data, tmp_path / "out", tmp_path)
     process.send_signal(signal.SIGINT)

@@ -84,9 +84,9 @@ def table_of(trials: Sequence[Trial], names: Sequence[str]) -> str:
 
 
 def shown(params: Mapping[str, Any]) -> str:
-    return " ".join(
-        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in params.items()
-    )
+    """Writes parameters on one line, short."""
+    cells = {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in params.items()}
+    return " ".join(f"{name}={cell}" for name, cell in cells.items())
 
 
 def described(outcome: Outcome, metric: str) -> str:

@@ -66,11 +66,9 @@ class Store:
             InputError: another process tunes there; the folder holds another tuning, or something else.
             MissingExtraError: the extra tune is not installed.
         """
-        if (
-            folder.is_dir()
-            and not (folder / "tuning.json").exists()
-            and any(p.name != ".lock" for p in folder.iterdir())
-        ):
+        load_optuna()
+        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        if there - {".lock"} and "tuning.json" not in there:
             remedy = "choose another folder"
             raise InputError("folder of the tuning", file=folder, expected="an empty folder or a tuning", remedy=remedy)
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,8 +102,12 @@ class Store:
         """Keeps the outcome of a trial; a stopped trial stays open."""
         states = self._optuna.trial.TrialState
         with quiet(self._optuna):
+            trial_id = id_of(self._storage, number)
+            earlier = self._storage.get_trial(trial_id).user_attrs.get("value")
+            if outcome.state == "stopped" and earlier is not None and earlier > (outcome.value or 0.0):
+                return  # it went on at a checkpoint, and has not come as far again
             for name, value in asdict(outcome).items():
-                self._storage.set_trial_user_attr(id_of(self._storage, number), name, value)
+                self._storage.set_trial_user_attr(trial_id, name, value)
             if outcome.state == "complete":
                 self.study.tell(number, outcome.value)
             elif outcome.state != "stopped":  # what diverged is bad, too: TPE puts it below all that did not
@@ -119,10 +121,13 @@ class Store:
     def trials(self) -> list[Trial]:
         """Returns all trials that have an outcome, by number."""
         found = []
+        running = self._optuna.trial.TrialState.RUNNING
         for frozen in self._frozen():
             about = dict(frozen.user_attrs)
             is_default = about.pop("is_default", False)
             if "state" in about:
+                if frozen.state == running:  # also where a kill came between the two notes of `tell`
+                    about["state"] = "stopped"
                 found.append(Trial(frozen.number, dict(frozen.params), is_default=is_default, **about))
         return found
 

@@ -151,10 +151,13 @@ class _Tuner:
         if time.time() >= self.end - self._reserve() and (self.store.trials() or pending):
             self.ending = "time"
             return None
-        if waiting:
-            return waiting.pop(0)
         tried = [trial.params for trial in self.store.trials() if trial.state != "stopped"]
         tried += [params for _, params in pending.values()]
+        while waiting:
+            number, params = waiting.pop(0)
+            if params not in tried:
+                return number, params
+            self.store.repeat(number)
         if self.num_trials is not None and len(tried) >= self.num_trials:
             return None
         sizes = [one.size for one in self.store.space.values()]
