@@ -7,17 +7,18 @@ items of the bundle. The score of a query q for an item vector v is `match(q, v)
     item-to-item   q . v                                   q: 1 at the seen items, v: a column of the weights
     concepts       ln sum_k v_k exp((q_k . v_h - 1) / tau) q: a unit vector per concept, v: a unit vector and K weights
 
-The last column of queries is 1 and the last column of item vectors is an offset: 0 for the items of the bundle, so it
-changes none of their scores, and a calibrated number for new items (`medley.serving.new_items`). In the first two
-kinds, a part of the score (a modality, `id`, ...) is a range of columns.
+The last column of a query is the spread of the user, the standard deviation of the user's scores over items. The last
+column of an item vector is an offset in this unit: 0 for the items of the bundle, so it changes none of their scores,
+and a calibrated number for new items (`medley.serving.new_items`). In the first two kinds, a part of the score (a
+modality, `id`, ...) is a range of columns.
 
-Shapes: U users, I items, B queries, n item vectors, Q and V columns of queries and of item vectors, K concepts, d = dim.
+Shapes: U users, I items, B queries, n item vectors, Q and V columns of queries and item vectors, K concepts, d = dim.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -31,10 +32,15 @@ SMALLEST = 1e-12  # the least denominator
 class Vectors:
     """Inner products of one table of users and one of items."""
 
-    user: np.ndarray  # (U, D + 1) float32, the last column 1
+    user: np.ndarray  # (U, D + 1) float32, the last column the spread
     item: np.ndarray  # (I, D + 1) float32, the last column 0
     parts: Mapping[str, slice]  # of the columns; empty if the score has no parts
     kind: Kind = "vectors"
+
+    @property
+    def num_items(self) -> int:
+        """I"""
+        return len(self.item)
 
     def queries(self, users: np.ndarray) -> np.ndarray:
         """Returns the queries (B, D + 1) of user rows (B,)."""
@@ -70,18 +76,24 @@ class ItemToItem:
     parts: Mapping[str, slice]  # name -> its I columns; empty if the score has no parts
     kind: Kind = "item-to-item"
 
+    @property
+    def num_items(self) -> int:
+        """I"""
+        size, _ = cast(tuple[int, int], next(iter(self.weights.values())).shape)
+        return size
+
     @cached_property
     def _columns(self) -> dict[str, np.ndarray | sp.csc_array]:
-        return {name: sp.csc_array(w) if sp.issparse(w) else w for name, w in self.weights.items()}
+        return {name: w if isinstance(w, np.ndarray) else sp.csc_array(w) for name, w in self.weights.items()}
 
     def queries(self, users: np.ndarray) -> np.ndarray:
         """Returns the queries (B, P I + 1) of user rows (B,)."""
-        return self.query_of(self.history[users].toarray())
+        return self.query_of(_dense(self.history[users]))
 
     def query_of(self, seen: np.ndarray) -> np.ndarray:
         """Returns the queries (B, P I + 1) of weights of seen items (B, I)."""
-        one = np.ones((len(seen), 1), dtype=np.float32)
-        return np.concatenate([*[seen] * len(self.weights), one], axis=1, dtype=np.float32)
+        spread = _dense(sum(sp.csr_array(seen) @ w for w in self.weights.values())).std(axis=1, keepdims=True)
+        return np.concatenate([*[seen] * len(self.weights), spread], axis=1, dtype=np.float32)
 
     def item_vectors(self, items: np.ndarray) -> np.ndarray:
         """Returns the vectors (n, P I + 1) of item rows (n,): their columns of the weights."""
@@ -91,11 +103,11 @@ class ItemToItem:
     def mean_vectors(self, weights: sp.csr_array) -> np.ndarray:
         """Returns sums (n, P I + 1) of item vectors with weights (n, I)."""
         columns = [_dense(weights @ w.T) for w in self.weights.values()]
-        return np.concatenate([*columns, np.zeros((weights.shape[0], 1))], axis=1, dtype=np.float32)
+        return np.concatenate([*columns, np.zeros((len(columns[0]), 1))], axis=1, dtype=np.float32)
 
     def scores(self, queries: np.ndarray) -> np.ndarray:
         """Returns the scores (B, I) of queries for all items."""
-        size = self.history.shape[1]
+        size = self.num_items
         total = np.zeros((len(queries), size), dtype=np.float32)
         for at, w in enumerate(self.weights.values()):
             q = sp.csr_array(queries[:, at * size : (at + 1) * size])
@@ -123,6 +135,11 @@ class Concepts:
     kind: Kind = "concepts"
 
     @property
+    def num_items(self) -> int:
+        """I"""
+        return len(self.item)
+
+    @property
     def parts(self) -> Mapping[str, slice]:
         """None: the logarithm of a sum has no parts."""
         return {}
@@ -141,7 +158,9 @@ class Concepts:
             total = (seen @ (self.concept[:, [k]] * t)) / norm[:, [k]]
             a = np.tanh(total + self.encoder["b1"]) @ self.encoder["W2"][:d].T + self.encoder["b2"][:d]
             vectors.append(a / np.maximum(np.linalg.norm(a, axis=1, keepdims=True), SMALLEST))
-        return np.concatenate([*vectors, np.ones((len(vectors[0]), 1))], axis=1, dtype=np.float32)
+        queries = np.concatenate([*vectors, np.zeros((len(vectors[0]), 1))], axis=1, dtype=np.float32)
+        queries[:, -1] = self.scores(queries).std(axis=1)
+        return queries
 
     def item_vectors(self, items: np.ndarray) -> np.ndarray:
         """Returns the vectors (n, d + K + 1) of item rows (n,)."""
@@ -150,8 +169,8 @@ class Concepts:
 
     def mean_vectors(self, weights: sp.csr_array) -> np.ndarray:
         """Returns sums (n, d + K + 1) of item vectors with weights (n, I)."""
-        zero = np.zeros((weights.shape[0], 1))
-        return np.concatenate([weights @ self.item, weights @ self.concept, zero], axis=1, dtype=np.float32)
+        h, c = weights @ self.item, weights @ self.concept
+        return np.concatenate([h, c, np.zeros((len(h), 1))], axis=1, dtype=np.float32)
 
     def scores(self, queries: np.ndarray) -> np.ndarray:
         """Returns the scores (B, I) of queries for all items."""
@@ -177,7 +196,17 @@ class Concepts:
 Scores = Vectors | ItemToItem | Concepts
 
 
-def _dense(matrix: np.ndarray | sp.sparray) -> np.ndarray:
+def spread(user: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Returns the standard deviations (n,) over items of the scores of user vectors (n, D).
+
+    Args:
+        user: (n, D).
+        covariance: (D, D), of the item vectors.
+    """
+    return np.sqrt(np.maximum(((user @ covariance) * user).sum(axis=1), 0))
+
+
+def _dense(matrix: Any) -> np.ndarray:
     return np.asarray(matrix.toarray() if sp.issparse(matrix) else matrix)
 
 
