@@ -43,6 +43,7 @@ __all__ = [
     "similar",
     "simulate",
     "train",
+    "tune",
     "write_recommendations",
 ]
 
