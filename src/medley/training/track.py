@@ -1,7 +1,7 @@
 """Trackers write what `Progress` sees into a local TensorBoard or MLflow store, epoch by epoch.
 
-A tracker is a `Progress`: the training loop knows nothing else. Nothing leaves the machine: TensorBoard gets files in the
-run folder, MLflow a database file beside the run folder, and MLflow's own usage reports are switched off.
+A tracker is a `Progress`: the training loop knows nothing else. Nothing leaves the machine: TensorBoard gets files in
+the run folder, MLflow a database file beside the run folder, and MLflow's own usage reports are switched off.
 """
 
 import logging
