@@ -160,10 +160,11 @@ def _ranks(study: Mapping[str, Any], rows: Sequence[StudyResult]) -> list[Shown]
     known = with_values(values)
     if len(next(iter(known.values()))) < 2:
         return []
-    test = rank_test(known)
+    test, of = rank_test(known), rows[0].candidates
+    blocks = "held-out pairs" if of.startswith("sampled") and not of.endswith("-per-user") else "users"
     words = "; ".join(f"{test.labels[place]} {test.mean_rank[place]:.2f}" for place in test.order)
     caption = (
-        f"Mean ranks by {column_title(metric)} over {test.num_blocks:,} users of this data set (Friedman p = "
+        f"Mean ranks by {column_title(metric)} over {test.num_blocks:,} {blocks} of this data set (Friedman p = "
         f"{test.p_value:.2g}); a bar joins models whose ranks differ by less than Nemenyi's critical difference"
     )
     return [Shown("ranks", critical_difference(test), caption, f"Mean ranks, 1 is best: {words}")]

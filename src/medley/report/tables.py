@@ -1,7 +1,7 @@
 """One kind of table for results, shown on a terminal or as Markdown, LaTeX, CSV or HTML.
 
-A cell has a mean and, with several seeds, a standard deviation; the best and the second best value of a column are marked
-where a test supports the mark. Rows that were measured elsewhere are never marked, and say where.
+A cell has a mean and, with several seeds, a standard deviation; the best and the second best value of a column are
+marked where a test supports the mark. Rows that were measured elsewhere are never marked, and say where.
 """
 
 import csv
@@ -19,11 +19,11 @@ from rich.text import Text
 from medley.errors import InputError
 
 Mark = Literal["best", "second"]
-NONE = "–"
+NONE = "\u2013"  # a dash
 STYLES = {"best": "bold", "second": "underline", None: ""}
 SIGNS = {"best": " *", "second": " +", None: ""}  # on a terminal, where a pipe has no styles
 LATEX = {c: rf"\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-LATEX |= {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "×": r"$\times$", "²": "$^2$", "−": "$-$"}
+LATEX |= {"\\": r"\textbackslash{}", "±": r"$\pm$", NONE: "--", "\u00d7": r"$\times$", "²": "$^2$", "\u2212": "$-$"}
 MARKDOWN = re.compile(r"([\\`*_\[\]<>|])")
 UPPER = ("ndcg", "map", "mrr")  # names of metrics that are abbreviations
 
@@ -133,7 +133,9 @@ def to_markdown(table: Table) -> str:
         cells = [(_markdown(str(cell)), around[cell.mark]) for cell in (_get(row, name) for name in table.columns)]
         lines.append("| " + " | ".join([_markdown(table.label_of(row)), *(f"{a}{c}{a}" for c, a in cells)]) + " |")
     notes = [_markdown(line) for line in table.footnotes()]
-    return "\n".join([f"**{_markdown(table.title)}**", "", *lines, *(part for note in notes for part in ("", note)), ""])
+    return "\n".join(
+        [f"**{_markdown(table.title)}**", "", *lines, *(part for note in notes for part in ("", note)), ""]
+    )
 
 
 def to_latex(table: Table) -> str:
@@ -157,10 +159,14 @@ def to_latex(table: Table) -> str:
 def to_csv(table: Table) -> str:
     """Returns the table as CSV with full precision: per column of figures the mean, `std` and `mark`."""
     wide = [name for name in table.columns if any(_has_spread(_get(row, name)) for row in table.rows)]
-    parts = [(name, part) for name in table.columns for part in (("value", "std", "mark") if name in wide else ("value",))]
+    parts = [
+        (name, part) for name in table.columns for part in (("value", "std", "mark") if name in wide else ("value",))
+    ]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([table.first, *(n if part == "value" else f"{n} {part}" for n, part in parts), "measured elsewhere"])
+    writer.writerow(
+        [table.first, *(n if part == "value" else f"{n} {part}" for n, part in parts), "measured elsewhere"]
+    )
     for row in table.rows:
         cells = [getattr(_get(row, name), part) for name, part in parts]
         writer.writerow([row.label, *("" if _is_missing(cell) else cell for cell in cells), row.elsewhere])

@@ -100,7 +100,8 @@ class TensorBoard(Tracker):
             from torch.utils import tensorboard
         except ImportError:
             raise MissingExtraError("The tracker tensorboard", "tensorboard") from None
-        self._room, self._writer = tensorboard, None
+        self._room = tensorboard
+        self._writer: Any = None
 
     def epoch(self, epoch: Epoch) -> None:
         """Writes the figures of an epoch; they are in the file when the call returns."""
@@ -149,7 +150,8 @@ class MLflow(Tracker):
             import sqlalchemy  # noqa: F401
         except ImportError:
             raise MissingExtraError("The tracker mlflow", "mlflow") from None
-        self._mlflow, self._client, self._run, self._last = mlflow, None, "", 0
+        self._mlflow, self._run, self._last = mlflow, "", 0
+        self._client: Any = None
         self.database = self.folder.parent / DATABASE
         elsewhere = os.environ.get("MLFLOW_TRACKING_URI")
         if elsewhere:

@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from medley.errors import InputError
 from medley.report.figures.style import BLUE, FAINT, GREY, INK, figure, label, legend, style_of
+
+PLACES = (((5, 4), "left"), ((5, -11), "left"), ((-5, 4), "right"), ((-5, -11), "right"), ((5, 15), "left"))
 
 
 class Interval(NamedTuple):
@@ -40,8 +43,10 @@ def bars(
     for place, (name, one) in enumerate(values.items()):
         group = groups.get(name, "") if groups else ""
         style = style_of(names.index(group)) if group in names else style_of(0)
-        shown = group if group and group not in [name for name in axes.get_legend_handles_labels()[1]] else None
-        axes.barh(place, one.mean, 0.7, color=style.colour, alpha=0.75, hatch=style.hatch, edgecolor="white", label=shown)
+        shown = group if group and group not in axes.get_legend_handles_labels()[1] else None
+        axes.barh(
+            place, one.mean, 0.7, color=style.colour, alpha=0.75, hatch=style.hatch, edgecolor="white", label=shown
+        )
         axes.plot([one.low, one.high], [place, place], color=INK, linewidth=1.2, marker="|", markersize=7)
         axes.annotate(
             f"{one.mean:.4f}",
@@ -81,17 +86,48 @@ def cost(points: Mapping[str, tuple[float, float]], *, x: str, metric: str) -> F
     made, (axes,) = figure(6.2, 4.2)
     front = pareto(list(points.values()))
     edge = [list(points.values())[place] for place in front]
-    axes.step([p for p, _ in edge], [v for _, v in edge], where="post", color=GREY, linewidth=1, linestyle="--", zorder=1)
-    for place, (name, (price, value)) in enumerate(points.items()):
+    axes.step(
+        [p for p, _ in edge], [v for _, v in edge], where="post", color=GREY, linewidth=1, linestyle="--", zorder=1
+    )
+    for place, (price, value) in enumerate(points.values()):
         style, is_best = style_of(place), place in front
         face = BLUE if is_best else "white"
         axes.plot(price, value, style.marker, color=BLUE if is_best else INK, markerfacecolor=face, markersize=6)
-        axes.annotate(name, (price, value), xytext=(5, 4), textcoords="offset points", fontsize=8, color=INK)
     axes.set_xscale("log")
     axes.margins(x=0.18, y=0.1)
+    for name, (at, side) in zip(points, _free_places(made, axes, points), strict=True):
+        where = {"xytext": at, "textcoords": "offset points", "ha": side}
+        axes.annotate(name, points[name], **where, fontsize=8, color=INK)
     axes.grid(color=FAINT, linewidth=0.6)
     label(axes, x=x, y=metric)
     return made
+
+
+def _free_places(
+    made: Figure, axes: Axes, points: Mapping[str, tuple[float, float]]
+) -> list[tuple[tuple[int, int], str]]:
+    """Returns an offset in points and a side for each name, so that names overlap as little as can be."""
+    made.draw_without_rendering()  # so that the axes have their size
+    scale = 72 / made.dpi
+    taken: list[tuple[float, float, float, float]] = []
+    chosen = []
+    for name, point in points.items():
+        x, y = axes.transData.transform(point) * scale
+        width = 4.7 * len(name)
+        boxes = []
+        for at, side in PLACES:
+            left = x + at[0] - (width if side == "right" else 0)
+            boxes.append((left, left + width, y + at[1], y + at[1] + 9))
+        hits = [sum(_overlap(box, other) for other in taken) for box in boxes]
+        best = hits.index(min(hits))
+        taken.append(boxes[best])
+        chosen.append(PLACES[best])
+    return chosen
+
+
+def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    """Whether two boxes (left, right, bottom, top) overlap."""
+    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:

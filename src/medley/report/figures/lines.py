@@ -26,7 +26,12 @@ def training_curves(curves: Mapping[str, Sequence[ArrayLike]], *, metric: str, b
         for number, values in enumerate(seeds):
             y = np.asarray(values, dtype=np.float64)
             x = np.arange(1, len(y) + 1)
-            shown = {"color": style.colour, "linestyle": style.line, "linewidth": 1.2, "alpha": 0.9 if number == 0 else 0.5}
+            shown = {
+                "color": style.colour,
+                "linestyle": style.line,
+                "linewidth": 1.2,
+                "alpha": 0.9 if number == 0 else 0.5,
+            }
             axes.plot(x, y, **shown, label=name if number == 0 else None)
             if best and np.isfinite(y).any():
                 top = int(np.nanargmax(y))
@@ -64,7 +69,8 @@ def sweep(
     """Draws a metric along the values of an option (depth, k, drop ratio), with a band over the seeds.
 
     Args:
-        values: label -> value of the option -> (S,) values, one per seed. Numbers are placed by size, words side by side.
+        values: label -> value of the option -> (S,) values, one per seed. Numbers are placed by size, words side by
+            side.
         x: name of the horizontal axis.
         metric: name of the vertical axis.
         reference: label -> value of a horizontal line.
@@ -105,7 +111,9 @@ def _band(axes: Axes, x: Sequence[float], values: np.ndarray, place: int, name: 
 
 def _drawn(axes: Axes, x: Sequence[float], mean: np.ndarray, std: np.ndarray, place: int, name: str) -> None:
     style = style_of(place)
-    axes.plot(x, mean, color=style.colour, linestyle=style.line, marker=style.marker, markersize=5, linewidth=1.4, label=name)
+    axes.plot(
+        x, mean, color=style.colour, linestyle=style.line, marker=style.marker, markersize=5, linewidth=1.4, label=name
+    )
     if std.any():
         axes.fill_between(x, mean - std, mean + std, color=style.colour, alpha=0.18, linewidth=0)
 

@@ -115,6 +115,7 @@ def cooccurring_users(
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(True)
+    axes.spines[:].set_color(FAINT)
     legend(made, axes)
     return made
 
@@ -133,6 +134,7 @@ def intents(shares: ArrayLike, items: Sequence[str], names: Sequence[str]) -> Fi
         raise InputError("shares of the intents", expected=expected, got=str(values.shape))
     made, (axes,) = figure(3.4 + 0.55 * len(names), 1.0 + 0.23 * len(items))
     _heat(made, axes, values, list(names), [_cut(item) for item in items], unit="share of the item")
+    label(axes, x="intent")
     return made
 
 

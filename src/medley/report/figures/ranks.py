@@ -22,12 +22,16 @@ def critical_difference(test: RankTest) -> Figure:
     for tick in _ticks(lowest, highest):
         axes.plot([tick, tick], [0, 0.07], color=INK, linewidth=1)
         axes.annotate(f"{tick:g}", (tick, 0.1), ha="center", va="bottom", fontsize=8.5, color=INK)
-    axes.plot([lowest, min(lowest + test.critical_difference, highest)], [0.5, 0.5], color=INK, linewidth=1.5, marker="|")
+    axes.plot(
+        [lowest, min(lowest + test.critical_difference, highest)], [0.5, 0.5], color=INK, linewidth=1.5, marker="|"
+    )
     title = f"critical difference {test.critical_difference:.3g} (level {test.alpha:g}, {test.num_blocks:,} blocks)"
     axes.annotate(title, (lowest, 0.57), ha="left", va="bottom", fontsize=8.5, color=INK)
     for line, (low, high) in enumerate(cliques):
         y = -0.12 - 0.16 * line
-        axes.plot([low - 0.008 * span, high + 0.008 * span], [y, y], color=VERMILLION, linewidth=3.2, solid_capstyle="butt")
+        axes.plot(
+            [low - 0.008 * span, high + 0.008 * span], [y, y], color=VERMILLION, linewidth=3.2, solid_capstyle="butt"
+        )
     for position, place in enumerate(test.order):
         rank, on_left = float(test.mean_rank[place]), position < half
         level = position if on_left else k - 1 - position

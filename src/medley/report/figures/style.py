@@ -18,7 +18,7 @@ except ImportError:
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, GREY, INK, FAINT = "#E69F00", "#56B4E9", "#7F7F80", "#1A1A1B", "#D9D9DA"
-COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, GREY)  # without yellow, which paper does not show
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK)  # without yellow, which paper does not show
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---", "ooo", "+++")
@@ -108,7 +108,7 @@ def embedded(made: Figure, *, name: str, description: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' (xmlns(:\w+)?|version|width|height)="[^"]*"', "", svg, count=5)  # of the root; viewBox remains
-    svg = re.sub(r' id="[a-zA-Z0-9]+_\d+"', "", svg)  # figure_1, ...: the same in every figure
+    svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # figure_1, ...: the same in every figure
     svg = re.sub("|".join(CSS), lambda colour: CSS[colour[0].upper()], svg, flags=re.IGNORECASE)
     return _described(svg, description)
 
