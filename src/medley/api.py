@@ -301,8 +301,8 @@ def evaluate(
             learned from the split.
     """
     if not beyond and (genres is not None or genre_separator is not None):
-        remedy = "ask for figures beyond accuracy too: beyond=True"
-        raise InputError("column of genres", expected="beyond=True with it", got="beyond=False", remedy=remedy)
+        remedy = "ask for them too: beyond=True"
+        raise InputError("column of genres", expected="figures beyond accuracy", got="none", remedy=remedy)
     learned = run.record.recipe.settings.train_on if isinstance(run, Run) else "train"
     if learned != "train" and split in learned.split("+"):
         got, remedy = f"a run that was trained on {learned}", "evaluate the run that was refitted"

@@ -7,7 +7,7 @@ Shapes: q users, I items, K items of a list, G groups of items, d_m dimension of
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,26 +26,26 @@ SMOOTHING = 0.01  # Steck, Calibrated recommendations, RecSys 2018, eq. 6
 class Measure(NamedTuple):
     """What a person should know about a measure."""
 
-    good: str  # "higher", "lower" or a value that is good
-    meaning: str  # one line, with what to compare it with
+    good: str  # "higher", "lower", "near 0", or "random": as in random lists
+    meaning: str  # one line
 
 
 MEASURES = {
-    "coverage": Measure("higher", "share of the catalogue that is in somebody's list"),
-    "gini": Measure("lower", "0: all items are listed equally often, 1: few items take all places"),
-    "novelty": Measure("higher", "bits of surprise: rare items; popular lists have the least"),
-    "popularity_lift": Measure("near 0", "0: as popular as what users have seen, 1: twice as popular"),
-    "popularity_miscalibration": Measure("lower", "0: popular and rare items are mixed as in what users have seen"),
-    "genre_miscalibration": Measure("lower", "0: genres are mixed as in what users have seen"),
-    "share_of_cold": Measure("near random", "items that nobody has seen; random lists have the catalogue's share"),
-    "diversity": Measure("higher", "cosine distance of the items of a list; random lists have the catalogue's"),
+    "coverage": Measure("higher", "share of all items that are in some list"),
+    "gini": Measure("lower", "0: all listed equally often; 1: one item only"),
+    "popularity_lift": Measure("near 0", "0: as popular as what users have seen; 1: twice"),
+    "novelty": Measure("higher", "surprise in bits; popular items have the least"),
+    "share_of_cold": Measure("random", "share of items that nobody has seen"),
+    "popularity_miscalibration": Measure("lower", "0: same mix of popular and rare items as seen"),
+    "genre_miscalibration": Measure("lower", "0: same mix of genres as seen"),
+    "diversity": Measure("higher", "cosine distance between the items of a list"),
 }
 
 
-def measure_of(name: str) -> Measure:
-    """Describes a figure: `visual_diversity@20` -> that of `diversity`."""
+def measure_of(name: str) -> str:
+    """Returns the name in MEASURES of a figure: `novelty@20` -> `novelty`, `visual_diversity@20` -> `diversity`."""
     name = name.partition("@")[0]
-    return MEASURES["diversity" if name.endswith("_diversity") else name]
+    return "diversity" if name.endswith("_diversity") else name
 
 
 def coverage(items: np.ndarray, num_items: int) -> float:
@@ -155,9 +155,10 @@ def miscalibration(
         memory_mb: bound on the mixes in memory (at least those of one user).
     """
     found = np.full(len(items), np.nan)
-    for rows in _blocks(len(items), 8 * 6 * groups.shape[1], memory_mb):
+    num_items, num_groups = cast(tuple[int, int], groups.shape)
+    for rows in _blocks(len(items), 8 * 6 * num_groups, memory_mb):
         row, place = np.nonzero(items[rows] >= 0)
-        shape = (rows.stop - rows.start, groups.shape[0])
+        shape = (rows.stop - rows.start, num_items)
         lists = sp.csr_array((np.ones(len(row)), (row, items[rows][row, place])), shape=shape)
         p, q = (_mix(sp.csr_array(of @ groups).toarray()) for of in (profile[rows], lists))  # (B, G)
         ratio = np.divide(p, (1 - SMOOTHING) * q + SMOOTHING * p, out=np.ones_like(p), where=p > 0)

@@ -3,7 +3,7 @@
 The tests themselves, effect size and minimal detectable difference are functions of paired differences: `paired.py`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import combinations
 from typing import Literal, NamedTuple
 
@@ -150,7 +150,7 @@ def benjamini_hochberg(p_values: ArrayLike) -> np.ndarray:
     return np.asarray(stats.false_discovery_control(p, method="bh"))
 
 
-CORRECTIONS: dict[str, Callable[[Sequence[float]], np.ndarray]] = {"holm": holm, "bh": benjamini_hochberg}
+CORRECTIONS: dict[str, Callable[[ArrayLike], np.ndarray]] = {"holm": holm, "bh": benjamini_hochberg}
 TESTS = ("permutation", "t", "wilcoxon")
 
 
