@@ -32,10 +32,11 @@ from medley.evaluation.beyond import Beyond
 from medley.evaluation.evaluator import Evaluation, Evaluator, same_protocol
 from medley.evaluation.statistics import Comparison, compare_with_first, with_values
 from medley.evaluation.user_groups import PartScores
-from medley.files import sha256_of_json
+from medley.files import refuse_existing, sha256_of_json
 from medley.media.extract import Extracted
 from medley.media.extract import extract as extract_with
 from medley.media.progress import ExtractBar, ExtractProgress
+from medley.media.thumbnails import thumbnails
 from medley.models import Recommender
 from medley.runs import History, Recipe, Run, TrainSettings, check_settings
 from medley.scoring.blocks import parts_of
@@ -444,6 +445,7 @@ def export(
     out: str | Path | None = None,
     cold: Cold = "model",
     exposure: float = 1.0,
+    media: str | Path | None = None,
     overwrite: bool = False,
 ) -> Bundle:
     """Exports a trained model as a bundle, which serves without torch and without the data set.
@@ -453,8 +455,9 @@ def export(
         data: the data set; by default the data set of the run.
         out: the bundle to write: one file if the name ends in .medley or .zip, else a folder; None keeps the bundle in
             memory.
-        cold: vectors of the items without train interactions: those of the `model`, or from `features`, as of new items.
+        cold: vectors of the items without train interactions: those of the `model`, or from `features` like new items.
         exposure: how often new items are shown, in relation to an average item of train.
+        media: folder or table of media, as for `extract`: small pictures for the page.
         overwrite: replace the bundle in `out`.
 
     Raises:
@@ -462,7 +465,11 @@ def export(
     """
     model, data = _model_and_data(run, data)
     exported = run if isinstance(run, Run) else model
-    return export_with(exported, data, out, cold=cold, exposure=exposure, overwrite=overwrite)
+    if out is not None:
+        refuse_existing(Path(out), overwrite=overwrite)
+    pictures = {} if media is None else dict(thumbnails(data, Path(media)))
+    options = {"cold": cold, "exposure": exposure, "thumbnails": pictures, "overwrite": overwrite}
+    return export_with(exported, data, out, **options)
 
 
 def about_user(run: Run | Recommender, data: Dataset | None = None, *, user: str) -> list[Finding]:

@@ -27,6 +27,7 @@ except ImportError as error:
 T = TypeVar("T", bound=BaseModel)
 WRONG = (400, 413, 415, 422)  # the question is at fault: asking again does not help
 BUSY = (429, 503)
+RELOAD_TIMEOUT = 600.0  # seconds: a large index takes minutes to build
 MAX_WAIT = 10.0  # seconds between two tries, whatever the server asks for
 
 
@@ -175,7 +176,7 @@ class Client:
 
     def reload(self) -> dict[str, Any]:
         """Makes the service open the bundle at its path; returns result, model_version, previous and seconds."""
-        return self._json("POST", "/v1/admin/reload")
+        return self._json("POST", "/v1/admin/reload", timeout=RELOAD_TIMEOUT)
 
     def rollback(self) -> dict[str, Any]:
         """Makes the service go back to the bundle before."""
@@ -185,13 +186,15 @@ class Client:
         document = self._json(method, path, query, **more)
         return form.model_validate({name: value for name, value in document.items() if name in form.model_fields})
 
-    def _json(self, method: str, path: str, query: Mapping[str, Any] | None = None, body: Any = None) -> dict[str, Any]:
+    def _json(
+        self, method: str, path: str, query: Mapping[str, Any] | None = None, body: Any = None, **more: Any
+    ) -> dict[str, Any]:
         content = None if body is None else json.dumps(body).encode()
         headers = {} if body is None else {"Content-Type": "application/json"}
-        return self._send(method, path, params=query, content=content, headers=headers).json()
+        return self._send(method, path, params=query, content=content, headers=headers, **more).json()
 
     def _delete(self, path: str) -> None:
-        """Deletes; if a try before got through without its answer, the second finds nothing, which is what is wanted."""
+        """Deletes. A second try that finds nothing follows a first one that succeeded but whose answer was lost."""
         tries: list[int] = []
         try:
             self._send("DELETE", path, tries=tries)

@@ -112,7 +112,7 @@ def test_a_missing_and_a_shortened_file_are_found_also_without_verification(fold
 def test_a_newer_format_says_to_upgrade(folder):
     document = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**document, "format_version": 2, "new_field": 1}))
-    with pytest.raises(InputError, match="expected 1, got 2.*newer Medley"):
+    with pytest.raises(InputError, match=r"expected 1, got 2.*newer Medley"):
         Bundle.read(folder)
 
 

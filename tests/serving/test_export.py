@@ -73,7 +73,7 @@ def test_variants_score_as_their_models_do(name, options, simulated):
 def test_a_score_that_is_a_function_cannot_be_exported_and_the_reason_is_said(simulated):
     model = Strange(simulated.inputs())
     assert "function of users" in exportable(model) and "function of users" in exportable(Strange)
-    with pytest.raises(InputError, match="Strange cannot be exported.*function of users"):
+    with pytest.raises(InputError, match=r"Strange cannot be exported.*function of users"):
         export(model, simulated)
 
 

@@ -65,7 +65,9 @@ def test_new_users_of_known_tastes_get_lists_nearly_as_good_as_with_their_true_v
     rng = np.random.default_rng(0)
     user, item, train, valid = planted(rng, 400)
     ends = [np.ones((400, 1)), np.zeros((120, 1))]
-    known = Vectors(*(np.concatenate([x, end], axis=1, dtype="f4") for x, end in zip((user, item), ends)), {})
+    known = Vectors(
+        *(np.concatenate([x, end], axis=1, dtype="f4") for x, end in zip((user, item), ends, strict=True)), {}
+    )
     some = Vectors(known.user[:300], known.item, {})
     rule = fit_fold_in(some, train[:300], valid[:300])
     folded = np.stack([rule(some, train[[u]].indices) for u in range(300, 400)])

@@ -49,7 +49,7 @@ def same(ours: StoredItem | None, other: StoredItem) -> bool:
     )
 
 
-def test_items_are_put_patched_and_deleted_and_survive_a_restart(store):
+def test_items_are_put_replaced_and_deleted_and_survive_a_restart(store):
     look, words = np.arange(4, dtype=np.float32), np.ones(2, dtype=np.float64)
     store.put_item("a", {"title": "Heat é", "year": 1995, "tags": ["x", "y"]}, {"visual": look, "textual": words})
     store.put_items([StoredItem("b", {}), StoredItem("c", {"title": "Big"}, {"visual": look})])
@@ -63,14 +63,12 @@ def test_items_are_put_patched_and_deleted_and_survive_a_restart(store):
     )
     store.put_items([StoredItem("b", {"old": 1}, {"acoustic": look}), StoredItem("b", {})])  # the later one counts
     assert same(store.item("b"), StoredItem("b", {}))
-    changes = {"visual": look.astype(np.float64) * 2, "textual": None}
-    patched = store.patch_item("a", {"year": None, "title": "Heat 2"}, changes)
-    assert patched.features["visual"].dtype == np.float32
-    assert same(patched, StoredItem("a", {"title": "Heat 2", "tags": ["x", "y"]}, {"visual": look * 2}))
+    put = StoredItem("a", {"title": "Heat 2"}, {"visual": look * 2}, thumbnail=b"jpeg")
+    store.put_items([put])
     store.delete_item("c")
     store.delete_item("of the bundle")
     store = reopened(store)
-    assert same(store.item("a"), patched)
+    assert same(store.item("a"), put) and store.item("a").thumbnail == b"jpeg"
     assert store.item("nobody") is None
     assert [(each.item, each.deleted, list(each.features)) for each in store.items()] == [
         ("a", False, ["visual"]),
@@ -78,8 +76,6 @@ def test_items_are_put_patched_and_deleted_and_survive_a_restart(store):
         ("c", True, []),
         ("of the bundle", True, []),
     ]
-    with pytest.raises(InputError, match=r"'c' is not in the store.*put the item"):
-        store.patch_item("c", {"title": "again"})
     store.put_item("c", {"title": "again"})
     assert same(store.item("c"), StoredItem("c", {"title": "again"}))
     store.close()
@@ -115,7 +111,7 @@ def test_feedback_is_stored_once_however_often_it_is_sent(store):
     store = reopened(store)
     assert store.add_feedback([event(3), event(3, time=1e9 + 0.01)]) == ["duplicate", "conflict"]
     assert store.num_events() == 3
-    assert store.feedback_of("ann") == [event(1), event(2), event(3)] == list(store.feedback())
+    assert store.feedback_of("ann") == [event(1), event(2), event(3)] == [each for _, each in store.feedback()]
     assert store.feedback_of("bob") == []
     store.close()
 
@@ -460,3 +456,29 @@ def test_importing_the_store_and_the_index_does_not_load_torch():
     code += "print(sorted({'torch', 'faiss', 'qdrant_client'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_reader_finds_what_has_changed_since_it_looked(store):
+    store.put_item("a", {})
+    store.put_user("ann", {}, ["a", "b"])
+    since, events = store.num_changes(), [event(1), event(2)]
+    store.add_feedback(events[:1])
+    (number, _), *_ = store.feedback()
+    store.put_item("b", {})
+    store.put_user("bob", {})
+    store.delete_user("cid")
+    store.add_feedback(events[1:])
+    assert store.num_changes() == since + 3
+    assert [item.item for item in store.items(since=since)] == ["b"]
+    assert [user.user for user in store.users(since=since)] == ["bob"] and store.user("ann").history == ("a", "b")
+    assert store.forgotten(["ann", "cid"], since=since) == ["cid"] == store.forgotten(["ann", "cid"])
+    assert [each for _, each in store.feedback(since=number)] == events[1:]
+    assert store.forgotten(["cid"], since=store.num_changes()) == []
+
+
+def test_numbers_of_events_are_never_used_again(store):
+    store.add_feedback([event(1), event(2)])
+    last = [number for number, _ in store.feedback()][-1]
+    store.delete_user(event(2).user)
+    store.add_feedback([event(3)])
+    assert [number for number, _ in store.feedback()][-1] > last

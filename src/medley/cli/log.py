@@ -24,7 +24,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the file if it exists")] = False,
     json: Json = False,
 ) -> None:
-    """Write feedback as a table (user, item, type, timestamp) for `medley import`; a running server is not disturbed."""
+    """Write feedback as a table (user, item, type, timestamp) for `medley import`; a server may go on running."""
     from medley.serving.http.settings import store_beside
     from medley.serving.store import Store
 

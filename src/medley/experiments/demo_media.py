@@ -27,14 +27,14 @@ from medley.report.results import load_results
 from medley.runs import Run
 from medley.types import Features
 
-NAME = "demo-media"
-CATALOGUE: dict[str, Any] = {"name": NAME, "num_interactions": 9_000, "clusters_per_user": 1}
+NAME = "demo-media"  # of the data set, by which a later demo knows what it may replace
+CATALOGUE: dict[str, Any] = {"num_interactions": 9_000, "clusters_per_user": 1}
 """Changes to the preset `demo`: few interactions per item, so that content helps."""
 
 ENCODERS = {"visual": "efficientnet-lite0", "acoustic": "logmel", "textual": "minilm"}
 LIMITS = {"max_frames": 1}  # a clip of two seconds has one scene
 MODEL = "freedom"
-SETTINGS: dict[str, Any] = {"feature_scale": "standard", "lr": 5e-3, "num_epochs": 100, "patience": 10}
+SETTINGS: dict[str, Any] = {"feature_scale": "pca-whitening-32", "lr": 5e-3, "num_epochs": 100, "patience": 10}
 """The best on validation among feature_scale in {l2, standard, pca-whitening-32} and lr in {1e-3, 5e-3}; the run on
 random features has the same settings."""
 
@@ -71,7 +71,7 @@ def run_demo_media(
     """
     console = console or terminal.console()
     _check_out(out)
-    settings = catalogue or preset("demo", **CATALOGUE)
+    settings = (catalogue or preset("demo", **CATALOGUE)).model_copy(update={"name": NAME})
     bar = ExtractBar()
     data = simulate_media(out / "data", settings=settings, seed=seed, features=False, overwrite=True, progress=bar)
     media = data.folder / FOLDER
@@ -153,5 +153,5 @@ def _check_out(out: Path) -> None:
         return
     remedy = "choose another folder, out=..., or delete this one"
     manifest = read_json(out / "data" / "manifest.json", remedy=remedy)
-    if manifest.get("provenance", {}).get("source") != "simulated" or not (out / "data" / FOLDER / TABLE).is_file():
+    if manifest.get("name") != NAME or manifest.get("provenance", {}).get("source") != "simulated":
         raise InputError("not the folder of an earlier demo", file=out, remedy=remedy)

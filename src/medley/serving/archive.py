@@ -35,7 +35,7 @@ def npy(array: np.ndarray) -> Buffers:
     header = io.BytesIO()
     array = np.ascontiguousarray(array)
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-    data = memoryview(array.reshape(-1).view(np.uint8)) if array.size else b""
+    data = array.reshape(-1).view(np.uint8).data if array.size else b""
     return [header.getvalue(), data]
 
 

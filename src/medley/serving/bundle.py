@@ -433,7 +433,8 @@ def _new_items(arrays: dict[str, np.ndarray], manifest: BundleManifest) -> NewIt
         {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
         for prefix in ("norms.", "means.")
     )
-    return NewItems(**fields, content=content, means=means, norms=norms, **{name: arrays[name] for name in PLAIN})
+    plain: dict[str, Any] = {name: arrays[name] for name in PLAIN}
+    return NewItems(**fields, **plain, content=content, means=means, norms=norms)
 
 
 def _check_shapes(bundle: Bundle, path: Path) -> None:

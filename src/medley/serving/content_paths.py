@@ -5,9 +5,10 @@ Each path is compared with the vectors of the model's own items before it is use
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from medley.models import Recommender
 from medley.models.cb2cf import CB2CF
@@ -51,7 +52,7 @@ def _mlp(model: DUIF | CB2CF, scores: Vectors, table: Raw) -> ContentPath | None
 def _absent(model: DUIF | CB2CF, modality: str) -> np.ndarray:
     """The learned vector of items that lack a modality; 0 where no item of the model did."""
     known = model.W1.absent
-    return _numpy(known[modality])[0] if modality in known else np.zeros(len(model.W1.b), dtype=np.float32)
+    return _numpy(known[modality])[0] if modality in known else np.zeros(model.W2.in_features, dtype=np.float32)
 
 
 def _linear(model: VBPR, scores: Vectors, table: Raw) -> ContentPath | None:
@@ -108,5 +109,5 @@ def _agrees(path: ContentPath, scores: Vectors, table: Raw) -> bool:
     return True
 
 
-def _numpy(tensor: Tensor) -> np.ndarray:
+def _numpy(tensor: Any) -> np.ndarray:
     return tensor.detach().cpu().numpy()

@@ -23,7 +23,8 @@ REMEDY = "restore the file from a backup, or move it and its -wal file away to s
 MIGRATIONS = (  # script number v turns a file of version v into one of version v + 1
     """
     CREATE TABLE items (
-        item TEXT PRIMARY KEY, attributes TEXT NOT NULL, thumbnail BLOB, deleted INTEGER NOT NULL, changed INTEGER NOT NULL
+        item TEXT PRIMARY KEY, attributes TEXT NOT NULL, thumbnail BLOB, deleted INTEGER NOT NULL,
+        changed INTEGER NOT NULL
     ) WITHOUT ROWID;
     CREATE TABLE vectors (
         item TEXT NOT NULL, modality TEXT NOT NULL, vector BLOB NOT NULL, PRIMARY KEY (item, modality)
@@ -33,12 +34,12 @@ MIGRATIONS = (  # script number v turns a file of version v into one of version 
     ) WITHOUT ROWID;
     CREATE TABLE forgotten (digest BLOB PRIMARY KEY, changed INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE feedback (
-        number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, user TEXT NOT NULL, item TEXT NOT NULL,
+        number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, user TEXT NOT NULL, item TEXT NOT NULL,
         type TEXT NOT NULL, timestamp INTEGER NOT NULL
     );
     CREATE INDEX feedback_of_user ON feedback (user, number);
     CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-    INSERT INTO facts VALUES ('salt', randomblob(16));
+    INSERT INTO facts VALUES ('salt', randomblob(16)), ('changes', 0);
     """,
 )
 

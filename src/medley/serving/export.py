@@ -9,6 +9,7 @@ Which models can be exported:
 A model with any other scorer is a function of users that only torch can compute, so it cannot be exported.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -90,6 +91,7 @@ def export(
     *,
     cold: Cold = "model",
     exposure: float = 1.0,
+    thumbnails: Mapping[int, bytes] | None = None,
     overwrite: bool = False,
     seed: int = 0,
 ) -> Bundle:
@@ -100,8 +102,9 @@ def export(
         data: the data set that the model was trained on; its validation items choose how new users are folded in.
         out: the bundle to write: one file if the name ends in .medley or .zip, else a folder; None keeps the bundle in
             memory.
-        cold: vectors of the items without train interactions: those of the `model`, or from `features`, as of new items.
+        cold: vectors of the items without train interactions: those of the `model`, or from `features` like new items.
         exposure: how often new items are shown, in relation to an average item of train.
+        thumbnails: item row -> a small JPEG, for pages that show items.
         overwrite: replace the bundle in `out`.
         seed: of the users and items that calibrate.
 
@@ -119,7 +122,8 @@ def export(
         got = f"{data.manifest.num_users:,} users and {data.manifest.num_items:,} items"
         expected = f"{model.num_users:,} users and {model.num_items:,} items, as the model has"
         raise InputError("data set of an export", expected=expected, got=got, remedy="give the data of the training")
-    seen, features = _seen(data), _features(data)
+    learned = run.record.recipe.settings.train_on if isinstance(run, Run) else "train"
+    seen, features = _seen(data, learned.split("+")), _features(data)
     train = pairs_of(seen, TRAIN)
     scores = _scores(model, train)
     content = content_path(model, scores, features) if isinstance(scores, Vectors) else None
@@ -154,6 +158,8 @@ def export(
         features=features,
         fold_in_rule=fold_in,
         new_item_rule=rule,
+        fitted={m: arrays for m in features if (arrays := data.fitted(m))},
+        thumbnails=thumbnails or {},
     )
     if out is not None:
         made.write(out, overwrite=overwrite)
@@ -183,12 +189,18 @@ def _origin(run: Run | Recommender, model: Recommender, data: Dataset) -> dict[s
     }
 
 
-def _seen(data: Dataset) -> sp.csr_array:
-    """Returns (U, I) int8, the codes of `medley.serving.bundle`."""
-    pairs = [(data.disliked, DISLIKED), *((data.interactions(split), code) for split, code in CODES.items())]
-    user, item = (np.concatenate([getattr(part, side) for part, _ in pairs]) for side in ("user", "item"))
+def _seen(data: Dataset, learned: Sequence[str]) -> sp.csr_array:
+    """Returns (U, I) int8, the codes of `medley.serving.bundle`: TRAIN for all splits that the model has learned from.
+
+    A pair that is in several splits has the first code.
+    """
+    codes = {split: TRAIN if split in learned else code for split, code in CODES.items()}
+    pairs = [*((data.interactions(split), code) for split, code in codes.items()), (data.disliked, DISLIKED)]
+    place = np.concatenate([part.user.astype(np.int64) * data.manifest.num_items + part.item for part, _ in pairs])
     code = np.concatenate([np.full(len(part), code, dtype=np.int8) for part, code in pairs])
-    seen = sp.csr_array((code, (user, item)), shape=(data.manifest.num_users, data.manifest.num_items))
+    place, first = np.unique(place, return_index=True)
+    user, item = np.divmod(place, data.manifest.num_items)
+    seen = sp.csr_array((code[first], (user, item)), shape=(data.manifest.num_users, data.manifest.num_items))
     seen.sort_indices()
     return seen
 

@@ -47,20 +47,20 @@ def write_log(database: Database, path: Path) -> int:
     return num_events
 
 
-def log_pages(database: Database, size: int) -> Iterator[list[tuple]]:
-    """Yields pages of (id, user, item, type, milliseconds), in the order in which the events came."""
+def log_pages(database: Database, size: int, since: int = 0) -> Iterator[list[tuple]]:
+    """Yields pages of (number, id, user, item, type, milliseconds), in the order in which the events came."""
     get = "SELECT number, id, user, item, type, timestamp FROM feedback WHERE number > ? ORDER BY number LIMIT ?"
-    last = 0
+    last = since
     while True:
         with database.read() as connection:
             page = connection.execute(get, (last, size)).fetchall()
         if not page:
             return
         last = page[-1][0]
-        yield [row[1:] for row in page]
+        yield page
 
 
 def _log_frame(page: list[tuple]) -> pl.DataFrame:
-    _, *columns = zip(*page, strict=True) if page else [()] * 5
+    _, _, *columns = zip(*page, strict=True) if page else [()] * 6
     data = dict(zip(LOG_SCHEMA, columns, strict=True))
     return pl.DataFrame(data, schema=LOG_SCHEMA | {"timestamp": pl.Int64}).cast(LOG_SCHEMA)  # type: ignore[arg-type]

@@ -68,7 +68,7 @@ class FoldIn:
             InputError: rows out of range or twice, weights of another length or not finite, or negative weights where
                 the rule knows no dislikes.
         """
-        num_items = scores.history.shape[1] if isinstance(scores, ItemToItem | Concepts) else len(scores.item)
+        num_items = scores.num_items
         history, weights = _checked(history, weights, num_items)
         if isinstance(scores, Vectors):
             return self.of_vectors(scores.item[history], weights)
@@ -167,9 +167,13 @@ def fit_fold_in(scores: Scores, train: sp.csr_array, valid: sp.csr_array | None,
 
 def _choices() -> list[tuple[Rule, tuple[float, float, float]]]:
     ridge, kappa, omega = DEFAULT[1:]
-    found: list[tuple[Rule, tuple[float, float, float]]] = [("map", (r, kappa, omega)) for r in RIDGES]
-    found += [("least squares", (ridge, k, o)) for k, o in product(KAPPAS, OMEGAS)]
-    return found + [("map and least squares", (r, k, OMEGAS[1])) for r, k in product(RIDGES, KAPPAS)]
+    maps = product(RIDGES, (kappa,), (omega,))
+    both: Rule = "map and least squares"
+    return [
+        *(("map", choice) for choice in maps),
+        *(("least squares", choice) for choice in product((ridge,), KAPPAS, OMEGAS)),
+        *((both, choice) for choice in product(RIDGES, KAPPAS, (omega,))),
+    ]
 
 
 class _Fit:
@@ -223,12 +227,11 @@ class _Fit:
                 history = self.train.indices[self.train.indptr[user] : self.train.indptr[user + 1]]
                 folded.append(_infer(v[history], np.ones(len(history)), *fitted))
             x = np.stack(folded)
-        return recall_at(x @ self.v.T, self.train[users], valid[users])
+        return recall_at(x @ self.v.T, sp.csr_array(self.train[users]), sp.csr_array(valid[users]))
 
 
 def recall_at(scores: np.ndarray, seen: sp.csr_array, held_out: sp.csr_array, k: int = AT) -> float:
     """Returns the mean Recall@k of users with held-out items; scores (B, I), changed; seen items do not compete."""
-    seen, held_out = sp.csr_array(seen), sp.csr_array(held_out)
     scores[np.repeat(np.arange(len(scores)), np.diff(seen.indptr)), seen.indices] = -np.inf
     best = np.argpartition(-scores, min(k, scores.shape[1]) - 1, axis=1)[:, :k]
     hits = np.take_along_axis(held_out.toarray() > 0, best, axis=1).sum(axis=1)

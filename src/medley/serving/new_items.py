@@ -13,10 +13,10 @@ All numbers are found at export by predicting items of train from all others, as
     a_m        2 AUC - 1 of this ranking, if positive
     gain       a mean of vectors is shorter than its terms, so its deviation from the mean item is lengthened: by the
                median over items of the standard deviation over users of true scores, over that of predicted scores
-    offset     added to the score in units of the user's spread, for each new item by itself: so large that the item enters the top 20 of as many
-               judges (some users of train) as an average item of train does, times `exposure`. So new items neither
-               flood the lists nor vanish from them, and each is shown to those whom it fits best. Without the unit,
-               the users with the longest vectors would get all of them.
+    offset     added to the score in units of the user's spread, for each new item by itself: so large that the item
+               enters the top 20 of as many judges (some users of train) as an average item of train does, times
+               `exposure`. So new items neither flood the lists nor vanish from them, and each is shown to those whom
+               it fits best. Without the unit, the users with the longest vectors would get all of them.
 
 Shapes: U users, I items, V columns of item vectors, d_m raw dimension of modality m, k neighbours, n new items.
 """
@@ -69,7 +69,7 @@ class Scaling(NamedTuple):
 class ContentPath:
     """The model's own path from features to columns of item vectors.
 
-    kind `mlp`: all columns are W2 relu(b1 + sum_m W_m f_m) + b2, with a learned vector `absent_m` for a missing W_m f_m.
+    kind `mlp`: all columns are W2 relu(b1 + sum_m W_m f_m) + b2; a learned `absent_m` stands in for a missing W_m f_m.
     kind `linear`: the columns `columns_m` of each modality are W_m f_m, and 0 where the item lacks m.
     """
 
@@ -167,9 +167,7 @@ class NewItems:
         vectors = np.asarray(sum(a[:, [at]] * mean for at, mean in enumerate(means.values())))
         for at, (m, mean) in enumerate(means.items()):
             if m in scores.parts:
-                vectors[np.ix_(has[:, at], range(*scores.parts[m].indices(vectors.shape[1])))] = mean[
-                    has[:, at], scores.parts[m]
-                ]
+                vectors[np.ix_(has[:, at], np.r_[scores.parts[m]])] = mean[has[:, at], scores.parts[m]]
         return vectors
 
     def _finished(
@@ -285,7 +283,7 @@ def fit_new_items(
     """
     if not table and not reason:
         reason = "the data set has no features"
-    known = np.bincount(train.indices, minlength=train.shape[1]) > 0  # (I,)
+    known = np.bincount(train.indices, minlength=scores.num_items) > 0  # (I,)
     if reason or not known.any():
         return NewItems("none", reason or "no item has interactions")
     table = {m: ItemFeatures(np.asarray(f.values, dtype=np.float32), f.present) for m, f in table.items()}
@@ -311,7 +309,7 @@ def fit_new_items(
     probes = rng.permutation(np.flatnonzero(known))[:NUM_PROBES]
     size = max(1, min(NUM_PROBES, MAX_NUMBERS // max(1, len(rule.centre))))
     judges = np.sort(rng.permutation(np.flatnonzero(np.diff(train.indptr)))[:size])
-    return _calibrated(rule, scores, table, probes, judges, train[judges].toarray() > 0)
+    return _calibrated(rule, scores, table, probes, judges, sp.csr_array(train[judges]).toarray() > 0)
 
 
 def _calibrated(
@@ -376,7 +374,7 @@ def _strength(scores: Scores, weights: sp.csr_array, queries: np.ndarray, seen: 
     has = np.diff(weights.indptr) > 0
     if has.sum() < 2:
         return 0.0
-    score, seen = scores.match(queries, scores.mean_vectors(weights[has])), seen[:, has]
+    score, seen = scores.match(queries, scores.mean_vectors(sp.csr_array(weights[has]))), seen[:, has]
     users = seen.any(axis=1) & ~seen.all(axis=1)
     rank = rankdata(score[users], axis=1)
     count, others = seen[users].sum(axis=1), (~seen[users]).sum(axis=1)
@@ -385,8 +383,9 @@ def _strength(scores: Scores, weights: sp.csr_array, queries: np.ndarray, seen: 
 
 
 def _mean_item(scores: Scores, rows: np.ndarray) -> np.ndarray:
-    blocks = np.array_split(rows, 1 + len(rows) // 1024)
-    return (sum(scores.item_vectors(block).sum(axis=0, dtype=np.float64) for block in blocks) / len(rows)).astype("f4")
+    """Returns the mean vector (V,) of items (n,)."""
+    weights = sp.csr_array((np.full(len(rows), 1 / len(rows)), rows, [0, len(rows)]), shape=(1, scores.num_items))
+    return scores.mean_vectors(weights)[0].astype(np.float32)
 
 
 def _queries(rule: NewItems, scores: Scores) -> np.ndarray:

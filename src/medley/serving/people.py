@@ -130,6 +130,11 @@ class People:
         self._people.pop(user, None)
         self._forgotten.add(user)
 
+    def ids(self) -> list[str]:
+        """Returns the ids of all users about whom anything is known."""
+        bundled = (each for each in self.bundle.users["user_id"] if each not in self._forgotten)
+        return list(dict.fromkeys([*self._people, *bundled]))
+
     def beginning(self, text: str, k: int) -> list[str]:
         """Returns up to k ids that begin with a text."""
         ids = self.bundle.users["user_id"]

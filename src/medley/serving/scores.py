@@ -7,18 +7,18 @@ items of the bundle. The score of a query q for an item vector v is `match(q, v)
     item-to-item   q . v                                   q: 1 at the seen items, v: a column of the weights
     concepts       ln sum_k v_k exp((q_k . v_h - 1) / tau) q: a unit vector per concept, v: a unit vector and K weights
 
-The last column of a query is the spread of the user, the standard deviation of the user's scores over items, and the last
+The last column of a query is the spread of the user, the standard deviation of the user's scores over items. The last
 column of an item vector is an offset in this unit: 0 for the items of the bundle, so it changes none of their scores,
 and a calibrated number for new items (`medley.serving.new_items`). In the first two kinds, a part of the score (a
 modality, `id`, ...) is a range of columns.
 
-Shapes: U users, I items, B queries, n item vectors, Q and V columns of queries and of item vectors, K concepts, d = dim.
+Shapes: U users, I items, B queries, n item vectors, Q and V columns of queries and item vectors, K concepts, d = dim.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -36,6 +36,11 @@ class Vectors:
     item: np.ndarray  # (I, D + 1) float32, the last column 0
     parts: Mapping[str, slice]  # of the columns; empty if the score has no parts
     kind: Kind = "vectors"
+
+    @property
+    def num_items(self) -> int:
+        """I"""
+        return len(self.item)
 
     def queries(self, users: np.ndarray) -> np.ndarray:
         """Returns the queries (B, D + 1) of user rows (B,)."""
@@ -71,13 +76,19 @@ class ItemToItem:
     parts: Mapping[str, slice]  # name -> its I columns; empty if the score has no parts
     kind: Kind = "item-to-item"
 
+    @property
+    def num_items(self) -> int:
+        """I"""
+        size, _ = cast(tuple[int, int], next(iter(self.weights.values())).shape)
+        return size
+
     @cached_property
     def _columns(self) -> dict[str, np.ndarray | sp.csc_array]:
-        return {name: sp.csc_array(w) if sp.issparse(w) else w for name, w in self.weights.items()}
+        return {name: w if isinstance(w, np.ndarray) else sp.csc_array(w) for name, w in self.weights.items()}
 
     def queries(self, users: np.ndarray) -> np.ndarray:
         """Returns the queries (B, P I + 1) of user rows (B,)."""
-        return self.query_of(self.history[users].toarray())
+        return self.query_of(_dense(self.history[users]))
 
     def query_of(self, seen: np.ndarray) -> np.ndarray:
         """Returns the queries (B, P I + 1) of weights of seen items (B, I)."""
@@ -92,11 +103,11 @@ class ItemToItem:
     def mean_vectors(self, weights: sp.csr_array) -> np.ndarray:
         """Returns sums (n, P I + 1) of item vectors with weights (n, I)."""
         columns = [_dense(weights @ w.T) for w in self.weights.values()]
-        return np.concatenate([*columns, np.zeros((weights.shape[0], 1))], axis=1, dtype=np.float32)
+        return np.concatenate([*columns, np.zeros((len(columns[0]), 1))], axis=1, dtype=np.float32)
 
     def scores(self, queries: np.ndarray) -> np.ndarray:
         """Returns the scores (B, I) of queries for all items."""
-        size = self.history.shape[1]
+        size = self.num_items
         total = np.zeros((len(queries), size), dtype=np.float32)
         for at, w in enumerate(self.weights.values()):
             q = sp.csr_array(queries[:, at * size : (at + 1) * size])
@@ -122,6 +133,11 @@ class Concepts:
     tau: float
     history: sp.csr_array  # (U, I), 1 at the seen items
     kind: Kind = "concepts"
+
+    @property
+    def num_items(self) -> int:
+        """I"""
+        return len(self.item)
 
     @property
     def parts(self) -> Mapping[str, slice]:
@@ -153,8 +169,8 @@ class Concepts:
 
     def mean_vectors(self, weights: sp.csr_array) -> np.ndarray:
         """Returns sums (n, d + K + 1) of item vectors with weights (n, I)."""
-        zero = np.zeros((weights.shape[0], 1))
-        return np.concatenate([weights @ self.item, weights @ self.concept, zero], axis=1, dtype=np.float32)
+        h, c = weights @ self.item, weights @ self.concept
+        return np.concatenate([h, c, np.zeros((len(h), 1))], axis=1, dtype=np.float32)
 
     def scores(self, queries: np.ndarray) -> np.ndarray:
         """Returns the scores (B, I) of queries for all items."""
@@ -190,7 +206,7 @@ def spread(user: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(((user @ covariance) * user).sum(axis=1), 0))
 
 
-def _dense(matrix: np.ndarray | sp.sparray) -> np.ndarray:
+def _dense(matrix: Any) -> np.ndarray:
     return np.asarray(matrix.toarray() if sp.issparse(matrix) else matrix)
 
 

@@ -1,4 +1,4 @@
-"""The service: all that is asked of a trained model, without HTTP. The API, the page and the command line call this class.
+"""The service: all that is asked of a trained model, without HTTP. API, page and command line call this class.
 
     bundle        what was learned                      store      what happened since, durable
     catalogue     items, those added since included     people     users, those added since included
@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,17 +23,18 @@ import numpy as np
 from pydantic import ValidationError
 
 from medley.errors import InputError, MedleyError, invalid
+from medley.serving.answers import Answers
 from medley.serving.bundle import Bundle
 from medley.serving.catalogue import Catalogue
 from medley.serving.diversity import num_candidates, rerank
 from medley.serving.filters import Filter
+from medley.serving.index import Kind
 from medley.serving.people import People
+from medley.serving.places import places
 from medley.serving.ranking import Ranking
 from medley.serving.records import Event as StoredEvent
-from medley.serving.records import Outcome
 from medley.serving.requests import (
     BatchRequest,
-    Because,
     Event,
     ExplainAnswer,
     FeedbackAnswer,
@@ -43,7 +44,6 @@ from medley.serving.requests import (
     ItemsAnswer,
     Media,
     ModelAnswer,
-    RankedItem,
     RecommendAnswer,
     RecommendRequest,
     Rejected,
@@ -53,15 +53,13 @@ from medley.serving.requests import (
     SimilarAnswer,
     UserAnswer,
     UserRequest,
-    Why,
 )
 from medley.serving.similarity import ALL, Similarity
 from medley.serving.store import Store
+from medley.serving.unsaved import Unsaved
 
 NEGATIVE = frozenset({"dislike", "skip", "hide", "report", "unlike"})  # types of feedback that speak against an item
-NUM_BECAUSE = 3
 NUM_SIMILAR = 6
-NUM_PLACES = 2_000
 
 
 class MediaEncoder(Protocol):
@@ -86,7 +84,7 @@ class Service:
         bundle: Bundle,
         *,
         store: Store | None = None,
-        index: str | None = None,
+        index: Kind | None = None,
         media: MediaEncoder | None = None,
     ):
         """Args:
@@ -95,17 +93,17 @@ class Service:
         index: exact, hnsw, ivf or qdrant, for scores that are inner products; by default by the size of the catalogue.
         media: encodes the media of new items; None: items are put with features.
         """
-        self.bundle, self.store, self._media = bundle, store or _Unsaved(), media
+        self.bundle, self.store, self._media = bundle, store or Unsaved(), media
         self.model_version = bundle.manifest.model_version
         self.catalogue = Catalogue(bundle)
         self.people = People(bundle, self.catalogue)
         self.ranking = Ranking(bundle, self.catalogue, kind=index)
         self.similarity = Similarity(bundle, self.catalogue)
         self.counters: Counter[str] = Counter()
-        self._thumbnails = dict(bundle.thumbnails)
+        self.answers = Answers(bundle, self.catalogue)
         self._writing = threading.RLock()
-        if store is not None:
-            self._replay(store)
+        self._num_changes, self._last_event = 0, 0  # of the store, as far as they are applied
+        self.catch_up()
 
     @classmethod
     def open(
@@ -113,16 +111,24 @@ class Service:
         bundle: str | Path,
         *,
         store: str | Path | None = None,
-        index: str | None = None,
-        media: MediaEncoder | None = None,
+        index: Kind | None = None,
+        encoder: Callable[[Bundle], MediaEncoder | None] | None = None,
         verify: bool = True,
     ) -> "Service":
         """Opens a bundle, and the store beside it.
+
+        Args:
+            bundle: of the model.
+            store: file of what happened since; it is made if it does not exist.
+            index: as in the constructor.
+            encoder: makes what encodes the media of new items.
+            verify: compare the hashes of the bundle's files.
 
         Raises:
             InputError: not a bundle, a damaged one, or a damaged store.
         """
         read = Bundle.read(bundle, verify=verify)
+        media = None if encoder is None else encoder(read)
         return cls(read, store=None if store is None else Store(store), index=index, media=media)
 
     def close(self) -> None:
@@ -185,7 +191,7 @@ class Service:
         if request.diversity and len(rows):
             chosen = rerank(scores, self.catalogue.vectors(rows)[:, :-1], request.k, request.diversity)
             rows, scores = rows[chosen], scores[chosen]
-        items = self._listed(rows, scores, query=query if request.explain else None, history=history)
+        items = self.answers.listed(rows, scores, query=query if request.explain else None, history=history)
         fallback = "features" if len(history) and self.catalogue.cold.values[history].all() else None
         self._count(rows, fallback)
         return RecommendAnswer(items=items, fallback=fallback, unknown=unknown)
@@ -235,7 +241,7 @@ class Service:
         row = self.catalogue.row(item)
         similarity = self.similarity.to(row, by)
         rows, values = self._nearest(similarity, row, k, self._allowed(filter))
-        return SimilarAnswer(items=self._listed(rows, values), by=by)
+        return SimilarAnswer(items=self.answers.listed(rows, values), by=by)
 
     def explain(self, user: str, item: str) -> ExplainAnswer:
         """Explains the score of an item for a user: its parts, the user's own items, and the rank without each part.
@@ -245,7 +251,7 @@ class Service:
         """
         query, row = self.people.query(user), self.catalogue.row(item)
         history, hidden = self.people.history(user), self.people.hidden(user)
-        why = self._why(query, history, np.array([row]))[0]
+        why = self.answers.why(query, history, np.array([row]))[0]
         without = {
             part: self.ranking.rank(self.bundle.weighted(query, {part: 0.0}), row, hidden) for part in self.bundle.parts
         }
@@ -266,7 +272,7 @@ class Service:
         page = rows[start : start + k]
         more = str(start + k) if start + k < len(rows) else None
         values = self.catalogue.popularity.values[page].astype(float)
-        return ItemsAnswer(items=self._listed(page, values), cursor=more, total=len(rows))
+        return ItemsAnswer(items=self.answers.listed(page, values), cursor=more, total=len(rows))
 
     def item(self, raw_id: str) -> ItemAnswer:
         """Describes an item, with its nearest items by all that can be compared.
@@ -278,8 +284,8 @@ class Service:
         similar = {}
         for by in self.similarity.available(row):
             rows, values = self._nearest(self.similarity.to(row, by), row, NUM_SIMILAR, self._allowed(None))
-            similar[by] = self._listed(rows, values)
-        return self._about(row, similar)
+            similar[by] = self.answers.listed(rows, values)
+        return self.answers.about(row, similar)
 
     def users(self, q: str = "", *, k: int = 20) -> list[str]:
         """Returns ids of users that begin with a text."""
@@ -297,27 +303,14 @@ class Service:
         return UserAnswer(
             id=raw_id,
             attributes=self.people.attributes(raw_id),
-            history=self._listed(shown, values),
+            history=self.answers.listed(shown, values),
             folded_in=self.people.is_folded_in(raw_id),
-            weights=self._taste(query),
+            weights=self.answers.taste(query),
         )
 
     def places(self) -> list[dict[str, Any]]:
-        """Returns the map of the catalogue: id, title, x and y in -1..1, popularity and cold, of the most popular items."""
-        rows = np.flatnonzero(self.catalogue.alive.values)
-        rows = rows[np.argsort(-self.catalogue.popularity.values[rows], kind="stable")][:NUM_PLACES]
-        where = _projected(self.ranking.embedding(rows))
-        return [
-            {
-                "id": self.catalogue.raw_id(row),
-                "title": self.catalogue.title(row),
-                "x": float(x),
-                "y": float(y),
-                "popularity": int(self.catalogue.popularity.values[row]),
-                "cold": bool(self.catalogue.cold.values[row]),
-            }
-            for row, (x, y) in zip(rows.tolist(), where, strict=True)
-        ]
+        """Returns the map of the catalogue: id, title, x and y in -1..1, popularity and cold, of popular items."""
+        return places(self.catalogue, self.ranking)
 
     def thumbnail(self, raw_id: str) -> tuple[bytes, str] | None:
         """Returns a small picture of an item and its media type, if there is one.
@@ -326,7 +319,7 @@ class Service:
             NotFoundError: an unknown item.
         """
         row = self.catalogue.row(raw_id)
-        picture = self._thumbnails.get(row)
+        picture = self.answers.thumbnails.get(row)
         return None if picture is None else (picture, "image/jpeg")
 
     # -- changes --------------------------------------------------------------------------------------------------
@@ -341,7 +334,7 @@ class Service:
         with self._writing:
             attributes = self.catalogue.checked(request.attributes)
             self.store.put_item(raw_id, attributes, features, thumbnail)
-            return self._about(self._put(raw_id, attributes, features, thumbnail), {})
+            return self.answers.about(self._put(raw_id, attributes, features, thumbnail), {})
 
     def put_items(self, requests: Sequence[tuple[str, ItemRequest]]) -> list[ItemAnswer | MedleyError]:
         """Puts several items; an error is the answer of its element."""
@@ -365,9 +358,9 @@ class Service:
             row = self.catalogue.row(raw_id)
             attributes = self.catalogue.checked({**self.catalogue.attributes(row), **request.attributes})
             features = {**self.catalogue.features(row), **new}
-            thumbnail = thumbnail or self._thumbnails.get(row)
+            thumbnail = thumbnail or self.answers.thumbnails.get(row)
             self.store.put_item(raw_id, attributes, features, thumbnail)
-            return self._about(self._put(raw_id, attributes, features, thumbnail), {})
+            return self.answers.about(self._put(raw_id, attributes, features, thumbnail), {})
 
     def delete_item(self, raw_id: str) -> None:
         """Stops listing an item.
@@ -406,7 +399,7 @@ class Service:
             self.store.delete_user(raw_id)
 
     def feedback(self, events: Sequence[Event]) -> FeedbackAnswer:
-        """Accepts feedback; each accepted event is seen by the next question. An event with a known id is a duplicate."""
+        """Accepts feedback, which the next question sees. An event with a known id is a duplicate."""
         rejected, known, now = [], [], time.time()
         for at, event in enumerate(events):
             if self._alive(event.item) is None:
@@ -416,14 +409,33 @@ class Service:
             known.append((at, StoredEvent(number, event.user, event.item, event.type, moment)))
         with self._writing:
             outcomes = self.store.add_feedback([event for _, event in known])
-            for (at, event), outcome in zip(known, outcomes, strict=True):
-                if outcome == "new":
-                    self._react(event)
-                elif outcome == "conflict":
-                    rejected.append(Rejected(index=at, code="conflict", message=f"id {event.id!r} is of another event"))
+            self._hear()
+        for (at, event), outcome in zip(known, outcomes, strict=True):
+            if outcome == "conflict":
+                rejected.append(Rejected(index=at, code="conflict", message=f"id {event.id!r} is of another event"))
         accepted, duplicate = outcomes.count("new"), outcomes.count("duplicate")
         rejected.sort(key=lambda each: each.index)
         return FeedbackAnswer(accepted=accepted, duplicate=duplicate, rejected=rejected)
+
+    def catch_up(self) -> None:
+        """Applies what others have written into the store: for a service that was opened beside another one."""
+        if isinstance(self.store, Unsaved):
+            return
+        with self._writing:
+            since, self._num_changes = self._num_changes, self.store.num_changes()
+            for item in self.store.items(since=since):
+                if not item.deleted:
+                    self._put(item.item, item.attributes, item.features, item.thumbnail)
+                elif (row := self.catalogue.find(item.item)) is not None:
+                    self._delete(row)
+            for user in self.store.forgotten(self.people.ids(), since=since):
+                self.people.delete(user)
+                for event in self.store.feedback_of(user):  # of somebody who came back under the same id
+                    self._react(event, counted=True)
+            for user in self.store.users(since=since):
+                rows, _ = self.catalogue.rows(user.history)  # items that a new bundle no longer has are left out
+                self.people.put(user.user, rows.tolist(), user.attributes)
+            self._hear()
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -453,7 +465,7 @@ class Service:
         counts = self.catalogue.popularity.values[rows]
         best = np.lexsort((rows, -counts))[: request.k]
         self._count(rows[best], "popular")
-        items = self._listed(rows[best], counts[best].astype(float))
+        items = self.answers.listed(rows[best], counts[best].astype(float))
         return RecommendAnswer(items=items, fallback="popular", unknown=unknown)
 
     def _count(self, rows: np.ndarray, fallback: str | None) -> None:
@@ -471,61 +483,6 @@ class Service:
         size = min(len(mask), len(alive))
         return mask[:size] & alive[:size]
 
-    def _listed(
-        self,
-        rows: np.ndarray,
-        scores: np.ndarray,
-        *,
-        query: np.ndarray | None = None,
-        history: np.ndarray | None = None,
-    ) -> list[RankedItem]:
-        whys: Sequence[Why | None] = [None] * len(rows)
-        if query is not None and history is not None and len(rows):
-            whys = self._why(query, history, rows)
-        found = []
-        for row, score, why in zip(rows.tolist(), scores.tolist(), whys, strict=True):
-            attributes = self.catalogue.attributes(row)
-            title = attributes.pop("title", None)
-            found.append(
-                RankedItem(
-                    id=self.catalogue.raw_id(row),
-                    score=score,
-                    title=None if title is None else str(title),
-                    cold=bool(self.catalogue.cold.values[row]),
-                    attributes=attributes,
-                    why=why,
-                )
-            )
-        return found
-
-    def _why(self, query: np.ndarray, history: np.ndarray, rows: np.ndarray) -> list[Why]:
-        vectors = self.catalogue.vectors(rows)
-        parts = {name: values[0] for name, values in self.bundle.scores.match_parts(query[None], vectors).items()}
-        known = history[history < self.catalogue.num_bundled]
-        whys = []
-        for at in range(len(rows)):
-            own = {name: float(values[at]) for name, values in parts.items()}
-            size = sum(map(abs, own.values()))
-            shares = {name: value / size if size else 0.0 for name, value in own.items()}
-            others = known[known != rows[at]]
-            near, similarity = self.bundle.because(query, others, vectors[at], NUM_BECAUSE)
-            because = [
-                Because(id=self.catalogue.raw_id(row), title=self.catalogue.title(row), similarity=value)
-                for row, value in zip(near.tolist(), similarity.tolist(), strict=True)
-            ]
-            whys.append(Why(parts=own, shares=shares, because=because))
-        return whys
-
-    def _taste(self, query: np.ndarray) -> dict[str, float]:
-        """Part -> its share of the spread of a user's scores over the items: how much the part decides."""
-        if not self.bundle.parts:
-            return {}
-        rows = np.linspace(0, self.catalogue.num_bundled - 1, min(1000, self.catalogue.num_bundled)).astype(np.int64)
-        parts = self.bundle.scores.match_parts(query[None], self.catalogue.vectors(np.unique(rows)))
-        spread = {name: float(parts[name].std()) for name in self.bundle.parts}
-        total = sum(spread.values())
-        return {name: value / total if total else 0.0 for name, value in spread.items()}
-
     def _nearest(self, similarity: np.ndarray, row: int, k: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         size = min(len(similarity), len(allowed))
         rows = np.flatnonzero(allowed[:size] & np.isfinite(similarity[:size]))
@@ -535,21 +492,6 @@ class Service:
             rows = rows[-similarity[rows] <= least]
         rows = rows[np.lexsort((rows, -similarity[rows]))][:k]
         return rows, similarity[rows]
-
-    def _about(self, row: int, similar: dict[str, list[RankedItem]]) -> ItemAnswer:
-        attributes = self.catalogue.attributes(row)
-        title, has = attributes.pop("title", None), self.catalogue.features(row)
-        return ItemAnswer(
-            id=self.catalogue.raw_id(row),
-            title=None if title is None else str(title),
-            attributes=attributes,
-            cold=bool(self.catalogue.cold.values[row]),
-            popularity=int(self.catalogue.popularity.values[row]),
-            modalities=list(has),
-            missing=[m for m in self.bundle.features if m not in has],
-            media=["image"] if row in self._thumbnails else [],
-            similar=similar,
-        )
 
     def _alive(self, raw_id: str) -> int | None:
         row = self.catalogue.find(raw_id)
@@ -587,7 +529,7 @@ class Service:
     ) -> int:
         row = self.catalogue.put(raw_id, attributes, features)
         if thumbnail is not None:
-            self._thumbnails[row] = thumbnail
+            self.answers.thumbnails[row] = thumbnail
         self.ranking.update(row)
         return row
 
@@ -595,51 +537,21 @@ class Service:
         self.catalogue.delete(row)
         self.ranking.update(row)
 
-    def _react(self, event: StoredEvent) -> None:
-        """Applies one accepted event."""
+    def _hear(self) -> None:
+        """Applies the feedback in the store that is not yet applied, each event once."""
+        for number, event in self.store.feedback(since=self._last_event):
+            self._react(event)
+            self._last_event = number
+
+    def _react(self, event: StoredEvent, *, counted: bool = False) -> None:
+        """Applies one event; one that is counted already changes no popularity."""
         row = self._alive(event.item)
         if row is None:
             return  # deleted since
         liked = event.type not in NEGATIVE
         self.people.add(event.user, row, liked=liked)
-        if liked:
+        if liked and not counted:
             self.catalogue.popularity.values[row] += 1
-
-    def _replay(self, store: Store) -> None:
-        """Applies what the store holds: items, then users, then feedback."""
-        for item in store.items():
-            if not item.deleted:
-                self._put(item.item, item.attributes, item.features, item.thumbnail)
-            elif (row := self.catalogue.find(item.item)) is not None:
-                self._delete(row)
-        for user in store.forgotten(self.bundle.users["user_id"]):
-            self.people.delete(user)
-        for user in store.users():
-            rows, _ = self.catalogue.rows(user.history)  # items that a new bundle no longer has are left out
-            self.people.put(user.user, rows.tolist(), user.attributes)
-        for event in store.feedback():
-            self._react(event)
-
-
-class _Unsaved:
-    """A store that forgets everything but the ids of feedback: changes live in memory alone."""
-
-    def __init__(self) -> None:
-        self._events: dict[str, StoredEvent] = {}
-
-    def put_item(self, *_: object) -> None: ...
-    def delete_item(self, *_: object) -> None: ...
-    def put_user(self, *_: object) -> None: ...
-    def delete_user(self, *_: object) -> None: ...
-    def close(self) -> None: ...
-
-    def add_feedback(self, events: Sequence[StoredEvent]) -> list[Outcome]:
-        """Returns what became of each event, as a store does."""
-        outcomes: list[Outcome] = []
-        for event in events:
-            known = self._events.setdefault(event.id, event)
-            outcomes.append("new" if known is event else "duplicate" if known == event else "conflict")
-        return outcomes
 
 
 def _decoded(name: str, text: str | None) -> bytes | None:
@@ -658,15 +570,3 @@ def _cursor(cursor: str | None) -> int:
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 12):
         raise InputError("cursor", expected="the cursor of an earlier answer", got=repr(cursor))
     return int(cursor)
-
-
-def _projected(vectors: np.ndarray) -> np.ndarray:
-    """Returns the first two principal components (n, 2) of vectors (n, V), within -1 and 1."""
-    if not len(vectors):
-        return np.zeros((0, 2))
-    centred = np.asarray(vectors, dtype=np.float64) - vectors.mean(axis=0)
-    _, axes = np.linalg.eigh(centred.T @ centred)
-    places = np.zeros((len(vectors), 2))
-    found = centred @ axes[:, ::-1][:, :2]
-    places[:, : found.shape[1]] = found
-    return places / max(float(np.abs(places).max()), 1e-12)

@@ -7,7 +7,6 @@ outlives a bundle. The log of feedback goes back into training as a table (user,
 import hashlib
 import itertools
 import json
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,15 +69,16 @@ class Store:
         Raises:
             InputError: a bad id, attributes that JSON cannot hold, features that are not finite numbers (d,).
         """
-        rows, vectors, now = {}, {}, _now()
+        rows, vectors = {}, {}
         for each in items:
             item = checked_text(each.item, "item id")
-            rows[item] = (item, json_of(each.attributes), each.thumbnail, each.deleted, now)
+            rows[item] = (item, json_of(each.attributes), each.thumbnail, each.deleted)
             vectors[item] = blobs_of(item, each.features)
         with self._database.write() as connection:
             connection.executemany("DELETE FROM vectors WHERE item = ?", [(item,) for item in rows])
+            change = _next_change(connection)
             put = "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?)"
-            connection.executemany(put, list(rows.values()))
+            connection.executemany(put, [(*row, change) for row in rows.values()])
             connection.executemany("INSERT INTO vectors VALUES (?, ?, ?)", itertools.chain(*vectors.values()))
 
     def put_item(
@@ -101,9 +101,18 @@ class Store:
             known = _items_of(connection, [item])
         return known[0] if known else None
 
-    def items(self) -> Iterator[StoredItem]:
-        """Yields all items and marks, by id, a page at a time; writes in between may or may not be seen."""
-        yield from self._pages("SELECT item FROM items WHERE item > ? ORDER BY item LIMIT ?", _items_of)
+    def num_changes(self) -> int:
+        """Returns the number of changes of items and users so far, for `since`."""
+        with self._database.read() as connection:
+            return connection.execute("SELECT value FROM facts WHERE name = 'changes'").fetchone()[0]
+
+    def items(self, *, since: int = 0) -> Iterator[StoredItem]:
+        """Yields all items and marks, by id, a page at a time; writes in between may or may not be seen.
+
+        Args:
+            since: a `num_changes`; leaves out what has not changed after it.
+        """
+        yield from self._pages("items", "item", since, _items_of)
 
     # users
 
@@ -114,9 +123,10 @@ class Store:
             InputError: a bad id, or attributes that JSON cannot hold.
         """
         items = json.dumps([checked_text(item, "item id") for item in history])
-        row = (checked_text(user, "user id"), json_of(attributes), items, _now())
+        row = (checked_text(user, "user id"), json_of(attributes), items)
         with self._database.write() as connection:
-            connection.execute("INSERT OR REPLACE INTO users VALUES (?, ?, ?, ?)", row)
+            put = "INSERT OR REPLACE INTO users VALUES (?, ?, ?, ?)"
+            connection.execute(put, (*row, _next_change(connection)))
 
     def user(self, user: str) -> StoredUser | None:
         """Returns a stored user, or None."""
@@ -124,9 +134,9 @@ class Store:
             known = _users_of(connection, [user])
         return known[0] if known else None
 
-    def users(self) -> Iterator[StoredUser]:
-        """Yields all users, by id, a page at a time; writes in between may or may not be seen."""
-        yield from self._pages("SELECT user FROM users WHERE user > ? ORDER BY user LIMIT ?", _users_of)
+    def users(self, *, since: int = 0) -> Iterator[StoredUser]:
+        """Yields all users, by id, a page at a time; `since` as in `items`."""
+        yield from self._pages("users", "user", since, _users_of)
 
     def delete_user(self, user: str) -> int:
         """Forgets a user: attributes and feedback are deleted, and overwritten in the file and in its log.
@@ -144,7 +154,8 @@ class Store:
         with self._database.write() as connection:
             connection.execute("DELETE FROM users WHERE user = ?", (checked_text(user, "user id"),))
             num_events = connection.execute("DELETE FROM feedback WHERE user = ?", (user,)).rowcount
-            connection.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", (self._digest(user), _now()))
+            mark = (self._digest(user), _next_change(connection))
+            connection.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", mark)
         self._database.erase()
         return num_events
 
@@ -154,10 +165,11 @@ class Store:
             found = connection.execute("SELECT 1 FROM forgotten WHERE digest = ?", (self._digest(user),)).fetchone()
         return found is not None
 
-    def forgotten(self, users: Iterable[str]) -> list[str]:
-        """Returns the users among some who were deleted, ever: for the start of a service."""
+    def forgotten(self, users: Iterable[str], *, since: int = 0) -> list[str]:
+        """Returns the users among some who were deleted, ever: for the start of a service; `since` as in `items`."""
         with self._database.read() as connection:
-            digests = {digest for (digest,) in connection.execute("SELECT digest FROM forgotten")}
+            get = "SELECT digest FROM forgotten WHERE changed > ?"
+            digests = {digest for (digest,) in connection.execute(get, (since,))}
         return [user for user in users if self._digest(user) in digests] if digests else []
 
     # feedback
@@ -191,10 +203,15 @@ class Store:
         with self._database.read() as connection:
             return [event_of(row) for row in connection.execute(get, (user,))]
 
-    def feedback(self) -> Iterator[Event]:
-        """Yields all events in the order in which they came, a page at a time; later events may be seen, too."""
-        for page in log_pages(self._database, PAGE):
-            yield from map(event_of, page)
+    def feedback(self, *, since: int = 0) -> Iterator[tuple[int, Event]]:
+        """Yields (number, event) in the order in which events came, a page at a time; later events may be seen, too.
+
+        Args:
+            since: number of the last event that is left out; numbers ascend, with gaps, and are never used again.
+        """
+        for page in log_pages(self._database, PAGE, since):
+            for number, *row in page:
+                yield number, event_of(tuple(row))
 
     def num_events(self) -> int:
         """Returns the number of events."""
@@ -218,7 +235,8 @@ class Store:
         """
         return write_log(self._database, Path(path))
 
-    def _pages(self, keys: str, get: Callable[[Any, list[str]], list]) -> Iterator[Any]:
+    def _pages(self, table: str, key: str, since: int, get: Callable[[Any, list[str]], list]) -> Iterator[Any]:
+        keys = f"SELECT {key} FROM {table} WHERE {key} > ? AND changed > {since:d} ORDER BY {key} LIMIT ?"
         last = ""  # ids are not empty
         while True:
             with self._database.read() as connection:
@@ -252,6 +270,7 @@ def _users_of(connection: Any, ids: list[str]) -> list[StoredUser]:
     return [StoredUser(user, json.loads(known), tuple(json.loads(history))) for user, known, history in found]
 
 
-def _now() -> int:
-    """Milliseconds since 1970 (UTC)."""
-    return time.time_ns() // 1_000_000
+def _next_change(connection: Any) -> int:
+    """Numbers the change of the running transaction."""
+    connection.execute("UPDATE facts SET value = value + 1 WHERE name = 'changes'")
+    return connection.execute("SELECT value FROM facts WHERE name = 'changes'").fetchone()[0]

@@ -81,5 +81,5 @@ class _ServiceCollector:
 
 
 def known_method(method: str) -> str:
-    """Returns a method as a label; a client may invent any number of methods, and each would be one more time series."""
+    """Returns a method as a label. Clients may invent methods, and each would be one more time series."""
     return method if method in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS") else "other"

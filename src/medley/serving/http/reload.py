@@ -227,9 +227,11 @@ class Holder:
         self.results[result] += 1
         assert self._live is not None
         version, previous = self._live.service.model_version, self._previous
-        swap = Swap(result, version, previous and previous.service.model_version, time.perf_counter() - began)
+        before = None if previous is None else previous.service.model_version
+        swap = Swap(result, version, before, time.perf_counter() - began)
         log.info("bundle %s in %.2f s: model_version=%s", result.replace("_", " "), swap.seconds, version[:12])
         if result in ("loaded", "swapped"):
+            gc.unfreeze()  # what was replaced goes
             gc.collect()
             gc.freeze()  # the tables of ids hold many objects; looking through them pauses all requests
         return swap

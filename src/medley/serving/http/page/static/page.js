@@ -65,16 +65,15 @@ if (map) {
   const pointed = document.getElementById("pointed");
   const links = [...map.querySelectorAll("a")];
   const place = (link) => {
-    const { cx, cy } = link.firstElementChild;
+    const { cx, cy } = link.lastElementChild;
     return [cx.baseVal.value, cy.baseVal.value];
   };
   const show = (event) => {
     const link = event.target.closest("a");
-    if (link) pointed.textContent = link.getAttribute("aria-label");
+    if (link) pointed.textContent = link.firstElementChild.textContent;
   };
   const directions = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
 
-  for (const title of map.querySelectorAll("title")) title.remove(); // shown above, at once
   map.addEventListener("mouseover", show);
   map.addEventListener("focusin", show);
   map.addEventListener("keydown", (event) => {
