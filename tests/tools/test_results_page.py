@@ -61,3 +61,13 @@ def test_rows_of_two_protocols_do_not_share_a_page(simulated: Dataset, tmp_path:
     with pytest.raises(InputError, match="one protocol"):
         results.main([*common, "--only", "Popularity"])
     assert (page.read_text(), record.read_text()) == before
+
+
+def test_the_committed_figures_are_read_as_they_were_written():
+    record = Path(__file__).parents[2] / "docs/results/tiktok.json"
+    read = results.read_record(record)
+    written = {row["entry"]["label"]: row for row in json.loads(record.read_text())}
+    assert list(read) == list(written) and len(read) > 20
+    for label, row in written.items():
+        assert read[label].metrics["recall@20"].mean == row["metrics"]["recall@20"]["mean"]
+        assert read[label].chosen == row["chosen"] and read[label].num_parameters == row["num_parameters"]

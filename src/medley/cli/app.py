@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from medley.cli import compare, data, demo, evaluate, models, recommend, train
+from medley.cli import compare, data, demo, evaluate, models, recommend, study, train
 from medley.cli.options import GroupedHelp
 from medley.version import versions
 
@@ -34,3 +34,4 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("recommend")(recommend.recommend)
+app.command("study")(study.study)

@@ -99,7 +99,8 @@ def run_all(stage: str, tasks: Sequence[Task], resources: Resources, watch: Watc
         KeyboardInterrupt: Ctrl-C; the processes have ended, and the same tasks go on where they were stopped.
     """
     outcomes: dict[Any, Outcome] = {}
-    unique = {_key(task): task for task in tasks}
+    unique = {_key(task): task for task in reversed(tasks)}  # the first of equal tasks gives its label
+    unique = dict(reversed(unique.items()))
     watch.begin(stage, len(unique), jobs=resources.jobs)
     missing = []
     for key, task in unique.items():
@@ -129,13 +130,14 @@ def _run_here(tasks: Sequence[Task], outcomes: dict, resources: Resources, watch
     try:
         for task in tasks:
             watch.started(task)
+            is_new = False
             try:
-                complete(task, _Seen(task, watch))
+                is_new = complete(task, _Seen(task, watch))
             except InputError as error:
                 outcomes[_key(task)] = error
             else:
                 outcomes[_key(task)] = _result_of(task, peaks)
-            watch.finished(task, outcomes[_key(task)])
+            watch.finished(task, outcomes[_key(task)], is_new=is_new)
     finally:
         torch.set_num_threads(before)
 
@@ -241,15 +243,17 @@ class _Pool:
             self.watch.epoch(task, content)
             return
         worker.task = None
+        is_new = False
         if kind == "error":
             if not isinstance(content, InputError):
                 raise content
             self.outcomes[_key(task)] = content
         else:
+            is_new, is_worn = content
             self.outcomes[_key(task)] = _result_of(task, self.peaks)
-            if content:
+            if is_worn:
                 self._replace(worker)
-        self.watch.finished(task, self.outcomes[_key(task)])
+        self.watch.finished(task, self.outcomes[_key(task)], is_new=is_new)
 
     def _replace(self, worker: _Worker) -> None:
         self.workers.remove(worker)
@@ -269,13 +273,14 @@ def _work(pipe: connection.Connection, threads: int) -> None:
             return
         is_measured = _forget_peak()
         try:
-            complete(task, _Sent(pipe))
+            is_new = complete(task, _Sent(pipe))
         except Exception as error:  # the parent decides what to do with it
             pipe.send(("error", error if isinstance(error, InputError | TrainingError) else _plain(task, error)))
             continue
         gc.collect()
         _give_back_memory()
-        pipe.send(("done", not is_measured or _resident_gb() > at_start + KEPT_GB))
+        is_worn = not is_measured or _resident_gb() > at_start + KEPT_GB
+        pipe.send(("done", (is_new, is_worn)))
 
 
 def _plain(task: Task, error: Exception) -> TrainingError:

@@ -16,7 +16,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -150,10 +150,13 @@ def find(task: Task) -> Trained | Diverged | None:
     return Trained(task.folder, record.recipe, run.history, record.num_parameters, record.peak_gb, done)
 
 
-def complete(task: Task, progress: bool | Progress = False) -> None:
+def complete(task: Task, progress: bool | Progress = False) -> bool:
     """Trains and evaluates what a task lacks, from where an earlier process was stopped; then `find` finds the result.
 
     A process that trains the same run elsewhere is waited for.
+
+    Returns:
+        Whether anything was trained; false where the run was finished and only lacked an evaluation, or nothing.
 
     Raises:
         InputError: the model cannot be built on the data, or the data set is gone.
@@ -161,13 +164,14 @@ def complete(task: Task, progress: bool | Progress = False) -> None:
     """
     with exclusive(task.folder.with_name(f"{task.folder.name}.lock")):
         if find(task) is not None:
-            return
+            return False
+        is_new = find(replace(task, protocols=())) is None
         data = Dataset(task.data)
         try:
             run = api.train(task.recipe, data, out=task.folder, resume=True, progress=progress)
         except TrainingError as error:
             write_atomic(task.folder / "diverged.txt", str(error))
-            return
+            return True
         if run.record.status != "finished":
             raise KeyboardInterrupt
         for protocol in task.protocols:
@@ -176,6 +180,7 @@ def complete(task: Task, progress: bool | Progress = False) -> None:
                     warnings.simplefilter("ignore", MedleyWarning)  # results hold what the warnings say
                     evaluation = api.evaluate(run, data, split="test", **protocol._asdict())
                 _write(_path(task, protocol), evaluation)
+    return is_new
 
 
 def _path(task: Task, protocol: Protocol) -> Path:

@@ -24,7 +24,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.stage = ""
-        self.num_planned = self.num_found = self.num_trained = 0
+        self.num_planned = self.num_found = self.num_trained = self.num_evaluated = 0
         self.running: dict[Task, Epoch | None] = {}
         self.best: dict[str, tuple[str, float]] = {}  # label -> metric, best value on validation
         self.seconds: dict[str, list[float]] = {}  # model -> seconds of its runs
@@ -32,8 +32,8 @@ class Watch:
 
     @property
     def num_done(self) -> int:
-        """Number of results so far: found in the store, or trained now."""
-        return self.num_found + self.num_trained
+        """Number of results so far: found in the store, trained now, or a finished run that only was evaluated."""
+        return self.num_found + self.num_trained + self.num_evaluated
 
     @property
     def num_left(self) -> int:
@@ -58,10 +58,11 @@ class Watch:
         """Called after epochs of a task, not necessarily after each."""
         self.running[task] = epoch
 
-    def finished(self, task: Task, outcome: "Outcome") -> None:
-        """Called when the result of a task is in the store, or when the task is refused."""
+    def finished(self, task: Task, outcome: "Outcome", *, is_new: bool) -> None:
+        """Called when the result of a task is in the store, or when the task is refused; `is_new`: it was trained."""
         self.running.pop(task, None)
-        self.num_trained += 1
+        self.num_trained += is_new
+        self.num_evaluated += not is_new
         self._learn(task, outcome)
 
     def stopped(self, task: Task) -> None:
@@ -115,10 +116,11 @@ class Lines(Watch):
         super().found(task, outcome)
         self.note(f"{self._place()} {describe(task, outcome)} (already there)")
 
-    def finished(self, task: Task, outcome: "Outcome") -> None:
+    def finished(self, task: Task, outcome: "Outcome", *, is_new: bool) -> None:
         """Says how good and how expensive the run was."""
-        super().finished(task, outcome)
-        self.note(f"{self._place()} {describe(task, outcome)}{self._end()}")
+        super().finished(task, outcome, is_new=is_new)
+        evaluated = "" if is_new or not isinstance(outcome, Trained) else " (evaluated)"
+        self.note(f"{self._place()} {describe(task, outcome)}{evaluated}{self._end()}")
 
     def stopped(self, task: Task) -> None:
         """Says that the task begins again."""
