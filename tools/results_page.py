@@ -16,8 +16,8 @@ from medley.data.dataset import Dataset
 from medley.data.importing import import_dataset
 from medley.errors import InputError
 from medley.experiments import results
-from medley.experiments.studies.tiktok import ENTRIES, TRAINING, VARIANTS
 from medley.experiments.scheduler import Resources
+from medley.experiments.studies.tiktok import ENTRIES, TRAINING, VARIANTS
 from medley.experiments.study import Entry, Result, Study
 from medley.experiments.watch import Lines
 from medley.files import write_atomic
@@ -141,8 +141,8 @@ def page(data: Dataset, study: Study, results: Sequence[Result]) -> str:
             "",
             _settings([result for result in results if not result.entry.variant_of]),
             "",
-            f"CPU seconds of one process with {study.resources.threads_each} thread(s), validation included, while other trainings "
-            "ran; on an idle machine one thread takes about as long. GB is the peak resident memory of the process. "
+            f"CPU seconds of one process with {study.resources.threads_each} thread(s), validation included, while other "
+            "trainings ran; on an idle machine one thread takes about as long. GB is the peak resident memory of the process. "
             f"Measured on {_machines(results)}.",
             "",
             f"Versions: {installed}.",

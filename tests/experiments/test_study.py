@@ -1,10 +1,6 @@
-"""Studies on a small data set: choice on validation, nothing twice, kill and resume, no leak from test."""
+"""Studies on a small data set: settings chosen on validation, nothing trained twice, no leak from test."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +10,8 @@ import pytest
 from medley.data.dataset import Dataset
 from medley.data.writer import DatasetWriter
 from medley.errors import InputError
-from medley.experiments import declaration
 from medley.experiments.declaration import Declaration
-from medley.experiments.results import Results
+from medley.experiments.results import Result, Results, document_of
 from medley.experiments.scheduler import Resources
 from medley.experiments.store import Protocol
 from medley.experiments.study import Entry, Study, run_study
@@ -27,6 +22,11 @@ SHORT = {"dim": 8, "num_epochs": 10, "batch_size": 256, "metric": "recall@20"}
 HERE = Resources(jobs=0, threads=1)
 MF = Entry("mf", "MF", SHORT, {"lr": (1e-12, 0.05)})
 FREE = Entry("mf", "MF: free", {"reg": 0.0}, variant_of="MF")
+
+
+def documents(results: list[Result]) -> list[str]:
+    """The results as they are written, in which one missing number equals another."""
+    return [json.dumps(document_of(one)) for one in results]
 
 
 def weights_in(folder: Path) -> dict[Path, int]:
@@ -69,7 +69,8 @@ def test_processes_give_the_bits_of_one_process(simulated: Dataset, tmp_path: Pa
     resources = Resources(jobs=2, threads=1, memory_gb=4.0)
     there = Study(simulated, tmp_path / "there", seeds=(0, 1), resources=resources).run(entries).results
     for one, two in zip(here, there, strict=True):
-        assert one.metrics == two.metrics and one.best_epochs == two.best_epochs and one.runs == two.runs
+        assert document_of(one)["metrics"] == document_of(two)["metrics"]
+        assert one.best_epochs == two.best_epochs and one.runs == two.runs
         for folder in one.runs:
             name = Path(folder) / "weights.safetensors"
             assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
@@ -135,87 +136,11 @@ def test_shuffled_test_labels_change_no_chosen_setting_epoch_or_weight(simulated
     for given, shuffled in zip(one, two, strict=True):
         assert given.runs != shuffled.runs  # other data: trained anew
         assert given.chosen == shuffled.chosen and given.best_epochs == shuffled.best_epochs
-        assert given.curves == shuffled.curves and given.valid == shuffled.valid
+        assert given.curves == shuffled.curves and str(given.valid) == str(shuffled.valid)
         assert given.metrics != shuffled.metrics
         for a, b in zip(given.runs, shuffled.runs, strict=True):
             bytes_of = [(tmp_path / "runs" / run / "weights.safetensors").read_bytes() for run in (a, b)]
             assert bytes_of[0] == bytes_of[1]
-
-
-STUDY = """
-title = "Two models"
-at = [5, 20]
-seeds = 2
-
-[common]
-dim = 16
-num_epochs = 40
-patience = 0
-batch_size = 64
-
-[[entries]]
-model = "mf"
-label = "MF"
-grid = { lr = [0.01, 0.02] }
-
-[[entries]]
-model = "vbpr"
-label = "VBPR"
-
-[[variants]]
-of = ["VBPR"]
-over = "modalities"
-"""
-
-DRIVER = """
-import sys
-from medley.data.dataset import Dataset
-from medley.experiments.scheduler import Resources
-from medley.experiments.study import run_study
-if __name__ == "__main__":
-    study, data, out, jobs = sys.argv[1:]
-    run_study(study, Dataset(data), out=out, resources=Resources(jobs=int(jobs), threads=1))
-"""
-
-
-@pytest.mark.parametrize("jobs", [0, 2])
-def test_a_study_that_is_killed_at_any_moment_goes_on_and_trains_no_finished_run_again(
-    jobs: int, simulated: Dataset, tmp_path: Path
-):
-    study = tmp_path / "two.toml"
-    study.write_text(STUDY)
-    (tmp_path / "driver.py").write_text(DRIVER)
-    whole = run_study(study, simulated, out=tmp_path / "whole/out", resources=HERE)
-    out, runs = tmp_path / "killed/out", tmp_path / "killed/runs"
-    command = [sys.executable, str(tmp_path / "driver.py"), str(study), str(simulated.folder), str(out), str(jobs)]
-    generator = np.random.default_rng(jobs)
-    finished: dict[Path, int] = {}
-    for wanted in (1, 4, 7):  # killed a moment after so many runs have weights
-        process = subprocess.Popen(command, start_new_session=True)
-        deadline = time.monotonic() + 120
-        while process.poll() is None and len(weights_in(runs)) < wanted and time.monotonic() < deadline:
-            time.sleep(0.005)
-        time.sleep(generator.random() * 0.2)
-        os.kill(process.pid, signal.SIGKILL)  # its processes must end by themselves
-        process.wait()
-        for path, when in finished.items():
-            assert path.stat().st_mtime_ns == when
-        finished = {
-            path: when for path, when in weights_in(runs).items() if Run(path.parent).record.status == "finished"
-        }
-        assert finished
-    watch = Watch()
-    resumed = run_study(study, simulated, out=out, resources=HERE, watch=watch)
-    assert all(path.stat().st_mtime_ns == when for path, when in finished.items())
-    assert watch.num_trained == len(weights_in(runs)) - len(finished)
-    assert len(resumed.entries) == len(whole.entries) == 1 + 1 + 6
-    for one, two in zip(whole.entries, resumed.entries, strict=True):
-        assert one.chosen == two.chosen and one.best_epochs == two.best_epochs and one.curves == two.curves
-        for metric, values in one.per_user.items():
-            assert np.array_equal(values, two.per_user[metric], equal_nan=True)
-        for a, b in zip(one.runs, two.runs, strict=True):
-            weights = [tmp_path / f"{name}/runs/{run}/weights.safetensors" for name, run in (("whole", a), ("killed", b))]
-            assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
 def test_results_are_read_back_whole_without_any_run(simulated: Dataset, tmp_path: Path):
@@ -231,7 +156,7 @@ def test_results_are_read_back_whole_without_any_run(simulated: Dataset, tmp_pat
     read = Results.load(tmp_path / "out")
     assert read.conditions() == [(s, c) for s in ("given", "time") for c in ("all", "sampled-20")]
     assert (read.study, read.data, read.skipped, read.made_by) == (made.study, made.data, made.skipped, made.made_by)
-    assert read.entries == made.entries and len(read.entries) == 2 * 4
+    assert documents(read.entries) == documents(made.entries) and len(read.entries) == 2 * 4
     for one, two in zip(made.entries, read.entries, strict=True):
         assert np.array_equal(one.user, two.user) and one.per_user.keys() == two.per_user.keys()
         for metric, values in one.per_user.items():
@@ -247,63 +172,3 @@ def test_a_file_that_is_not_the_results_of_a_study_is_refused(tmp_path: Path):
         Results.load(tmp_path)
     with pytest.raises(InputError, match="does not exist"):
         Results.load(tmp_path / "nothing")
-
-
-@pytest.fixture(scope="module")
-def shared_runs(tmp_path_factory) -> Path:
-    """One store for all shipped studies, as users have it."""
-    return tmp_path_factory.mktemp("studies") / "runs"
-
-
-@pytest.mark.parametrize("name", declaration.names())
-def test_every_shipped_study_runs_quickly_on_any_data_set(name: str, simulated: Dataset, shared_runs: Path, tmp_path):
-    watch = Watch()
-    results = run_study(name, simulated, out=tmp_path, runs=shared_runs, quick=True, resources=HERE, watch=watch)
-    declared = declaration.load(name)
-    entries, left_out = declared.expand(list(simulated.manifest.modalities))
-    assert not left_out
-    conditions = len(results.conditions())
-    assert conditions == len(declared.splits) * len(declared.candidates)
-    capacity = [label for label in results.skipped if "parameters of" in label]  # eight dimensions are too coarse
-    assert set(results.skipped) == set(capacity)
-    assert len(results.entries) == (len(entries) - len(capacity)) * conditions
-    assert all(0 <= one.metrics[declared.metric].mean <= 1 for one in results.entries)
-    assert len({one.fingerprint for one in results.entries}) == conditions
-    assert Results.load(tmp_path).entries == results.entries
-
-
-@pytest.mark.parametrize("modalities", [[], ["textual"]])
-def test_a_study_says_what_does_not_apply_to_data_without_the_modalities(
-    modalities: list[str], simulated: Dataset, tmp_path: Path
-):
-    with DatasetWriter(tmp_path / "data", name="poor") as writer:
-        users = pl.read_parquet(simulated.folder / "users.parquet")
-        writer.write_tables(users, simulated.item_table, simulated.log.drop("timestamp"))
-        for m in modalities:
-            writer.write_features(m, np.asarray(simulated.features[m].values), simulated.features[m].present)
-        writer.finish(provenance={})
-    study = Declaration(
-        title="Poor data",
-        splits=["given", "time"],
-        candidates=["all", "sampled-1000"],
-        seeds=1,
-        common={"num_epochs": 1, "dim": 8},
-        entries=[{"model": "mf", "label": "MF"}, {"model": "mmgcn", "label": "MMGCN"}],
-        variants=[
-            {"of": ["MMGCN"], "over": "modalities"},
-            {"of": ["MMGCN"], "label": "seen alone", "options": {"modalities": ["visual"]}},
-            {"of": ["MMGCN"], "over": "controls"},
-        ],
-    )
-    results = run_study(study, Dataset(tmp_path / "data"), out=tmp_path / "out", resources=HERE)
-    labels = [one.label for one in results.entries]
-    assert "a time for every interaction" in results.skipped["time split"]
-    assert "all of them would be drawn" in results.skipped["sampled-1000"]
-    assert "no visual features" in results.skipped["MMGCN: seen alone"]
-    if modalities:
-        assert labels == ["MF", "MMGCN", *(f"MMGCN: {c} features" for c in ("random", "constant", "shuffled"))]
-        assert "textual alone" in results.skipped["MMGCN: modalities"]
-    else:
-        assert labels == ["MF"] and "MMGCN" in results.skipped
-        assert "no features" in results.skipped["MMGCN: modalities"]
-        assert "no features" in results.skipped["MMGCN: controls"]

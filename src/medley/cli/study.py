@@ -29,9 +29,7 @@ def study(
     jobs: Annotated[
         int, typer.Option(help="trainings at a time, each in its process; 0: in this process, one by one", min=0)
     ] = 1,
-    threads: Annotated[
-        int | None, typer.Option(help="threads of each training [default: cores / jobs]", min=1)
-    ] = None,
+    threads: Annotated[int | None, typer.Option(help="threads of each training [default: cores / jobs]", min=1)] = None,
     memory: Annotated[
         float | None, typer.Option(help="GB that all trainings may take [default: 4/5 of what is free]", min=0)
     ] = None,

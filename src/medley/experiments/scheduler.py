@@ -319,10 +319,8 @@ def free_gb() -> float:
     if about.exists():
         lines = dict(line.split(":", 1) for line in about.read_text().splitlines())
         free.append(int(lines["MemAvailable"].split()[0]) / 2**20)
-    for path in map(Path, CGROUP_LIMITS):
-        if path.exists() and (text := path.read_text().strip()).isdigit():
-            free.append(int(text) / 2**30)
-    return min(free)
+    limits = [path.read_text().strip() for path in map(Path, CGROUP_LIMITS) if path.exists()]
+    return min([*free, *(int(limit) / 2**30 for limit in limits if limit.isdigit())])
 
 
 def _resident_gb() -> float:

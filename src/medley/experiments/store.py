@@ -5,14 +5,15 @@
 <model>/<address>/evaluations/      what was measured on test, one file per protocol
 <model>/<address>.lock              held by the process that trains
 
-The address of a run is a hash of the parts of the data that its model reads, the fingerprint of its recipe, and the code
-that can change its result (`medley.experiments.code`). Whoever asks for a run that is there gets the one that is there.
+The address of a run is a hash of the parts of the data that its model reads, the fingerprint of its recipe, and the
+code that can change its result (`medley.experiments.code`).
 """
 
 import functools
 import io
 import json
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,11 @@ from medley.runs import History, Recipe, Run
 from medley.runs.run import FEATURES
 from medley.training.progress import Progress
 from medley.types import Features, Inputs, Interactions
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 DIGITS = 24  # of an address
 SMALL, DENSITY = (96, 64), 0.2  # users and items of the inputs that tell what a model reads, and their interactions
@@ -218,14 +224,12 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def _lock(handle: int) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        while True:
-            try:
-                return msvcrt.locking(handle, msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
-            except OSError:  # after ten seconds
-                continue
-    fcntl.flock(handle, fcntl.LOCK_EX)
+    if sys.platform != "win32":
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        return
+    while True:
+        try:
+            msvcrt.locking(handle, msvcrt.LK_LOCK, 1)
+        except OSError:  # held by another process for ten seconds
+            continue
+        return
