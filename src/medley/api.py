@@ -27,17 +27,21 @@ from medley.data.importing import import_dataset
 from medley.data.manifest import SPLITS
 from medley.data.simulate import SimulationSettings, planted, preset, simulate
 from medley.errors import InputError, MedleyWarning
+from medley.evaluation.beyond import Beyond
 from medley.evaluation.evaluator import Evaluation, Evaluator, same_protocol
-from medley.evaluation.statistics import Comparison, compare_with_first
+from medley.evaluation.statistics import Comparison, compare_with_first, with_values
+from medley.evaluation.user_groups import PartScores
 from medley.files import sha256_of_json
 from medley.models import Recommender
 from medley.runs import History, Recipe, Run, TrainSettings, check_settings
+from medley.scoring.blocks import parts_of
 from medley.serving import explain as explaining
 from medley.serving.explain import Finding
 from medley.serving.recommend import Recommendation, write_recommendations
 from medley.serving.recommend import recommend as recommend_with
 from medley.training.fit import fit as fit_with
 from medley.training.progress import Progress, ProgressBar
+from medley.types import ItemToItem, Scorer
 
 __all__ = [
     "Compared",
@@ -223,6 +227,9 @@ def evaluate(
     *,
     split: str = "test",
     at: int | Sequence[int] = (10, 20),
+    beyond: bool = False,
+    genres: str | None = None,
+    genre_separator: str | None = None,
     **protocol: Any,
 ) -> Evaluation:
     """Evaluates a model on the held-out items of a split. The evaluation of a run is also written into its folder.
@@ -232,12 +239,20 @@ def evaluate(
         data: the data set; by default the data set of the run.
         split: valid or test.
         at: cut-offs K.
+        beyond: also measure the lists beyond accuracy, and popular and random lists to compare them with: the fields
+            `beyond` and `references` of the evaluation, see `medley.evaluation.beyond`. Figures of single users are
+            in `per_user`, unless its rows are pairs.
+        genres: with `beyond`, the column of the item table that holds genres or the like.
+        genre_separator: between several genres of an item; by default `|`, `;` or `,`.
         protocol: `candidates`, `groups`, `metrics`, `seed`: see `medley.evaluation.evaluator.Evaluator`.
 
     Raises:
-        InputError: an unknown split, metric or kind of candidates; a model without data; a run that has learned from
-            the split.
+        InputError: an unknown split, metric, kind of candidates or column; a model without data; a run that has
+            learned from the split.
     """
+    if not beyond and (genres is not None or genre_separator is not None):
+        remedy = "ask for them too: beyond=True"
+        raise InputError("column of genres", expected="figures beyond accuracy", got="none", remedy=remedy)
     learned = run.record.recipe.settings.train_on if isinstance(run, Run) else "train"
     if learned != "train" and split in learned.split("+"):
         got, remedy = f"a run that was trained on {learned}", "evaluate the run that was refitted"
@@ -247,7 +262,16 @@ def evaluate(
     with torch.no_grad():
         score = model.scorer()
         evaluator = Evaluator(data, split=split, at=at, **protocol)
-        evaluation = replace(evaluator(score), lists=evaluator.lists(score))
+        measure = None
+        if beyond:
+            measure = Beyond(data, evaluator.queries, at=at, genres=genres, separator=genre_separator)
+        evaluation = evaluator(score, _part_scores(model, score) if protocol.get("groups") else None)
+        items = evaluator.top_lists(score)
+        evaluation = replace(evaluation, lists=evaluator.lists(items))
+        if measure is not None:
+            means, per_user = measure(items)
+            per_user = evaluation.per_user | (per_user if evaluator.per == "user" else {})
+            evaluation = replace(evaluation, beyond=means, references=measure.references(), per_user=per_user)
         is_constant = any(True for _ in model.parameters()) and evaluator.is_same_for_all(score)
     if evaluation.num_unknown_users:
         unknown, measured = evaluation.num_unknown_users, evaluation.num_users
@@ -266,24 +290,32 @@ class Compared(NamedTuple):
 
     run: str
     model: str
-    metrics: dict[str, float]
+    metrics: dict[str, float]  # accuracy, and the figures beyond accuracy if they were measured
     comparison: Comparison | None  # to the first run; None for the first run itself
 
 
 def compare(
-    runs: Sequence[Run | str | Path] | Mapping[str, Run], *, split: str = "test", metric: str = "recall@20"
+    runs: Sequence[Run | str | Path] | Mapping[str, Run],
+    *,
+    split: str = "test",
+    metric: str = "recall@20",
+    correction: str = "holm",
+    test: str = "permutation",
 ) -> list[Compared]:
     """Compares evaluated runs with the first run, user by user.
 
     Args:
         runs: runs or their folders, or names with runs.
         split: the split of the evaluations.
-        metric: of the comparison: 95% bootstrap interval of the difference, p-value of a sign-flip test, adjusted by
-            Holm's correction.
+        metric: of the comparison: 95% bootstrap interval of the difference, p-value, effect size and minimal detectable
+            difference. Any figure that users have one by one, also of a group; the users for whom all runs have a value
+            are compared.
+        correction: of the p-values of several comparisons: holm or bh (Benjamini-Hochberg).
+        test: whose p-value is adjusted: permutation (sign flips), t or wilcoxon.
 
     Raises:
         InputError: fewer than one run; a run was not evaluated on the split or under another protocol; the metric was
-            not measured.
+            not measured, or for fewer than two users; an unknown correction or test.
     """
     if isinstance(runs, Run | str | Path):
         runs = [runs]
@@ -298,9 +330,11 @@ def compare(
         if metric not in evaluation.per_user:
             known = ", ".join(evaluation.per_user)
             raise InputError(f"metric of {name}", expected=known, got=repr(metric), remedy="evaluate at other K")
-    compared = compare_with_first({name: evaluation.per_user[metric] for name, evaluation in evaluations.items()})
+    values = with_values({name: evaluation.per_user[metric] for name, evaluation in evaluations.items()})
+    compared = compare_with_first(values, correction=correction, test=test)
     return [
-        Compared(name, run.record.recipe.model, evaluations[name].metrics, compared[name]) for name, run in runs.items()
+        Compared(name, run.record.recipe.model, evaluations[name].metrics | evaluations[name].beyond, compared[name])
+        for name, run in runs.items()
     ]
 
 
@@ -361,6 +395,19 @@ def about_user(run: Run | Recommender, data: Dataset | None = None, *, user: str
 def about_item(run: Run | Recommender, data: Dataset | None = None, *, item: str) -> list[Finding]:
     """Returns what a model has learned about an item: `medley.serving.explain.about_item`."""
     return explaining.about_item(*_model_and_data(run, data), item)
+
+
+def _part_scores(model: Recommender, score: Scorer) -> PartScores | None:
+    """Returns a function from users to the parts of their scores; None if the score of the model has no parts.
+
+    Unlike `Recommender.part_scores`, the function computes the vectors of the model once, not for every block of users.
+    """
+    parts = model.parts()
+    if parts:
+        return lambda users: {name: x.user[users.to(x.user.device)] @ x.item.T for name, x in parts.items()}
+    if isinstance(score, ItemToItem) and model.reads_features:
+        return lambda users: parts_of(score, users)
+    return None
 
 
 def _model_and_data(run: Run | Recommender, data: Dataset | None) -> tuple[Recommender, Dataset]:

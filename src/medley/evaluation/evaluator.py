@@ -15,6 +15,7 @@ from medley.errors import InputError
 from medley.evaluation import metrics as definitions
 from medley.evaluation.metrics import METRICS, check_metrics, metrics_at
 from medley.evaluation.ranking import Queries, full_ranks, sampled_ranks
+from medley.evaluation.user_groups import PartScores, by_activity, by_dominant_part
 from medley.files import sha256_of_json
 from medley.scoring.top_k import top_k
 from medley.types import Interactions, Scorer
@@ -34,7 +35,7 @@ class Evaluation:
 
     split: str
     metrics: dict[str, float]  # "recall@20" -> mean
-    per_user: dict[str, np.ndarray]  # "recall@20" -> (q,); NaN where a user has no item of a group
+    per_user: dict[str, np.ndarray]  # "recall@20" -> (q,); NaN where a user has no item of a group, or is in none
     user: np.ndarray  # (q,) int64 rows of the users, ascending
     num_users: int  # with held-out items
     num_users_without: int  # without held-out items: not in the means
@@ -43,6 +44,8 @@ class Evaluation:
     protocol: dict[str, Any]  # all that must be equal for two evaluations to be comparable
     num_unknown_users: int = 0  # users with held-out items and without any train interaction
     lists: dict[str, float] = field(default_factory=dict)  # see `Evaluator.lists`; empty where it was not asked for
+    beyond: dict[str, float] = field(default_factory=dict)  # "novelty@20" -> figure of `medley.evaluation.beyond`
+    references: dict[str, dict[str, float]] = field(default_factory=dict)  # popular, random -> the same figures
 
     @property
     def candidates(self) -> str:
@@ -65,6 +68,8 @@ class Evaluation:
             "num_cold": self.num_cold,
             "num_unknown_users": self.num_unknown_users,
             "lists": self.lists,
+            "beyond": self.beyond,
+            "references": self.references,
             "candidates": self.candidates,
             "fingerprint": self.fingerprint,
             "protocol": self.protocol,
@@ -116,7 +121,9 @@ class Evaluator:
                 "sampled-N-per-user" all held-out items of a user in one list with N sampled ones.
             seed: of the sampled candidates, which are the same at every call.
             groups: also recall among the cold held-out items (never in train) and among the warm items, as
-                "cold_recall@20" and "warm_recall@20": means over the users who have such items.
+                "cold_recall@20" and "warm_recall@20": means over the users who have such items. And recall of groups
+                of users: "sparse_users_recall@20", "medium_users_..." and "dense_users_..." for thirds by activity,
+                "mostly_visual_users_recall@20" for users by dominant part of the score, if a call has parts.
             memory_mb: bound on a block of scores.
 
         Raises:
@@ -137,6 +144,8 @@ class Evaluator:
         self.cold = data.train.users_per_item()[self.queries.item] == 0  # (n,)
         groups_of_pairs = {"cold": self.cold, "warm": ~self.cold} if groups else {}
         self.groups = {name: among for name, among in groups_of_pairs.items() if among.any()}
+        activity = data.train.items_per_user()[self.queries.user]
+        self.by_user, self.activity = groups, by_activity(activity) if groups else {}
         self.num_unknown_users = int((data.train.items_per_user()[self.queries.user] == 0).sum())
         self.num_users_without = held_out.num_users - len(self.queries.user)
         self.protocol = {
@@ -150,20 +159,27 @@ class Evaluator:
             "metrics": definitions.VARIANT,
         }
 
-    def __call__(self, score: Scorer) -> Evaluation:
+    def __call__(self, score: Scorer, parts: PartScores | None = None) -> Evaluation:
         """Scores, ranks and measures.
+
+        Args:
+            score: the scorer of a model.
+            parts: parts of the score, for groups of users by dominant part; only used with `groups`.
 
         Raises:
             InputError: the scores hold NaN or have the wrong shape.
         """
         with sharing_cores():
             rank = self._ranks(score)
-        per_user = metrics_at(self.measured.ranking(rank), self.metrics, self.at)
+        ranking = self.measured.ranking(rank)
+        per_user = metrics_at(ranking, self.metrics, self.at)
         for name, among in self.groups.items():
             queries = np.unique(self.measured.query[among])
             for metric, values in metrics_at(self.measured.ranking(rank, among), ["recall"], self.at).items():
                 per_user[f"{name}_{metric}"] = np.full(len(self.measured.user), np.nan)
                 per_user[f"{name}_{metric}"][queries] = values
+        if self.by_user:
+            per_user |= self._of_users(metrics_at(ranking, ["recall"], self.at), parts)
         return Evaluation(
             split=self.split,
             metrics={name: float(np.nanmean(values)) for name, values in per_user.items()},
@@ -177,16 +193,21 @@ class Evaluator:
             protocol=self.protocol,
         )
 
-    def lists(self, score: Scorer) -> dict[str, float]:
-        """Measures how much the lists of the measured users differ from each other; all unseen items compete.
+    def top_lists(self, score: Scorer) -> np.ndarray:
+        """Returns (q, K), the best unseen items of the measured users, `self.queries.user`, for the largest K.
+
+        All unseen items compete. Best first, padded with -1 for a user with fewer unseen items.
+        """
+        with sharing_cores():
+            return top_k(score, self.queries.user, self.masked.csr(), max(self.at), memory_mb=self.memory_mb)[0]
+
+    def lists(self, items: np.ndarray) -> dict[str, float]:
+        """Measures how much lists of `top_lists` differ from each other.
 
         Returns:
             "coverage@K" for every K: share of all items that are in the K best of some user.
             "distinct_lists": number of different lists at the largest K.
         """
-        seen, k = self.masked.csr(), max(self.at)
-        with sharing_cores():
-            items, _ = top_k(score, self.queries.user, seen, k, memory_mb=self.memory_mb)
         found, first = np.unique(items.T, return_index=True)  # by place in the lists, then by user
         place = first[found >= 0] // len(items)  # the best place of each item that is in some list
         shown = {f"coverage@{k}": float((place < k).sum() / self.queries.num_items) for k in self.at}
@@ -198,6 +219,20 @@ class Evaluator:
         users = self.queries.user[:: max(1, len(self.queries.user) // NUM_PROBES)]
         items, _ = top_k(score, users, nothing, max(self.at), memory_mb=self.memory_mb)
         return len(users) > 1 and bool((items == items[0]).all())
+
+    def _of_users(self, recall: dict[str, np.ndarray], parts: PartScores | None) -> dict[str, np.ndarray]:
+        """Returns the recall of each group of users, NaN for the others."""
+        groups = self.activity
+        if parts is not None:
+            dominant = by_dominant_part(parts, self.queries, memory_mb=self.memory_mb)
+            groups = groups | {f"mostly_{name}": members for name, members in dominant.items()}
+        row = np.searchsorted(self.queries.user, self.measured.user)
+        chosen = {name: members[row] for name, members in groups.items()}
+        return {
+            f"{name}_users_{metric}": np.where(members, values, np.nan)
+            for name, members in chosen.items()
+            for metric, values in recall.items()
+        }
 
     def _ranks(self, score: Scorer) -> np.ndarray:
         if self.num_candidates is None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from medley.report.results import Result
     from medley.serving.explain import Finding
 
-NUMBER = re.compile(r"[-+]?[\d.,]*%?")  # a dash stands for no number
+NUMBER = re.compile(r"[-+<]?[\d.,]*%?")  # a dash stands for no number
 ENDLESS = 10_000  # columns of a pipe
 COLOURS = ("yellow", "blue", "green", "magenta", "red")  # of the parts of a score
 BAR_WIDTH = 16
@@ -57,12 +57,25 @@ def show_json(document: object) -> None:
 
 
 def show_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: str | None = None
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    caption: str | None = None,
+    wide: bool = False,
 ) -> None:
-    """Prints a table; columns of numbers are right-aligned, and numbers are never cut."""
+    """Prints a table; columns of numbers are right-aligned, and numbers are never cut.
+
+    Args:
+        title: above the table.
+        columns: headings.
+        rows: one value per column each.
+        caption: below the table.
+        wide: print one line per row, without lines between, however narrow the terminal.
+    """
     table = Table(
         title=Text(title),
-        box=HEAVY_HEAD if sys.stdout.isatty() else None,
+        box=HEAVY_HEAD if sys.stdout.isatty() and not wide else None,
         title_justify="left",
         caption=None if caption is None else Text(caption, style="dim"),
         caption_justify="left",
@@ -73,7 +86,10 @@ def show_table(
         table.add_column(Text(column), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
     for line in lines:
         table.add_row(*line)
-    console().print(table)
+    printer = console()
+    if wide:
+        printer.width = ENDLESS
+    printer.print(table)
 
 
 def show_columns(title: str, columns: Mapping[str, Mapping[str, Any]], *, caption: str | None = None) -> None:
