@@ -12,7 +12,7 @@ export GOMP_SPINCOUNT ?= 100000
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format results-tiktok tastes docs bench bench-peers clean
+.PHONY: help setup demo test check format results-tiktok tastes feature-scale docs bench bench-peers clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -54,6 +54,9 @@ docs: setup  ## docs/models.md, from the docstrings of the models and the measur
 
 tastes: setup  ## do models find the tastes that the simulator planted? writes docs/results/tastes.md
 	$(BIN)/python tools/tastes_page.py --out docs/results/tastes.md
+
+feature-scale: setup  ## what does the scale of the features change? writes docs/results/feature-scale.md
+	$(BIN)/python tools/scale_page.py --data $(DATA) --out docs/results/feature-scale.md
 
 bench: setup  ## time operators, epochs and evaluation; opponents (torch-geometric) in the same run
 	$(BIN)/python benchmarks/operators.py

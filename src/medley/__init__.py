@@ -13,6 +13,7 @@ __all__ = [
     "Compared",
     "Dataset",
     "Evaluation",
+    "Extracted",
     "Finding",
     "History",
     "Recipe",
@@ -27,6 +28,8 @@ __all__ = [
     "build",
     "compare",
     "evaluate",
+    "export",
+    "extract",
     "fit",
     "import_dataset",
     "load",
@@ -36,6 +39,7 @@ __all__ = [
     "refit",
     "simulate",
     "train",
+    "tune",
     "write_recommendations",
 ]
 

@@ -12,13 +12,14 @@ for finding in medley.about_user(run, user="42"):
 """
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import polars as pl
 import torch
 
 from medley import models as model_room
@@ -32,21 +33,32 @@ from medley.evaluation.evaluator import Evaluation, Evaluator, same_protocol
 from medley.evaluation.statistics import Comparison, compare_with_first, with_values
 from medley.evaluation.user_groups import PartScores
 from medley.files import sha256_of_json
+from medley.media.extract import Extracted
+from medley.media.extract import extract as extract_with
+from medley.media.progress import ExtractBar, ExtractProgress
 from medley.models import Recommender
+from medley.models.spaces import Space
 from medley.runs import History, Recipe, Run, TrainSettings, check_settings
 from medley.scoring.blocks import parts_of
 from medley.serving import explain as explaining
+from medley.serving.bundle import Bundle
 from medley.serving.explain import Finding
+from medley.serving.export import Cold
+from medley.serving.export import export as export_with
 from medley.serving.recommend import Recommendation, write_recommendations
 from medley.serving.recommend import recommend as recommend_with
 from medley.training.fit import fit as fit_with
 from medley.training.progress import Progress, ProgressBar
 from medley.types import ItemToItem, Scorer
 
+if TYPE_CHECKING:
+    from medley.experiments.tuning import Tuned
+
 __all__ = [
     "Compared",
     "Dataset",
     "Evaluation",
+    "Extracted",
     "Finding",
     "History",
     "Recipe",
@@ -60,6 +72,8 @@ __all__ = [
     "build",
     "compare",
     "evaluate",
+    "export",
+    "extract",
     "fit",
     "import_dataset",
     "load",
@@ -69,6 +83,7 @@ __all__ = [
     "refit",
     "simulate",
     "train",
+    "tune",
     "write_recommendations",
 ]
 
@@ -80,6 +95,33 @@ def load(folder: str | Path) -> Dataset:
         InputError: not a data set folder.
     """
     return _dataset(folder)
+
+
+def extract(
+    data: Dataset,
+    media: str | Path | pl.DataFrame | None = None,
+    *,
+    progress: bool | ExtractProgress = True,
+    **options: Any,
+) -> Extracted:
+    """Turns media (images, videos, sounds, texts) into modalities of a data set: resumable, repeats only what changed.
+
+    Args:
+        data: the data set, in whose folder the modalities are written.
+        media: a folder whose files are named after item ids; or a table with `item_id` and any of `image`, `video`,
+            `audio` and `text`; or None, with `text=["title", ...]`: columns of the items.
+        progress: True shows a bar on standard error; an object of a subclass of `ExtractProgress` shows anything else.
+        options: `visual`, `acoustic`, `textual` (encoders), `name`, `text`, `id_rule`, `scale`, `batch`, `device`,
+            `jobs`, `limits`, `overwrite`: see `medley.media.extract.extract`.
+
+    Raises:
+        InputError: a wrong option, nothing to encode, no usable medium, or a modality of another origin; the data set
+            is not changed.
+        MissingExtraError: the extra media is not installed.
+    """
+    if not isinstance(progress, ExtractProgress):
+        progress = ExtractBar() if progress else ExtractProgress()
+    return extract_with(_dataset(data), media, progress=progress, **options)
 
 
 def models(name: str | type[Recommender] | None = None) -> list[dict[str, Any]]:
@@ -177,6 +219,69 @@ def train(
     run = Run(out)
     run.keep(model=model, data=data, temporary=temporary)
     return run
+
+
+def tune(
+    model: Recipe | str | type[Recommender],
+    data: Dataset,
+    *,
+    trials: int | None = None,
+    seconds: float | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    finalists: int = 3,
+    seeds: int = 3,
+    jobs: int = 1,
+    space: Mapping[str, Space] | None = None,
+    progress: bool | Callable[[str], None] = True,
+    **changes: Any,
+) -> "Tuned":
+    """Searches the settings of a model on validation: `medley.tune("lightgcn", data, seconds=600, out="tuned")`.
+
+    The first trial has the given settings, the following ones what TPE proposes; a trial that is worse than the median
+    is pruned. The best trials and the first one are trained again under further seeds; the best mean wins. Test is not
+    read.
+
+    Args:
+        model: a model as in `build`, or a recipe to start from.
+        data: a data set with validation interactions.
+        trials: number of trials; 30 if neither `trials` nor `seconds` is given.
+        seconds: time of the search and the finalists together, over all calls on one folder. A training that runs
+            when the time is over ends with its epoch.
+        out: folder of the search. The same call goes on with a search that was stopped or killed; more trials or more
+            time prolong it. None keeps nothing.
+        seed: of the trainings of all trials, and of the search.
+        finalists: number of trials to train again, beside the first one.
+        seeds: number of seeds of a finalist: `seed`, `seed + 1`, ...
+        jobs: trainings at a time; more than one run in processes of their own, which share the threads.
+        space: option or setting -> search space (`medley.models.spaces`), which replace or extend those that the
+            model declares.
+        progress: True prints a line per trial on standard error; a function receives the lines.
+        changes: options and settings of all trials, as in `train`; they are not searched.
+
+    Returns:
+        The best `recipe`, all `trials`, the `finalists`, and the `importance` of every parameter.
+
+    Raises:
+        InputError: no validation interactions; a wrong option or space; `out` holds another search; no trial trained.
+        MissingExtraError: the extra tune is not installed.
+    """
+    from medley.experiments.tuning import tune as tune_with  # above this room, and imported where it is needed
+
+    return tune_with(
+        model,
+        _dataset(data),
+        trials=trials,
+        seconds=seconds,
+        out=None if out is None else Path(out),
+        seed=seed,
+        finalists=finalists,
+        seeds=seeds,
+        jobs=jobs,
+        space=space,
+        progress=progress,
+        **changes,
+    )
 
 
 def refit(
@@ -385,6 +490,34 @@ def recommend(
         exclude=exclude,
     )
     return found[0] if single else found
+
+
+def export(
+    run: Run | Recommender,
+    data: Dataset | None = None,
+    *,
+    out: str | Path | None = None,
+    cold: Cold = "model",
+    exposure: float = 1.0,
+    overwrite: bool = False,
+) -> Bundle:
+    """Exports a trained model as a bundle, which serves without torch and without the data set.
+
+    Args:
+        run: a run, whose best weights are exported, or a trained model.
+        data: the data set; by default the data set of the run.
+        out: the bundle to write: one file if the name ends in .medley or .zip, else a folder; None keeps the bundle in
+            memory.
+        cold: vectors of the items without train interactions: those of the `model`, or from `features`, as of new items.
+        exposure: how often new items are shown, in relation to an average item of train.
+        overwrite: replace the bundle in `out`.
+
+    Raises:
+        InputError: the model cannot be exported, `out` exists, a wrong option, or a model without data.
+    """
+    model, data = _model_and_data(run, data)
+    exported = run if isinstance(run, Run) else model
+    return export_with(exported, data, out, cold=cold, exposure=exposure, overwrite=overwrite)
 
 
 def about_user(run: Run | Recommender, data: Dataset | None = None, *, user: str) -> list[Finding]:

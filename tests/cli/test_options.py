@@ -16,6 +16,8 @@ from medley.cli.options import with_flags
         ('header=("user_id", "item_id", ...)', "--header user_id,item_id,..."),
         ("quote=None", "--quote ''"),
         ("features={'visual': 'a.npy'}", "--features visual=a.npy"),
+        ("id_rule='strip-zeros'", "--id-rule 'strip-zeros'"),
+        ("text=...", "--text"),
         ("feature_scale=standard", "feature_scale=standard"),  # an option of a model, for --set
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from medley.data.dataset import Dataset
 from medley.data.importing import import_dataset
 from medley.data.inspect import inspect_dataset
-from medley.data.writer import DatasetWriter
+from medley.data.writer import MEDIA_COLUMNS, DatasetWriter
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_cold_isolated_missing_and_zero_are_counted(odd):
         "interactions_of_cold_users": 2,
         "interactions_of_cold_items": 2,
     }
-    assert odd.modalities["scent"] == (2, "float16", 3, 1, 1)
+    assert odd.modalities["scent"] == (2, "float16", 3, 1, 1, "", {})
     assert odd.oddities() == {
         "duplicates": 12_345,
         "test: users never in train": 1,
@@ -73,6 +73,42 @@ def test_every_table_is_rectangular_text_and_the_whole_is_json(odd):
         assert all(isinstance(cell, str) for row in rows for cell in row)
     assert ("duplicates", "12,345") in odd.tables()["what is odd"]
     assert json.loads(json.dumps(odd.as_dict()))["splits"]["test"]["cold_items"] == 1
+
+
+@pytest.mark.parametrize(
+    ("made_by", "shown"),
+    [
+        (None, "-"),
+        ({"file": "image_feat.npy", "sha256": "ab"}, "image_feat.npy"),
+        ({"encoder": "clip", "scale": "none"}, "clip"),
+        ({"encoder": "clip", "scale": "standard"}, "clip, scaled: standard"),
+        ({"simulator": {}, "seed": 1}, "simulator"),
+    ],
+)
+def test_who_made_a_modality_is_shown(made_by, shown):
+    data = Dataset.from_frames({"user_id": [0, 0], "item_id": [0, 1], "split": ["train", "test"]})
+    data = data.with_modality("scent", np.ones((2, 3)), made_by=made_by)
+    header, row = inspect_dataset(data).tables()["modalities"]
+    assert dict(zip(header, row, strict=True))["made by"] == shown
+
+
+def test_media_that_failed_are_counted_by_reason_with_examples():
+    data = Dataset.from_frames({"user_id": [0, 0], "item_id": [7, 8], "split": ["train", "test"]})
+    rows = [
+        *((0, f"{n}.jpg", "", 1, "failed", f"not an image: {n}") for n in range(4)),
+        (1, "a.jpg", "", 1, "stopped", "takes longer than 60 s"),
+        (1, "b.jpg", "", 1, "failed", "9 x 9 pixels: a side is longer than 5"),
+        (1, "c.jpg", "", 1, "ok", ""),
+    ]
+    media = pl.DataFrame(rows, schema=MEDIA_COLUMNS, orient="row")
+    found = inspect_dataset(data.with_modality("scent", np.ones((2, 3)), media=media))
+    assert found.modalities["scent"].failures == {
+        "not an image": (4, ["7: 0.jpg", "7: 1.jpg", "7: 2.jpg"]),
+        "a side is longer than 5": (1, ["8: b.jpg"]),
+        "takes longer than 60 s": (1, ["8: a.jpg"]),
+    }
+    assert json.loads(json.dumps(found.as_dict()))["modalities"]["scent"]["failures"]["not an image"]["count"] == 4
+    assert found.tables()["media that could not be used"][1][:3] == ("scent", "not an image", "4")
 
 
 def test_tiktok_has_449_test_interactions_with_340_cold_items(data_folder, tmp_path):

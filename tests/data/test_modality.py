@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from medley.data import writer
@@ -108,6 +109,54 @@ def test_a_wrong_modality_is_refused_and_changes_nothing(data, name, values, opt
     assert {path: path.read_bytes() for path in data.folder.rglob("*") if path.is_file()} == before
 
 
+def media(*statuses: str) -> pl.DataFrame:
+    """A table of one file per item."""
+    rows = [(item, f"{item}.jpg", "ab" * 32, 5, status, "") for item, status in enumerate(statuses)]
+    return pl.DataFrame(rows, schema=writer.MEDIA_COLUMNS, orient="row")
+
+
+BESIDE = {  # what lies beside the arrays OLD and NEW
+    OLD.shape: {"media": media("ok", "ok", "ok"), "fitted": {"scale.mean": OLD.mean(axis=0)}},
+    NEW.shape: {"media": media("ok", "failed", "ok"), "fitted": {"scale.mean": NEW.mean(axis=0)}},
+}
+
+
+def test_media_and_fitted_arrays_lie_beside_a_modality_and_are_verified(data):
+    plain = data.with_modality("text", NEW)
+    assert plain.media("text") is None and plain.fitted("text") == {}
+    new = data.with_modality("text", NEW, **BESIDE[NEW.shape], replace=True)
+    assert new.media("text").equals(media("ok", "failed", "ok"))
+    assert np.array_equal(new.fitted("text")["scale.mean"], NEW.mean(axis=0))
+    assert new.manifest.parts == plain.manifest.parts and new.manifest.content_hash == plain.manifest.content_hash
+    with pytest.raises(InputError, match="modality: expected visual or text, got 'sound'"):
+        new.media("sound")
+    for name in new.manifest.modalities["text"].beside().values():
+        content = (data.folder / name).read_bytes()
+        (data.folder / name).write_bytes(content[:-1] + b"?")
+        with pytest.raises(InputError, match="the content differs from the manifest"):
+            Dataset(data.folder, verify=True)
+        (data.folder / name).write_bytes(content)
+    assert new.with_modality("text", NEW, replace=True).manifest == plain.manifest
+    assert not [path for path in (data.folder / "features").iterdir() if "media" in path.name or "fitted" in path.name]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"media": [1]}, "media: expected a polars data frame of item, file, .* got list"),
+        ({"media": media("ok").drop("error")}, "got item, file, sha256, bytes, status$"),
+        ({"media": media("ok").with_columns(item=pl.lit("x"))}, "media: expected columns of their types"),
+        ({"media": media("ok").with_columns(item=pl.lit(3))}, "items of media: expected rows from 0 to 2"),
+        ({"fitted": {"mean": np.array(["a"])}}, "fitted: expected names with arrays of numbers"),
+    ],
+)
+def test_wrong_files_beside_a_modality_are_refused_and_change_nothing(data, options, message):
+    before = {path: path.read_bytes() for path in data.folder.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=message):
+        data.with_modality("text", NEW, **options)
+    assert {path: path.read_bytes() for path in data.folder.rglob("*") if path.is_file()} == before
+
+
 class Stop(BaseException):
     pass
 
@@ -128,14 +177,17 @@ def interrupt(data: Dataset, at: int, how) -> None:
 
     sys.settrace(trace)
     try:
-        data.with_modality("visual", NEW, replace=True)
+        data.with_modality("visual", NEW, **BESIDE[NEW.shape], replace=True)
     finally:
         sys.settrace(None)
 
 
 def is_old_or_new(folder: Path) -> str:
-    values = Dataset(folder, verify=True).features["visual"].values
+    found = Dataset(folder, verify=True)
+    values = found.features["visual"].values
     assert np.array_equal(values, OLD) or np.array_equal(values, NEW)
+    assert found.media("visual").equals(BESIDE[values.shape]["media"])
+    assert np.array_equal(found.fitted("visual")["scale.mean"], values.mean(axis=0))
     return "old" if values.shape == OLD.shape else "new"
 
 
@@ -145,7 +197,7 @@ def test_an_exception_at_any_line_leaves_the_old_data_set_or_the_new_one(data):
 
     found = []
     for at in range(1, 1000, 2):
-        data.with_modality("visual", OLD, replace=True)
+        data.with_modality("visual", OLD, **BESIDE[OLD.shape], replace=True)
         try:
             interrupt(data, at, stop)
         except Stop:
@@ -158,11 +210,14 @@ def test_an_exception_at_any_line_leaves_the_old_data_set_or_the_new_one(data):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_kill_at_any_line_leaves_the_old_data_set_or_the_new_one(data):
+def test_a_kill_at_any_line_leaves_the_old_data_set_or_the_new_one(data, monkeypatch):
+    beside = {3: writer._beside(**BESIDE[NEW.shape], num_items=3), 2: writer._beside(**BESIDE[OLD.shape], num_items=3)}
+    mean = "scale.mean"  # its length tells OLD from NEW; polars may not be used in a fork
+    monkeypatch.setattr(writer, "_beside", lambda _, fitted, __: beside[len(fitted[mean])])
     found = []
     for at in range(1, 1000, 3):
         (data.folder / ".lock").unlink(missing_ok=True)
-        data.with_modality("visual", OLD, replace=True)
+        data.with_modality("visual", OLD, **BESIDE[OLD.shape], replace=True)
         child = os.fork()
         if child == 0:
             try:
@@ -174,7 +229,7 @@ def test_a_kill_at_any_line_leaves_the_old_data_set_or_the_new_one(data):
             break
         found.append(is_old_or_new(data.folder))
     assert found == sorted(found, reverse=True) and {"old", "new"} <= set(found)
-    last = data.with_modality("visual", OLD, replace=True)  # and removes what the kills left
+    last = data.with_modality("visual", OLD, **BESIDE[OLD.shape], replace=True)  # and removes what the kills left
     assert {f"features/{path.name}" for path in (data.folder / "features").iterdir()} <= last.manifest.files.keys()
 
 

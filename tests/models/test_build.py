@@ -49,7 +49,7 @@ def test_every_value_is_taken_or_refused_in_one_sentence(name):
         ("gat", "drop_modalities", 1.5, "1 or less, got 1.5"),
         ("gat", "random_features", "perhaps", "true or false, got 'perhaps'"),
         ("gat", "random_features", None, "true or false, got None"),
-        ("gat", "feature_scale", "l1", "'none', 'l2' or 'standard', got 'l1'"),
+        ("gat", "feature_scale", "l1", "none, l2, standard, pca-whitening or pca-whitening-D, with D a number of"),
         ("gat", "modalities", 3, "a list, got 3"),
         ("gat", "dim", "\ud800", "text, got '\\ud800'"),
     ],

@@ -1,63 +1,51 @@
 """Features of items as models read them: scaled, laid side by side, fused."""
 
 import math
-import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from medley.nn import modalities as module
-from medley.nn.modalities import Content, FeatureScale, by_name, item_features, masked_softmax, sum_of
+from medley import models
+from medley.nn.modalities import Content, by_name, item_features, masked_softmax, sum_of
+from medley.testing import scores_of
 from medley.types import Features, Inputs, Interactions
 
-NOBODY = Interactions(np.zeros(0, "i4"), np.zeros(0, "i4"), num_users=1, num_items=1)
+
+def test_statistics_are_those_of_the_items_of_train_that_have_the_modality():
+    values = np.random.default_rng(0).normal(3, 2, (6, 2)).astype("f4")
+    present = np.array([True, True, False, True, True, True])
+    train = Interactions(np.array([0, 0, 0, 0], "i4"), np.array([0, 1, 2, 4], "i4"), num_users=1, num_items=6)
+    features = item_features(Inputs(train, {"visual": Features(values, present)}), "standard")["visual"]
+    known = values[[0, 1, 4]].astype("f8")
+    expected = (values - known.mean(axis=0)) / known.std(axis=0)
+    expected[2] = 0
+    assert np.allclose(features.values, expected, atol=1e-5)
+    assert features.present[:, 0].tolist() == present.tolist()
 
 
-def scaled(values: np.ndarray, present: np.ndarray, scale: FeatureScale) -> np.ndarray:
-    return item_features(Inputs(NOBODY, {"visual": Features(values, present)}), scale)["visual"].values.numpy()
+def test_models_see_as_many_dimensions_as_the_scale_leaves(checkerboard: Inputs):
+    features = item_features(checkerboard, "pca-whitening-2")
+    assert list(features) == ["visual", "acoustic", "mood"]
+    assert all(f.dim == 2 and f.values.shape == (32, 2) for f in features.values())
+    assert Content(features, 3)().shape == (32, 3)
 
 
-def expected(values: np.ndarray, present: np.ndarray, scale: FeatureScale) -> np.ndarray:
-    """Item by item or column by column."""
-    there = [i for i in range(len(values)) if present[i]]
-    out = np.zeros(values.shape)
-    out[there] = values[there]
-    if scale == "l2":
-        for i in there:
-            out[i] /= max(float(np.sqrt((out[i] ** 2).sum())), 1e-12)
-    elif scale == "standard":
-        for column in out.T:
-            mean, deviation = column[there].mean(), column[there].std()
-            column[there] = (column[there] - mean) / max(float(deviation), 1e-6)
-    return out
-
-
-@pytest.mark.parametrize("part_bytes", [1, 100, 2**27])
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
-@pytest.mark.parametrize("scale", ["none", "l2", "standard"])
-def test_scales_are_what_they_say_in_parts_of_any_size(scale: FeatureScale, dtype: str, part_bytes: int, monkeypatch):
-    monkeypatch.setattr(module, "PART_BYTES", part_bytes)
-    random = np.random.default_rng(0)
-    values, present = random.normal(3, 2, (30, 7)).astype(dtype), random.random(30) < 0.8
-    values[:, 2], values[np.flatnonzero(present)[0]] = 5, 0  # a constant column, an item without a direction
-    before = values.copy()
-    assert np.allclose(scaled(values, present, scale), expected(values.astype("f8"), present, scale), atol=1e-5)
-    assert np.array_equal(values, before)
-
-
-@pytest.mark.parametrize("scale", ["none", "l2", "standard"])
-def test_features_are_scaled_within_the_copy_that_a_model_keeps(scale: FeatureScale, monkeypatch):
-    monkeypatch.setattr(module, "PART_BYTES", 2**18)
-    values, present = np.ones((4096, 1024), "f2"), np.ones(4096, bool)
-    tracemalloc.start()
-    try:
-        scaled(values, present, scale)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 1.1 * values.size * 4
+@pytest.mark.parametrize("name", [name for name, model in models.MODELS.items() if model.reads_features])
+def test_every_model_with_a_feature_scale_takes_whitened_features(name: str, checkerboard: Inputs):
+    options = models.describe(name)["options"]
+    if "feature_scale" not in options:
+        pytest.skip("reads raw features alone")
+    small = {"dim": 8} if "dim" in options else {}
+    reading = {"use_content": True} if "use_content" in options else {}
+    scores = [
+        scores_of(models.build(name, checkerboard, feature_scale=how, **small, **reading))
+        for how in ("pca-whitening-2", "pca-whitening-3")
+    ]
+    assert all(np.isfinite(each).all() for each in scores)
+    if name not in ("bm3", "freedom"):  # their features enter the loss alone
+        assert not np.array_equal(*scores)
 
 
 def test_content_is_a_linear_layer_on_the_concatenated_features(five_nodes: Inputs):

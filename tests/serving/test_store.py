@@ -19,7 +19,8 @@ import pytest
 from medley.data.importing import import_dataset
 from medley.errors import InputError, MedleyError
 from medley.serving import database as database_module
-from medley.serving.store import Event, Store, StoredItem, StoredUser
+from medley.serving.records import Event, StoredItem, StoredUser
+from medley.serving.store import Store
 
 
 @pytest.fixture
@@ -201,7 +202,8 @@ def test_another_process_that_reads_for_long_is_named_when_a_user_is_deleted(sto
 WRITERS = """
 import os, sys
 import numpy as np
-from medley.serving.store import Event, Store, StoredItem
+from medley.serving.records import Event, StoredItem
+from medley.serving.store import Store
 
 def write(path, start, acknowledge):
     with Store(path) as store:
@@ -365,7 +367,7 @@ def test_an_empty_log_is_exported_and_other_kinds_of_files_are_refused(store, tm
 
 
 def test_a_long_log_is_exported_page_by_page(store, tmp_path, monkeypatch):
-    monkeypatch.setattr("medley.serving.store.LOG_PAGE", 7)
+    monkeypatch.setattr("medley.serving.feedback_log.LOG_PAGE", 7)
     store.add_feedback([event(number) for number in range(50)])
     assert store.export_log(tmp_path / "log.parquet") == 50
     assert pl.read_parquet(tmp_path / "log.parquet").equals(store.log())
@@ -414,6 +416,8 @@ def test_an_absent_store_is_refused_unless_it_may_be_made(tmp_path):
     with pytest.raises(InputError, match="the store does not exist"):
         Store(tmp_path / "shop.sqlite", create=False)
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match="the store cannot be read: got Is a directory"):
+        Store(tmp_path)
     Store(tmp_path / "new" / "shop.sqlite").close()
     assert (tmp_path / "new" / "shop.sqlite").exists()
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from medley.cli import compare, data, demo, evaluate, models, recommend, study, train
+from medley.cli import compare, data, demo, evaluate, export, extract, log, models, recommend, serve, study, train, tune
 from medley.cli.options import GroupedHelp
 from medley.version import versions
 
@@ -28,10 +28,15 @@ app.command("demo")(demo.demo)
 app.command("simulate")(data.simulate)
 app.command("import", cls=GroupedHelp)(data.import_)
 app.command("inspect")(data.inspect)
+app.command("extract", cls=GroupedHelp)(extract.extract)
 app.command("models")(models.models)
 app.command("recipes")(models.recipes)
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("recommend")(recommend.recommend)
 app.command("study")(study.study)
+app.command("export")(export.export)
+app.command("serve")(serve.serve)
+app.add_typer(log.app, name="log")

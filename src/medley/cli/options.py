@@ -27,6 +27,7 @@ FLAGS = (  # parameters of the library that are flags here; all others are set b
     *("interactions", "items", "users", "features", "event_column", "title_column", "items_id_column"),
     *("users_id_column", "separator", "header", "encoding", "quote", "decimal", "date_format", "on_error"),
     *("positive", "negative", "unknown_items", "unknown_users"),
+    *("media", "visual", "acoustic", "textual", "text", "id_rule", "scale", "batch", "jobs"),
 )
 VALUE = r"True|\.\.\.|'[^']*'|\"[^\"]*\"|[\w.:,-]*[\w:]"
 
@@ -66,7 +67,7 @@ def parameters_as_flags(text: str) -> str:
     text = re.sub(r"\bheader=\(([^)]*)\)", names, text).replace("header=False", "--header none")
     text = text.replace("quote=None", "--quote ''")
     text = re.sub(r"\bfeatures=\{'([^']*)': '([^']*)'\}", r"--features \1=\2", text)
-    return re.sub(rf"(?<![-\w'])({'|'.join(FLAGS)})=({VALUE})", flag, text)
+    return re.sub(rf"(?<![-\w'])(?<!--features )({'|'.join(FLAGS)})=({VALUE})", flag, text)
 
 
 def import_command(format: str, source: Path, options: Mapping[str, Any], out: Path | None) -> str:

@@ -7,6 +7,9 @@ interactions.parquet           user, item (int32 rows), split (train | valid | t
 features/<file>.npy            (I, d_m) float32 or float16, read as a memory map; <file> is the modality, or what the
                                manifest says if the modality was written later
 features/<file>.present.npy    (I,) bool, false where the item lacks the modality
+features/<file>.media.parquet  the media that the modality was extracted from; only if it was
+features/<file>.fitted.safetensors  arrays that encode a new item in the same way; only if there are any
+.extraction/                   the journal of an extraction; not part of the data
 left_out.parquet               kind, id, reason: users and items that the import left out; only if there are any
 disliked.parquet               user, item (rows): pairs below the rating threshold, or with negative events; only if any
 planted/<name>.npy             only in simulated data: the truth that a model should recover
@@ -19,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from safetensors.numpy import load_file
 
 from medley.data.ids import IdMap
 from medley.data.manifest import DISLIKED, LEFT_OUT, SPLITS, Manifest
@@ -194,6 +198,34 @@ class Dataset:
         """
         return Inputs(self.union(splits), self.features)
 
+    def media(self, modality: str) -> pl.DataFrame | None:
+        """Returns the media that a modality was extracted from, or None if it was not extracted.
+
+        Returns:
+            One row per medium: `item` (row), `file`, `sha256` and `bytes` of the content, `status` (ok, or how it
+            failed), `error` (why it failed).
+
+        Raises:
+            InputError: the data set does not have the modality.
+        """
+        path = self._beside(modality, "media")
+        return None if path is None else read_parquet(path)
+
+    def fitted(self, modality: str) -> dict[str, np.ndarray]:
+        """Returns name -> array: what was fitted for a modality and encodes a new item in the same way.
+
+        Raises:
+            InputError: the data set does not have the modality.
+        """
+        path = self._beside(modality, "fitted")
+        return {} if path is None else load_file(path)
+
+    def _beside(self, modality: str, what: str) -> Path | None:
+        if modality not in self.manifest.modalities:
+            raise InputError("modality", expected=" or ".join(self.manifest.modalities) or "none", got=repr(modality))
+        name = self.manifest.modalities[modality].beside().get(what)
+        return None if name is None else self.folder / name
+
     def title(self, item: int) -> str | None:
         """The title of an item row, or None if the source has no titles."""
         return self.item_table["title"][int(item)] if "title" in self.item_table.columns else None
@@ -262,6 +294,8 @@ class Dataset:
         present: Any = None,
         *,
         made_by: Mapping[str, Any] | None = None,
+        media: pl.DataFrame | None = None,
+        fitted: Mapping[str, np.ndarray] | None = None,
         replace: bool = False,
     ) -> "Dataset":
         """Writes one modality into the folder, in one step, and opens the data set again.
@@ -274,12 +308,16 @@ class Dataset:
                 other numbers become float32. Rows that are not present may hold anything.
             present: (I,) bool, false where the item lacks the modality; None: no item lacks it.
             made_by: the origin of the values, ready for JSON, for example encoder and revision.
+            media: the media that the values were extracted from, as `media` returns them.
+            fitted: name -> array: what encodes a new item in the same way, as `fitted` returns it.
             replace: replace the modality if the data set has it.
 
         Raises:
-            InputError: the name, the arrays or `made_by` are wrong, the modality exists, or another process writes.
+            InputError: the name, the arrays, `made_by` or `media` are wrong, the modality exists, or another process
+                writes.
         """
-        add_modality(self.folder, self.manifest, name, values, present, made_by=made_by, replace=replace)
+        beside = {"media": media, "fitted": fitted}
+        add_modality(self.folder, self.manifest, name, values, present, made_by=made_by, replace=replace, **beside)
         dataset = type(self)(self.folder)
         dataset._temporary = self._temporary
         return dataset

@@ -4,12 +4,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 
 from medley.data.dataset import Dataset
+from medley.data.ids import IdMap
 from medley.data.manifest import SPLITS
-from medley.types import Features, Interactions
+from medley.types import Interactions
 
 BLOCK = 65_536  # feature rows read at a time
+NUM_EXAMPLES = 3  # of media that failed for one reason
 
 
 class SplitStatistics(NamedTuple):
@@ -24,14 +27,23 @@ class SplitStatistics(NamedTuple):
     interactions_of_cold_items: int
 
 
+class Failure(NamedTuple):
+    """Media that could not be used for one reason."""
+
+    count: int
+    examples: list[str]  # "item: file", a few
+
+
 class ModalityStatistics(NamedTuple):
-    """Counts of one modality."""
+    """Counts and origin of one modality."""
 
     dim: int
     dtype: str
     items: int  # items that have the modality
     missing: int  # items that lack the modality
     all_zero: int  # items that have the modality as zeros only
+    made_by: str = ""  # encoder and scale, or the file it came from; empty if the data set does not say
+    failures: dict[str, Failure] = {}  # noqa: RUF012 (never written to); reason -> media that extraction could not use
 
 
 class Inspection(NamedTuple):
@@ -55,6 +67,8 @@ class Inspection(NamedTuple):
         """Returns plain dicts and numbers, ready for JSON."""
         parts = {"splits": self.splits, "modalities": self.modalities}
         plain = {what: {key: value._asdict() for key, value in part.items()} for what, part in parts.items()}
+        for statistics in plain["modalities"].values():
+            statistics["failures"] = {why: one._asdict() for why, one in statistics["failures"].items()}
         return {**self._asdict(), **plain, "oddities": self.oddities()}
 
     def oddities(self) -> dict[str, int]:
@@ -95,12 +109,19 @@ class Inspection(NamedTuple):
         }
         if self.modalities:
             tables["modalities"] = [
-                ("modality", "dim", "dtype", "items", "missing", "all zero"),
+                ("modality", "dim", "dtype", "items", "missing", "all zero", "made by"),
                 *(
-                    (name, f"{p.dim:,}", p.dtype, f"{p.items:,}", f"{p.missing:,}", f"{p.all_zero:,}")
+                    (name, f"{p.dim:,}", p.dtype, f"{p.items:,}", f"{p.missing:,}", f"{p.all_zero:,}", p.made_by or "-")
                     for name, p in self.modalities.items()
                 ),
             ]
+        failed = [
+            (name, why, f"{one.count:,}", ", ".join(one.examples))
+            for name, part in self.modalities.items()
+            for why, one in part.failures.items()
+        ]
+        if failed:
+            tables["media that could not be used"] = [("modality", "reason", "media", "such as (item: file)"), *failed]
         if odd := self.oddities():
             tables["what is odd"] = [("what", "how many"), *((say(what), f"{count:,}") for what, count in odd.items())]
         return tables
@@ -120,7 +141,7 @@ def inspect_dataset(dataset: Dataset) -> Inspection:
         items=m.num_items,
         sparsity=1 - interactions / (m.num_users * m.num_items),
         splits={split: _split_statistics(part, parts["train"]) for split, part in parts.items()},
-        modalities={name: _modality_statistics(features) for name, features in dataset.features.items()},
+        modalities={name: _modality_statistics(dataset, name) for name in dataset.features},
         isolated_users=int((per_user == 0).sum()),
         isolated_items=int((per_item == 0).sum()),
         users_without_train=int((parts["train"].items_per_user() == 0).sum()),
@@ -128,6 +149,36 @@ def inspect_dataset(dataset: Dataset) -> Inspection:
         ratings=_unused_ratings(dataset),
         disliked=len(dataset.disliked),
     )
+
+
+def failures(media: pl.DataFrame, items: IdMap) -> dict[str, Failure]:
+    """Counts the media that could not be used by reason, the most frequent first.
+
+    Args:
+        media: as `Dataset.media` returns them.
+        items: raw ids, for the examples.
+    """
+    found: dict[str, Failure] = {}
+    for item, file, error in media.filter(pl.col("status") != "ok").select("item", "file", "error").iter_rows():
+        count, examples = found.get(reason := _reason(error), Failure(0, []))
+        more = [f"{items.raw_id(item)}: {file}"] if count < NUM_EXAMPLES else []
+        found[reason] = Failure(count + 1, examples + more)
+    return dict(sorted(found.items(), key=lambda each: (-each[1].count, each[0])))
+
+
+def _reason(error: str) -> str:
+    """The part of a reason that other media share: `not an image`, of `not an image: cannot identify ...`."""
+    head, colon, tail = error.partition(": ")
+    return tail if colon and any(char.isdigit() for char in head) else head
+
+
+def _made_by(made_by: dict[str, Any] | None) -> str:
+    """Who made a modality, in words."""
+    made_by = made_by or {}
+    if "encoder" in made_by:
+        scale = made_by.get("scale", "none")
+        return str(made_by["encoder"]) + (f", scaled: {scale}" if scale != "none" else "")
+    return "simulator" if "simulator" in made_by else str(made_by.get("file", ""))
 
 
 def _in_words(what: str) -> str:
@@ -159,8 +210,9 @@ def _split_statistics(part: Interactions, train: Interactions) -> SplitStatistic
     )
 
 
-def _modality_statistics(features: Features) -> ModalityStatistics:
-    values, present = features
+def _modality_statistics(dataset: Dataset, name: str) -> ModalityStatistics:
+    values, present = dataset.features[name]
+    media = dataset.media(name)
     starts = range(0, len(values), BLOCK)
     zero = np.concatenate([~np.asarray(values[start : start + BLOCK]).any(axis=1) for start in starts])  # (I,)
     return ModalityStatistics(
@@ -169,4 +221,6 @@ def _modality_statistics(features: Features) -> ModalityStatistics:
         items=int(present.sum()),
         missing=int((~present).sum()),
         all_zero=int((zero & present).sum()),
+        made_by=_made_by(dataset.manifest.modalities[name].made_by),
+        failures={} if media is None else failures(media, dataset.items),
     )

@@ -5,6 +5,9 @@ The hashes of the parts are derived from the hashes of the files, so manifests o
     log                   interactions.parquet
     users, items          users.parquet, items.parquet
     features/<modality>   the values and the presence mask of one modality
+
+The files beside a modality (table of its media, arrays that encode a new item) are in no hash of a part, because
+no model reads them.
 """
 
 import re
@@ -23,6 +26,7 @@ TRAIN, VALID, TEST = range(len(SPLITS))  # the code of a split is its position i
 LEFT_OUT = "left_out.parquet"  # ids that the import left out, and why
 DISLIKED = "disliked.parquet"  # pairs of rows that are known and not liked
 SPLIT_CODES = {split: code for code, split in enumerate(SPLITS)}
+MEDIA, FITTED = ".media.parquet", ".fitted.safetensors"  # suffixes of the files beside the arrays of a modality
 
 MODALITY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 PARTS_OF_SCORES = frozenset({"id", "history", "all", "interactions"})  # parts() of models and of results use them
@@ -45,6 +49,9 @@ class FileRecord(BaseModel):
     sha256: str
 
 
+Stem = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")]  # of a file in features/
+
+
 class ModalityRecord(BaseModel):
     """Shape and origin of one modality."""
 
@@ -52,12 +59,23 @@ class ModalityRecord(BaseModel):
     dtype: str
     num_present: int
     made_by: dict[str, Any] | None = None  # encoder and revision, source file and hash, or settings of the simulator
-    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")] | None = None  # stem; None: the modality
+    file: Stem | None = None  # of values and presence mask; None: the modality
+    media: Stem | None = None  # of the table of the files that the values were extracted from
+    fitted: Stem | None = None  # of the arrays that encode a new item
 
     def files(self, modality: str) -> tuple[str, str]:
         """The values and the presence mask, relative to the data set folder."""
         stem = self.file or modality
         return f"features/{stem}.npy", f"features/{stem}.present.npy"
+
+    def beside(self) -> dict[str, str]:
+        """`media` and `fitted`, as far as the modality has them -> the file, relative to the data set folder."""
+        stems = {"media": (self.media, MEDIA), "fitted": (self.fitted, FITTED)}
+        return {what: f"features/{stem}{suffix}" for what, (stem, suffix) in stems.items() if stem is not None}
+
+    def all_files(self, modality: str) -> tuple[str, ...]:
+        """All files of the modality, relative to the data set folder."""
+        return (*self.files(modality), *self.beside().values())
 
 
 class Manifest(BaseModel):
@@ -70,7 +88,7 @@ class Manifest(BaseModel):
     num_interactions: dict[str, int]  # split -> count
     modalities: dict[str, ModalityRecord]
     oddities: dict[str, int]  # what the import dropped or noticed -> how often
-    content_hash: str  # of every file below; provenance and dates do not enter
+    content_hash: str  # see `hash_of_content`; provenance and dates do not enter
     split_hash: str  # of the (user, item, split) triples, independent of the file format
     files: dict[str, FileRecord]
     provenance: dict[str, Any]
@@ -78,7 +96,7 @@ class Manifest(BaseModel):
     @model_validator(mode="after")
     def _every_part_has_files(self) -> "Manifest":
         tables = [f"{table}.parquet" for table in ("users", "items", "interactions")]
-        arrays = [name for modality, record in self.modalities.items() for name in record.files(modality)]
+        arrays = [name for modality, record in self.modalities.items() for name in record.all_files(modality)]
         for name in (*tables, *arrays):
             if name not in self.files:
                 raise ValueError(f"a record of {name} in files")
@@ -133,8 +151,9 @@ def hash_of_features(values: str, present: str) -> str:
 
 
 def hash_of_content(files: Mapping[str, FileRecord]) -> str:
-    """Hash of all files of a data set but LEFT_OUT and DISLIKED: what models are trained and judged on."""
-    return sha256_of_json({name: record.sha256 for name, record in files.items() if name not in (LEFT_OUT, DISLIKED)})
+    """Hash of what models are trained and judged on: all files but LEFT_OUT, DISLIKED and those beside a modality."""
+    hashes = {name: record.sha256 for name, record in files.items() if not name.endswith((MEDIA, FITTED))}
+    return sha256_of_json({name: sha256 for name, sha256 in hashes.items() if name not in (LEFT_OUT, DISLIKED)})
 
 
 def check_modality_name(name: str) -> str:

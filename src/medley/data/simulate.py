@@ -88,7 +88,7 @@ PRESETS: dict[str, SimulationSettings] = {
 
 
 class Planted(NamedTuple):
-    """The truth behind simulated data. Modalities in the order of the manifest."""
+    """The truth behind simulated data. Modalities in the order of the settings in the manifest's provenance."""
 
     user_weights: np.ndarray  # (U, M) float32, rows sum to 1
     user_clusters: np.ndarray  # (U, M, L) int16, distinct within a row
@@ -129,7 +129,9 @@ def planted(dataset: Dataset) -> Planted:
     return Planted(*(np.load(folder / f"{name}.npy") for name in Planted._fields))
 
 
-def simulate(out: str | Path, *, settings: SimulationSettings, seed: int, overwrite: bool = False) -> Dataset:
+def simulate(
+    out: str | Path, *, settings: SimulationSettings, seed: int, features: bool = True, overwrite: bool = False
+) -> Dataset:
     """Simulates a data set with planted tastes and writes it; the same settings and seed give the same bytes.
 
     Memory grows with users, items and interactions; features are written block by block.
@@ -138,6 +140,7 @@ def simulate(out: str | Path, *, settings: SimulationSettings, seed: int, overwr
         out: the folder to make.
         settings: the shape of the data; see `PRESETS` and `preset`.
         seed: of all randomness, 0 or larger.
+        features: write the features; without them the data set has no modality, and all else is the same.
         overwrite: replace a data set in `out`.
 
     Raises:
@@ -152,7 +155,7 @@ def simulate(out: str | Path, *, settings: SimulationSettings, seed: int, overwr
     users = pl.DataFrame({"user_id": _ids("u", settings.num_users)})
     with DatasetWriter(out, name=settings.name, overwrite=overwrite) as writer:
         writer.write_tables(users, _items(settings, truth), _log(settings, truth, draw_rng))
-        for m, modality in enumerate(settings.modalities):
+        for m, modality in enumerate(settings.modalities if features else ()):
             _write_features(writer, modality, truth.item_clusters[:, m], settings, seed, feature_rngs[m])
         writer.write_planted(truth._asdict())
         writer.finish(provenance={"source": "simulated", "seed": seed, "settings": settings.model_dump()})
@@ -317,7 +320,7 @@ def _ids(letter: str, count: int) -> pl.Series:
 def _items(s: SimulationSettings, truth: Planted) -> pl.DataFrame:
     """Returns item_id and a title made of the words of the clusters: `Neon city, lo-fi beat, travel tips #12`."""
     words = {
-        modality: pl.Series([_phrase(modality, z) for z in range(s.num_clusters)] + [None], dtype=pl.String).gather(
+        modality: pl.Series([phrase(modality, z) for z in range(s.num_clusters)] + [None], dtype=pl.String).gather(
             truth.item_clusters[:, m] % (s.num_clusters + 1)  # -1 becomes the last phrase: null
         )
         for m, modality in enumerate(s.modalities)
@@ -328,8 +331,8 @@ def _items(s: SimulationSettings, truth: Planted) -> pl.DataFrame:
     return title.select(_ids("v", s.num_items).alias("item_id"), title=initial + " #" + number)
 
 
-def _phrase(modality: str, cluster: int) -> str:
-    """Names a cluster: `neon city` for the first 64 of the usual modalities, `visual 65` for any other."""
+def phrase(modality: str, cluster: int) -> str:
+    """Names a cluster in titles and captions: `neon city` for the first 64 of usual modalities, else `visual 65`."""
     if modality not in _WORDS or cluster >= 64:
         return f"{modality} {cluster + 1}"
     words = _WORDS[modality].split()

@@ -1,6 +1,7 @@
 """Writes data set folders: a whole one with `DatasetWriter`, or one modality of an existing one."""
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -14,11 +15,14 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from safetensors.numpy import save as safetensors
 
 from medley.data.manifest import (
     DISLIKED,
+    FITTED,
     FORMAT_VERSION,
     LEFT_OUT,
+    MEDIA,
     SPLIT_CODES,
     SPLITS,
     FileRecord,
@@ -37,7 +41,18 @@ from medley.version import versions
 LOCK = ".lock"
 HASH_DIGITS = 16  # of a modality's hash, in the names of files written later
 PARTIAL = ".partial"
-WRITTEN_LATER = re.compile(rf"\..+{re.escape(PARTIAL)}|.+\.[0-9a-f]{{{HASH_DIGITS}}}(\.present)?\.npy")
+_DIGEST, _BESIDE = rf"\.[0-9a-f]{{{HASH_DIGITS}}}", f"({re.escape(MEDIA)}|{re.escape(FITTED)})"
+WRITTEN_LATER = re.compile(
+    rf"\..+{re.escape(PARTIAL)}|\..+{_BESIDE}\..+|.+{_DIGEST}(\.present)?\.npy|.+{_DIGEST}{_BESIDE}"
+)
+MEDIA_COLUMNS = {  # one row per medium of an item
+    "item": pl.Int32,  # row
+    "file": pl.String,
+    "sha256": pl.String,
+    "bytes": pl.Int64,
+    "status": pl.String,
+    "error": pl.String,
+}
 
 
 class DatasetWriter(AbstractContextManager["DatasetWriter"]):
@@ -172,6 +187,8 @@ def add_modality(
     present: Any = None,
     *,
     made_by: Mapping[str, Any] | None = None,
+    media: pl.DataFrame | None = None,
+    fitted: Mapping[str, np.ndarray] | None = None,
     replace: bool = False,
 ) -> None:
     """Adds a modality to a data set folder, or replaces one.
@@ -186,10 +203,13 @@ def add_modality(
         values: (I, d_m) numbers; rows of items that are not present may hold anything.
         present: (I,) bool, false where the item lacks the modality; None: no item lacks it.
         made_by: the origin of the values, ready for JSON.
+        media: the media that the values were extracted from, with the columns MEDIA_COLUMNS.
+        fitted: name -> array: what encodes a new item in the same way.
         replace: replace the modality if the data set has it.
 
     Raises:
-        InputError: the name, the arrays or `made_by` are wrong, the modality exists, or another process writes.
+        InputError: the name, the arrays, `made_by` or `media` are wrong, the modality exists, or another process
+            writes.
     """
     check_modality_name(modality)
     raw = memory_features(modality, values, present)
@@ -199,6 +219,7 @@ def add_modality(
         expected = f"{opened.num_items:,} (one per item)"
         raise InputError("rows of features", file=raw.path, expected=expected, got=got, remedy=remedy)
     made_by = _plain(made_by)
+    beside = _beside(media, fitted, opened.num_items)
     with locked(folder / LOCK):
         before = Manifest.read(folder)
         if before.parts["items"] != opened.parts["items"]:
@@ -208,12 +229,18 @@ def add_modality(
         if modality in before.modalities and not replace:
             remedy = "choose another name, or pass replace=True"
             raise InputError(f"modality {modality!r} exists already", file=folder, remedy=remedy)
-        record, arrays = _write_arrays(folder / "features", modality, raw)
+        record, written = _write_arrays(folder / "features", modality, raw)
         record.made_by = made_by
-        old = before.modalities[modality].files(modality) if modality in before.modalities else ()
+        for what, content in beside.items():
+            digest = hashlib.sha256(content).hexdigest()
+            setattr(record, what, f"{modality}.{digest[:HASH_DIGITS]}")
+            name = record.beside()[what]
+            write_atomic(folder / name, content)
+            written[name] = FileRecord(bytes=len(content), sha256=digest)
+        sync_folder(folder / "features")
+        old = before.modalities[modality].all_files(modality) if modality in before.modalities else ()
         files = {name: file for name, file in before.files.items() if name not in old}
-        files |= dict(zip(record.files(modality), arrays, strict=True))
-        files = dict(sorted(files.items()))
+        files = dict(sorted((files | written).items()))
         after = before.model_copy(
             update={
                 "modalities": before.modalities | {modality: record},
@@ -226,9 +253,31 @@ def add_modality(
         _remove_unnamed(folder, after, old)
 
 
-def _write_arrays(
-    folder: Path, modality: str, raw: RawFeatures
-) -> tuple[ModalityRecord, tuple[FileRecord, FileRecord]]:
+def _beside(media: pl.DataFrame | None, fitted: Mapping[str, np.ndarray] | None, num_items: int) -> dict[str, bytes]:
+    """The contents of the files beside the arrays of a modality."""
+    contents: dict[str, bytes] = {}
+    if media is not None:
+        if not isinstance(media, pl.DataFrame) or media.columns != list(MEDIA_COLUMNS):
+            got = ", ".join(media.columns) if isinstance(media, pl.DataFrame) else type(media).__name__
+            raise InputError("media", expected=f"a polars data frame of {', '.join(MEDIA_COLUMNS)}", got=got)
+        try:
+            table = media.cast(MEDIA_COLUMNS)  # type: ignore[arg-type]
+        except pl.exceptions.PolarsError as error:
+            raise InputError("media", expected="columns of their types", got=str(error)) from None
+        if not table["item"].is_between(0, num_items - 1).all():
+            raise InputError("items of media", expected=f"rows from 0 to {num_items - 1:,}", got="others")
+        buffer = io.BytesIO()
+        table.write_parquet(buffer)
+        contents["media"] = buffer.getvalue()
+    if fitted:
+        try:
+            contents["fitted"] = safetensors({name: np.ascontiguousarray(array) for name, array in fitted.items()})
+        except Exception as error:  # of an array that the format cannot hold
+            raise InputError("fitted", expected="names with arrays of numbers", got=repr(error)) from None
+    return contents
+
+
+def _write_arrays(folder: Path, modality: str, raw: RawFeatures) -> tuple[ModalityRecord, dict[str, FileRecord]]:
     """Writes values and presence under names that contain their hash; returns the records of modality and files."""
     present = np.ones(len(raw.values), dtype=bool) if raw.present is None else raw.present
     dtype = stored_dtype(raw.values)
@@ -259,8 +308,7 @@ def _write_arrays(
         for path in partial:
             path.unlink(missing_ok=True)
         raise
-    sync_folder(folder)
-    return record, files
+    return record, dict(zip(record.files(modality), files, strict=True))
 
 
 def _remove_unnamed(folder: Path, manifest: Manifest, old: tuple[str, ...]) -> None:

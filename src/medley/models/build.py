@@ -115,7 +115,9 @@ def _schema(model: str | type[Recommender]) -> type[BaseModel]:
 
 
 def _type_of(field: FieldInfo) -> str:
-    """Describes the type of an option: `int, 1 or more`."""
+    """Describes the type of an option, `int, 1 or more`, unless the type describes itself."""
+    if field.description:
+        return field.description
     bounds = {"ge": "{} or more", "gt": "more than {}", "le": "{} or less", "lt": "less than {}"}
     ranges = [
         text.format(getattr(limit, name))

@@ -5,19 +5,15 @@ Shapes: I items, d_m raw dimension of modality m, M modalities, n rows.
 
 from collections.abc import Iterable, Mapping
 from functools import reduce
-from typing import Literal, TypeVar, cast
+from typing import TypeVar, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from medley.errors import InputError
 from medley.nn.init import linear, xavier
+from medley.nn.scale import FeatureScale, scale
 from medley.types import Features, Inputs
-
-FeatureScale = Literal["none", "l2", "standard"]
-
-PART_BYTES = 2**27  # about the size of the parts in which features are scaled: features may take gigabytes
 
 
 class ItemFeatures(nn.Module):
@@ -26,27 +22,26 @@ class ItemFeatures(nn.Module):
     values: Tensor  # (I, d_m) float32; zero where the item lacks the modality
     present: Tensor  # (I, 1) bool
 
-    def __init__(self, features: Features, scale: FeatureScale):
+    def __init__(self, scaled: Features):
         super().__init__()
-        self.register_buffer("values", torch.from_numpy(_scaled(features, scale)), persistent=False)
-        self.register_buffer("present", torch.tensor(features.present)[:, None], persistent=False)
+        self.register_buffer("values", torch.from_numpy(scaled.values), persistent=False)
+        self.register_buffer("present", torch.tensor(scaled.present)[:, None], persistent=False)
 
     @property
     def dim(self) -> int:
-        """d_m"""
+        """d_m, or the dimensions that the scale leaves"""
         return self.values.shape[1]
 
 
-def item_features(inputs: Inputs, scale: FeatureScale) -> dict[str, ItemFeatures]:
+def item_features(inputs: Inputs, how: FeatureScale) -> dict[str, ItemFeatures]:
     """Returns modality -> `ItemFeatures`.
 
     Args:
         inputs: all that the model is built from.
-        scale: `none`: raw values; `l2`: rows of length one; `standard`: columns of mean 0 and variance 1 over the items
-            that have the modality.
+        how: see `medley.nn.scale`; statistics are those of the items of train that have the modality.
 
     Raises:
-        InputError: the data set has no modality.
+        InputError: the data set has no modality, or the scale cannot be fitted to it.
     """
     if not inputs.features:
         raise InputError(
@@ -55,28 +50,8 @@ def item_features(inputs: Inputs, scale: FeatureScale) -> dict[str, ItemFeatures
             got="none",
             remedy="import features with the interactions, or choose a model that reads none",
         )
-    return {m: ItemFeatures(features, scale) for m, features in inputs.features.items()}
-
-
-def _scaled(features: Features, scale: FeatureScale) -> np.ndarray:
-    """Returns scaled features (I, d_m) float32. Items that lack the modality are zero and not in the statistics."""
-    present = features.present
-    values = np.array(features.values, dtype=np.float32)  # the only copy
-    if scale == "l2":
-        for rows in _parts(values, axis=0):
-            rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    elif scale == "standard":
-        for columns in _parts(values, axis=1):
-            known = columns[present]
-            columns -= known.mean(axis=0)
-            columns /= np.maximum(known.std(axis=0), 1e-6)
-    values[~present] = 0
-    return values
-
-
-def _parts(values: np.ndarray, axis: int) -> list[np.ndarray]:
-    """Splits into views of about PART_BYTES."""
-    return np.array_split(values, 1 + values.nbytes // PART_BYTES, axis=axis)
+    in_train = inputs.train.users_per_item() > 0
+    return {m: ItemFeatures(scale(features, how, train=in_train)) for m, features in inputs.features.items()}
 
 
 class Content(nn.Module):

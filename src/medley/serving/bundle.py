@@ -338,6 +338,7 @@ def _parquet(table: pl.DataFrame) -> bytes:
 def _arrays_of(rule: NewItems) -> dict[str, np.ndarray]:
     arrays = {"known": rule.known, "centre": rule.centre}
     arrays |= {f"norms.{m}": norms for m, norms in rule.norms.items()}
+    arrays |= {f"means.{m}": means for m, means in rule.means.items()}
     if rule.content is not None:
         arrays |= {f"content.{name}": array for name, array in rule.content.arrays.items()}
         for m, scaling in rule.content.scaling.items():
@@ -353,7 +354,10 @@ def _read(files: Archive, manifest: BundleManifest) -> Bundle:
     size = (manifest.num_users, manifest.num_items)
     arrays = tensors("seen.safetensors")
     seen = sp.csr_array((arrays["code"], arrays["indices"], arrays["indptr"]), shape=size)
-    features = {m: ItemFeatures(files.array(f"features/{m}.npy"), np.array(files.array(f"features/{m}.present.npy"))) for m in manifest.modalities}
+    features = {
+        m: ItemFeatures(files.array(f"features/{m}.npy"), np.array(files.array(f"features/{m}.present.npy")))
+        for m in manifest.modalities
+    }
     fold = manifest.fold_in
     fold_in_rule = FoldIn(fold["rule"], tensors("fold_in.safetensors"), fold["settings"], fold["measured"])
     return Bundle(
@@ -406,8 +410,13 @@ def _new_items(arrays: dict[str, np.ndarray], manifest: BundleManifest) -> NewIt
             if m in read
         }
         content = ContentPath(kind, scaling, own)
-    norms = {name.removeprefix("norms."): a for name, a in arrays.items() if name.startswith("norms.")}
-    return NewItems(**fields, content=content, known=arrays["known"], norms=norms, centre=arrays["centre"])
+    norms, means = (
+        {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+        for prefix in ("norms.", "means.")
+    )
+    return NewItems(
+        **fields, content=content, known=arrays["known"], means=means, norms=norms, centre=arrays["centre"]
+    )
 
 
 def _check_shapes(bundle: Bundle, path: Path) -> None:

@@ -151,7 +151,9 @@ class Catalogue:
             self.alive.append(False)
             self._ids.append(raw_id)
         self._changed[row] = Item(attributes, dict(features), vector)
-        self.filters.put(row, {"item_id": raw_id} | {name: v for name, v in attributes.items() if name in self._columns})
+        self.filters.put(
+            row, {"item_id": raw_id} | {name: v for name, v in attributes.items() if name in self._columns}
+        )
         self._added.setdefault(raw_id, row)
         self.alive.values[row] = learned or vector is not None or row < self.num_bundled or not self.bundle.features
         return row

@@ -138,8 +138,11 @@ class Database:
         return connection
 
     def _check_header(self) -> None:
-        with self.path.open("rb") as file:
-            header = file.read(len(HEADER))
+        try:
+            with self.path.open("rb") as file:
+                header = file.read(len(HEADER))
+        except OSError as error:  # a folder, or a file that may not be read
+            raise InputError("the store cannot be read", file=self.path, got=error.strerror) from None
         if header != HEADER:
             expected = "a file of SQLite"
             raise InputError("the store", file=self.path, expected=expected, got=f"{header!r:.40}", remedy=REMEDY)

@@ -270,7 +270,9 @@ def _concepts(model: MacridVAE, train: sp.csr_array) -> Concepts:
     return Concepts(_numpy(h), _numpy(c), {name: _numpy(x) for name, x in encoder.items()}, model.tau, train)
 
 
-def _placed(scores: Scores, rule: NewItems, features: dict[str, new_items.ItemFeatures], train: sp.csr_array) -> Vectors:
+def _placed(
+    scores: Scores, rule: NewItems, features: dict[str, new_items.ItemFeatures], train: sp.csr_array
+) -> Vectors:
     """Returns the scores with vectors from features for all items without train interactions that have features.
 
     Raises:
@@ -296,4 +298,5 @@ def _scores_document(scores: Scores) -> dict[str, Any]:
 
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray:
-    return np.ascontiguousarray(tensor.detach().cpu().numpy())
+    """Copies a tensor: the bundle shares no memory with the model."""
+    return np.array(tensor.detach().cpu().numpy())

@@ -2,17 +2,20 @@
 
     content      the model's own path from features to item vectors: an MLP on all modalities (DUIF, CB2CF), or a matrix
                  per modality and part of the score (VBPR); the other parts follow by `neighbours`
-    neighbours   the mean vector of the k most similar items of train: by cosine of the features, per modality that the
-                 new item has, weighted by the cosine, then the mean over these modalities. A part of the score that is
-                 a modality follows from this modality alone, and is 0 where the new item lacks the modality.
+    neighbours   a mean of the vectors of items of train: per modality m that the new item has, the k_m most similar
+                 items by cosine of the features less their mean, weighted by the cosine; over these modalities,
+                 weighted by a_m. A part of the score that is a modality follows from this modality alone, and is 0
+                 where the new item lacks the modality.
 
-A mean of vectors is shorter than its terms and would rarely win or, where all share a direction, too often. So the
-deviation of a mean from the mean item is lengthened by `gain`, and an `offset` is added to the score. Both are found at
-export by predicting items of train from all others, as if they were new:
+All numbers are found at export by predicting items of train from all others, as if they were new:
 
-    gain     the median over items of the standard deviation over users of true scores, over that of predicted scores
-    offset   the number with which predicted items get, in the top 20 of all users, `exposure` times as many places as
-             they have in truth: with 1, a new item is shown as often as an average item of train
+    k_m        the k out of KS whose predicted scores rank the seen items of users highest when m alone predicts
+    a_m        2 AUC - 1 of this ranking, if positive
+    gain       a mean of vectors is shorter than its terms, so its deviation from the mean item is lengthened: by the
+               median over items of the standard deviation over users of true scores, over that of predicted scores
+    offset     added to the score of a new item, so that predicted items get, in the top 20 of all users, `exposure`
+               times as many places as they have in truth: with 1, a new item is shown as often as an average item of
+               train
 
 Shapes: U users, I items, V columns of item vectors, d_m raw dimension of modality m, k neighbours, n new items.
 """
@@ -23,15 +26,17 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.stats import rankdata
 
 from medley.errors import InputError
 from medley.serving.scores import Concepts, Scores
 
 Rule = Literal["content", "neighbours", "none"]
-K = 10
+KS = (10, 50, 200)
 NUM_PROBES = 1000  # items of train that calibrate, and users who judge
 AT = 20
-GAINS = (0.25, 4.0)  # bounds of the gain
+BLOCK = 65_536  # rows of features read at a time
+GAINS = (0.25, 10.0)  # bounds of the gain
 SMALLEST = 1e-12
 
 
@@ -98,13 +103,15 @@ class NewItems:
 
     rule: Rule
     reason: str = ""  # of rule `none`
-    k: int = K
+    k: Mapping[str, int] = field(default_factory=dict)  # modality -> number of neighbours
+    weights: Mapping[str, float] = field(default_factory=dict)  # modality -> a_m
     gain: float = 1.0
     offset: float = 0.0
     exposure: float = 1.0
     content: ContentPath | None = None
     known: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))  # (I,), items of train
-    norms: Mapping[str, np.ndarray] = field(default_factory=dict)  # modality -> (I,) lengths of the features
+    means: Mapping[str, np.ndarray] = field(default_factory=dict)  # modality -> (d_m,), the mean over items of train
+    norms: Mapping[str, np.ndarray] = field(default_factory=dict)  # modality -> (I,), lengths of features less this mean
     centre: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.float32))  # (V,), the mean item of train
 
     def __call__(
@@ -112,8 +119,6 @@ class NewItems:
         scores: Scores,
         table: Mapping[str, ItemFeatures],
         features: Mapping[str, np.ndarray],
-        *,
-        leave_out: int | None = None,
     ) -> Embedded:
         """Embeds one item.
 
@@ -121,7 +126,6 @@ class NewItems:
             scores: of the bundle.
             table: the features of its items.
             features: modality -> (d_m,) raw vector, as the encoder gives it.
-            leave_out: row of an item that is not a neighbour: the item itself, when it is predicted from all others.
 
         Raises:
             InputError: an unknown modality, or a vector of another length or not finite.
@@ -136,56 +140,85 @@ class NewItems:
             vector = np.zeros(len(self.centre), dtype=np.float32)
             self.content.write(features, vector)
             return Embedded(vector, None, missing)
-        vector = self._mean(scores, table, features, leave_out)
-        if vector is None:
+        near = {m: self.neighbours(table, m, f) for m, f in features.items()}
+        weights = {m: _as_rows([found], len(self.known)) for m, found in near.items() if len(found[0])}
+        if not weights:
             return Embedded(None, "no item of train has features in the same modality", missing)
-        vector = self.centre + np.float32(self.gain) * (vector - self.centre)
-        for m, columns in scores.parts.items():
-            if m in missing:
-                vector[columns] = 0
-        if self.content is not None:
-            self.content.write(features, vector)
+        vectors = self._finished(scores, self._joined(scores, weights), [features], table)
+        return Embedded(vectors[0], None, missing)
+
+    def _joined(self, scores: Scores, weights: Mapping[str, sp.csr_array]) -> np.ndarray:
+        """Joins the means of the modalities: modality -> weights of neighbours (n, I) -> vectors (n, V)."""
+        has = np.stack([np.diff(rows.indptr) > 0 for rows in weights.values()], axis=1)  # (n, M)
+        a = has * np.array([self.weights[m] for m in weights])
+        a = np.where(a.sum(axis=1, keepdims=True) > 0, a, has)
+        a = (a / np.maximum(a.sum(axis=1, keepdims=True), SMALLEST)).astype(np.float32)
+        means = {m: scores.mean_vectors(rows) for m, rows in weights.items()}
+        vectors = np.asarray(sum(a[:, [at]] * mean for at, mean in enumerate(means.values())))
+        for at, (m, mean) in enumerate(means.items()):
+            if m in scores.parts:
+                vectors[np.ix_(has[:, at], range(*scores.parts[m].indices(vectors.shape[1])))] = mean[
+                    has[:, at], scores.parts[m]
+                ]
+        return vectors
+
+    def _finished(
+        self,
+        scores: Scores,
+        means: np.ndarray,
+        features: Sequence[Mapping[str, np.ndarray]],
+        table: Mapping[str, ItemFeatures],
+    ) -> np.ndarray:
+        """Makes the vectors (n, V) of items from the joined means of their neighbours."""
+        vectors = self.centre + np.float32(self.gain) * (means - self.centre)
+        for vector, own in zip(vectors, features, strict=True):
+            for m in table:
+                if m in scores.parts and m not in own:
+                    vector[scores.parts[m]] = 0
+            if self.content is not None:
+                self.content.write(own, vector)
         if isinstance(scores, Concepts):
-            vector = _as_concepts(vector, scores)
-        vector[-1] = self.offset
-        return Embedded(vector, None, missing)
+            vectors = _as_concepts(vectors, scores)
+        vectors[:, -1] = self.offset
+        return vectors
 
     def neighbours(
         self, table: Mapping[str, ItemFeatures], modality: str, f: np.ndarray, *, leave_out: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the rows (k,) of the most similar items of train in one modality, and their cosines (k,)."""
+        """Returns the rows (k,) of the most similar items of train in one modality, best first, and their cosines."""
         values, present = table[modality]
-        norms = self.norms[modality]
-        cosine = (values @ f.astype(values.dtype)).astype(np.float32)
-        cosine /= np.maximum(norms * np.linalg.norm(f), SMALLEST)
+        mean, norms, k = self.means[modality], self.norms[modality], self.k[modality]
         allowed = present & self.known & (norms > 0)
         if leave_out is not None:
             allowed[leave_out] = False
-        rows = np.flatnonzero(allowed)
-        order = np.argsort(-cosine[rows], kind="stable")[: self.k]
-        return rows[order], cosine[rows[order]]
+        rows, f = np.flatnonzero(allowed), f - mean
+        cosine = np.concatenate([np.zeros(0, np.float32), *(_products(values, block, f) for block in _blocks(rows))])
+        cosine = (cosine - mean @ f) / np.maximum(norms[rows] * np.linalg.norm(f), SMALLEST)
+        near = np.argpartition(-cosine, k)[:k] if k < len(rows) else np.arange(len(rows))
+        near = near[np.lexsort((near, -cosine[near]))]
+        return rows[near], cosine[near]
 
-    def _mean(
-        self,
-        scores: Scores,
-        table: Mapping[str, ItemFeatures],
-        features: Mapping[str, np.ndarray],
-        leave_out: int | None,
-    ) -> np.ndarray | None:
-        means = {}
-        for m, f in features.items():
-            rows, cosine = self.neighbours(table, m, f, leave_out=leave_out)
-            if len(rows):
-                weight = np.maximum(cosine, 0)
-                weight = weight / weight.sum() if weight.sum() > 0 else np.full(len(rows), 1 / len(rows))
-                means[m] = weight.astype(np.float32) @ scores.item_vectors(rows)
-        if not means:
-            return None
-        vector = np.mean(list(means.values()), axis=0, dtype=np.float32)
-        for m, mean in means.items():
-            if m in scores.parts:
-                vector[scores.parts[m]] = mean[scores.parts[m]]
-        return vector
+
+def _as_rows(near: Sequence[tuple[np.ndarray, np.ndarray] | None], num_items: int) -> sp.csr_array:
+    """Returns (n, I) weights of the mean over neighbours: positive cosines that sum to one, equal if there are none."""
+    size, columns, values = [0], [], []
+    for found in near:
+        rows, cosine = found or (np.zeros(0, np.int64), np.zeros(0, np.float32))
+        weight = np.maximum(cosine, 0)
+        values.append(weight / weight.sum() if weight.sum() > 0 else np.full(len(rows), 1 / max(len(rows), 1)))
+        columns.append(rows)
+        size.append(len(rows))
+    content = (np.concatenate(values).astype(np.float32), np.concatenate(columns), np.cumsum(size))
+    return sp.csr_array(content, shape=(len(near), num_items))
+
+
+def _blocks(rows: np.ndarray) -> list[np.ndarray]:
+    return np.array_split(rows, 1 + len(rows) // BLOCK)
+
+
+def _products(values: np.ndarray, rows: np.ndarray, f: np.ndarray) -> np.ndarray:
+    """Returns the inner products (n,) of some rows with f; float16 is widened, whose own products are slow."""
+    return np.asarray(values[rows], dtype=np.float32) @ f
 
 
 def _checked(features: Mapping[str, np.ndarray], table: Mapping[str, ItemFeatures]) -> dict[str, np.ndarray]:
@@ -200,13 +233,12 @@ def _checked(features: Mapping[str, np.ndarray], table: Mapping[str, ItemFeature
     return {m: np.asarray(features[m], dtype=np.float32) for m in table if m in features}
 
 
-def _as_concepts(vector: np.ndarray, scores: Concepts) -> np.ndarray:
+def _as_concepts(vectors: np.ndarray, scores: Concepts) -> np.ndarray:
     """Makes h of length one and weights that sum to one."""
     d = scores.item.shape[1]
-    vector[:d] /= max(float(np.linalg.norm(vector[:d])), SMALLEST)
-    weight = np.maximum(vector[d:-1], SMALLEST)
-    vector[d:-1] = weight / weight.sum()
-    return vector
+    h, c = vectors[:, :d], np.maximum(vectors[:, d:-1], SMALLEST)
+    h = h / np.maximum(np.linalg.norm(h, axis=1, keepdims=True), SMALLEST)
+    return np.concatenate([h, c / c.sum(axis=1, keepdims=True), vectors[:, -1:]], axis=1, dtype=np.float32)
 
 
 def fit_new_items(
@@ -216,7 +248,6 @@ def fit_new_items(
     *,
     content: ContentPath | None = None,
     reason: str = "",
-    k: int = K,
     exposure: float = 1.0,
     seed: int = 0,
 ) -> NewItems:
@@ -228,7 +259,6 @@ def fit_new_items(
         train: (U, I), what the model was trained on.
         content: the model's own path, if it has one.
         reason: why new items cannot be embedded; empty: they can.
-        k: number of neighbours.
         exposure: places of a new item in the top 20 of all users, over those of an average item of train.
         seed: of the items and users that calibrate.
     """
@@ -237,35 +267,95 @@ def fit_new_items(
     known = np.bincount(train.indices, minlength=train.shape[1]) > 0  # (I,)
     if reason or not known.any():
         return NewItems("none", reason or "no item has interactions")
-    norms = {m: np.linalg.norm(np.asarray(f.values, dtype=np.float32), axis=1) for m, f in table.items()}
-    centre = _mean_item(scores, np.flatnonzero(known))
-    rule = NewItems("content" if content else "neighbours", k=k, content=content, known=known, norms=norms, centre=centre)
+    table = {m: ItemFeatures(np.asarray(f.values, dtype=np.float32), f.present) for m, f in table.items()}
+    means, norms = {}, {}
+    for m, f in table.items():
+        rows = known & f.present
+        means[m] = f.values[rows].mean(axis=0) if rows.any() else np.zeros(f.values.shape[1], dtype=np.float32)
+        norms[m] = np.linalg.norm(f.values - means[m], axis=1)
+    rule = NewItems(
+        "content" if content else "neighbours",
+        k=dict.fromkeys(table, KS[-1]),
+        weights=dict.fromkeys(table, 1.0),
+        exposure=exposure,
+        content=content,
+        known=known,
+        means=means,
+        norms=norms,
+        centre=_mean_item(scores, np.flatnonzero(known)),
+    )
     if content is not None and content.kind == "mlp":
         return rule
     rng = np.random.default_rng(seed)
     probes = rng.permutation(np.flatnonzero(known))[:NUM_PROBES]
     users = np.sort(rng.permutation(np.flatnonzero(np.diff(train.indptr)))[:NUM_PROBES])
-    judges, seen = scores.queries(users), train[users].toarray() > 0
-    truth = scores.item_vectors(probes)
+    return _calibrated(rule, scores, table, probes, scores.queries(users), train[users].toarray() > 0)
 
-    def predicted(rule: NewItems) -> tuple[np.ndarray, np.ndarray]:
-        found = [
-            rule(scores, table, {m: f.values[i] for m, f in table.items() if f.present[i]}, leave_out=i).vector
-            for i in probes
-        ]
-        has = np.array([vector is not None for vector in found])
-        return np.stack([vector for vector in found if vector is not None]) if has.any() else truth[:0], has
 
-    vectors, has = predicted(rule)
+def _calibrated(
+    rule: NewItems,
+    scores: Scores,
+    table: Mapping[str, ItemFeatures],
+    probes: np.ndarray,
+    judges: np.ndarray,
+    seen: np.ndarray,
+) -> NewItems:
+    """Finds all numbers of the rule.
+
+    Args:
+        rule: not calibrated.
+        scores: of the model.
+        table: features of the items.
+        probes: (n,) rows of items, which are predicted from all others.
+        judges: (B, Q) queries.
+        seen: (B, I) bool, what these users have seen.
+    """
+    near = {
+        m: [rule.neighbours(table, m, f.values[i], leave_out=i) if f.present[i] else None for i in probes]
+        for m, f in table.items()
+    }
+
+    def weights(m: str, k: int) -> sp.csr_array:
+        """Returns (n, I), the weights of the k nearest neighbours of the probes."""
+        return _as_rows([None if x is None else (x[0][:k], x[1][:k]) for x in near[m]], len(rule.known))
+
+    strength = {(m, k): _strength(scores, weights(m, k), judges, seen[:, probes]) for m in table for k in KS}
+    best = {m: max(KS, key=lambda k: strength[m, k]) for m in table}
+    rule = replace(rule, k=best, weights={m: max(strength[m, best[m]], 0.0) for m in table})
+    chosen = {m: weights(m, best[m]) for m in table}
+    has = np.sum([np.diff(rows.indptr) for rows in chosen.values()], axis=0) > 0
     if not has.any():
         return NewItems("none", "no item of train has features")
+    features = [{m: f.values[i] for m, f in table.items() if f.present[i]} for i in probes]
+    means, features = rule._joined(scores, chosen)[has], [own for own, any_ in zip(features, has, strict=True) if any_]
+    vectors = rule._finished(scores, means, features, table)
     if not isinstance(scores, Concepts):
-        true_spread, spread = (scores.match(judges, v).std(axis=0) for v in (truth[has], vectors))
+        true_spread = scores.match(judges, scores.item_vectors(probes[has])).std(axis=0)
+        spread = scores.match(judges, vectors).std(axis=0)
         gain = np.clip(np.median(true_spread) / max(float(np.median(spread)), SMALLEST), *GAINS)
         rule = replace(rule, gain=float(gain))
-        vectors, has = predicted(rule)
-    offset = _offset(scores, judges, seen, probes[has], vectors, exposure)
-    return replace(rule, offset=offset, exposure=exposure)
+        vectors = rule._finished(scores, means, features, table)
+    return replace(rule, offset=_offset(scores, judges, seen, probes[has], vectors, rule.exposure))
+
+
+def _strength(scores: Scores, weights: sp.csr_array, judges: np.ndarray, seen: np.ndarray) -> float:
+    """Returns how far predicted scores rank the items that users have seen above others: 2 AUC - 1, mean over users.
+
+    Args:
+        scores: of the model.
+        weights: (n, I), of the neighbours of the probes; empty rows lack the modality.
+        judges: (B, Q) queries.
+        seen: (B, n) bool, which probes these users have seen.
+    """
+    has = np.diff(weights.indptr) > 0
+    if has.sum() < 2:
+        return 0.0
+    score, seen = scores.match(judges, scores.mean_vectors(weights[has])), seen[:, has]
+    users = seen.any(axis=1) & ~seen.all(axis=1)
+    rank = rankdata(score[users], axis=1)
+    count, others = seen[users].sum(axis=1), (~seen[users]).sum(axis=1)
+    auc = ((rank * seen[users]).sum(axis=1) - count * (count + 1) / 2) / (count * others)
+    return float(2 * auc.mean() - 1) if len(auc) else 0.0
 
 
 def _mean_item(scores: Scores, rows: np.ndarray) -> np.ndarray:
@@ -298,5 +388,5 @@ def _offset(
 def document(rule: NewItems) -> dict[str, Any]:
     """Returns what the manifest says about the rule."""
     own = None if rule.content is None else rule.content.kind
-    fields = ("rule", "reason", "k", "gain", "offset", "exposure")
+    fields = ("rule", "reason", "k", "weights", "gain", "offset", "exposure")
     return {**{name: getattr(rule, name) for name in fields}, "content": own}

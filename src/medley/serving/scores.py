@@ -44,6 +44,10 @@ class Vectors:
         """Returns the vectors (n, D + 1) of item rows (n,)."""
         return np.asarray(self.item[items])
 
+    def mean_vectors(self, weights: sp.csr_array) -> np.ndarray:
+        """Returns sums (n, D + 1) of item vectors with weights (n, I)."""
+        return np.asarray(weights @ self.item)
+
     def scores(self, queries: np.ndarray) -> np.ndarray:
         """Returns the scores (B, I) of queries for all items."""
         return queries @ self.item.T
@@ -83,6 +87,11 @@ class ItemToItem:
         """Returns the vectors (n, P I + 1) of item rows (n,): their columns of the weights."""
         columns = [_dense(w[:, items]).T for w in self._columns.values()]
         return np.concatenate([*columns, np.zeros((len(items), 1))], axis=1, dtype=np.float32)
+
+    def mean_vectors(self, weights: sp.csr_array) -> np.ndarray:
+        """Returns sums (n, P I + 1) of item vectors with weights (n, I)."""
+        columns = [_dense(weights @ w.T) for w in self.weights.values()]
+        return np.concatenate([*columns, np.zeros((weights.shape[0], 1))], axis=1, dtype=np.float32)
 
     def scores(self, queries: np.ndarray) -> np.ndarray:
         """Returns the scores (B, I) of queries for all items."""
@@ -138,6 +147,11 @@ class Concepts:
         """Returns the vectors (n, d + K + 1) of item rows (n,)."""
         zero = np.zeros((len(items), 1))
         return np.concatenate([self.item[items], self.concept[items], zero], axis=1, dtype=np.float32)
+
+    def mean_vectors(self, weights: sp.csr_array) -> np.ndarray:
+        """Returns sums (n, d + K + 1) of item vectors with weights (n, I)."""
+        zero = np.zeros((weights.shape[0], 1))
+        return np.concatenate([weights @ self.item, weights @ self.concept, zero], axis=1, dtype=np.float32)
 
     def scores(self, queries: np.ndarray) -> np.ndarray:
         """Returns the scores (B, I) of queries for all items."""

@@ -240,8 +240,7 @@ class Service:
         history, hidden = self.people.history(user), self.people.hidden(user)
         why = self._why(query, history, np.array([row]))[0]
         without = {
-            part: self.ranking.rank(self.bundle.weighted(query, {part: 0.0}), row, hidden)
-            for part in self.bundle.parts
+            part: self.ranking.rank(self.bundle.weighted(query, {part: 0.0}), row, hidden) for part in self.bundle.parts
         }
         score = float(self.ranking.scores(query, np.array([row]))[0])
         rank = self.ranking.rank(query, row, hidden)
@@ -421,9 +420,7 @@ class Service:
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
-    def _who(
-        self, request: RecommendRequest
-    ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray, list[str]]:
+    def _who(self, request: RecommendRequest) -> tuple[np.ndarray | None, np.ndarray, np.ndarray, list[str]]:
         """Returns query (or None), history rows, hidden rows and unknown ids of a question."""
         nothing = np.zeros(0, dtype=np.int64)
         if request.user is not None:
@@ -468,7 +465,12 @@ class Service:
         return mask[:size] & alive[:size]
 
     def _listed(
-        self, rows: np.ndarray, scores: np.ndarray, *, query: np.ndarray | None = None, history: np.ndarray | None = None
+        self,
+        rows: np.ndarray,
+        scores: np.ndarray,
+        *,
+        query: np.ndarray | None = None,
+        history: np.ndarray | None = None,
     ) -> list[RankedItem]:
         whys: Sequence[Why | None] = [None] * len(rows)
         if query is not None and history is not None and len(rows):
@@ -517,9 +519,7 @@ class Service:
         total = sum(spread.values())
         return {name: value / total if total else 0.0 for name, value in spread.items()}
 
-    def _nearest(
-        self, similarity: np.ndarray, row: int, k: int, allowed: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _nearest(self, similarity: np.ndarray, row: int, k: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         size = min(len(similarity), len(allowed))
         rows = np.flatnonzero(allowed[:size] & np.isfinite(similarity[:size]))
         rows = rows[rows != row]

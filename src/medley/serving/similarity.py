@@ -112,7 +112,9 @@ class Similarity:
         if modality not in self._centred:
             values, present = self.bundle.features[modality]
             starts = range(0, len(values), BLOCK)
-            total = sum(np.asarray(values[s : s + BLOCK])[present[s : s + BLOCK]].sum(axis=0, dtype="f8") for s in starts)
+            total = sum(
+                np.asarray(values[s : s + BLOCK])[present[s : s + BLOCK]].sum(axis=0, dtype="f8") for s in starts
+            )
             centre = (total / max(int(present.sum()), 1)).astype(np.float32)
             blocks = [np.asarray(values[s : s + BLOCK], dtype=np.float32) - centre for s in starts]
             lengths = [np.linalg.norm(block, axis=1) for block in blocks]

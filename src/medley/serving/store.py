@@ -6,58 +6,30 @@ outlives a bundle. The log of feedback goes back into training as a table (user,
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from medley.errors import InputError
-from medley.files import sync_folder
 from medley.serving.database import Database
+from medley.serving.feedback_log import log_pages, read_log, write_log
+from medley.serving.records import (
+    Event,
+    Outcome,
+    StoredItem,
+    StoredUser,
+    blob_of,
+    checked_text,
+    event_of,
+    json_of,
+    row_of,
+)
 
 PAGE = 250  # rows read at a time
-LOG_PAGE = 100_000  # events read at a time
-LONGEST = 1000  # characters of an id, a type or the name of a modality
-LOG_SCHEMA = {"user": pl.String, "item": pl.String, "type": pl.String, "timestamp": pl.Datetime("ms", "UTC")}
-LAST_MOMENT = 253_402_300_800.0  # seconds: the year 10,000
-
-Outcome = Literal["new", "duplicate", "conflict"]
-"""Of one event: stored; stored before; or not stored, since its id belongs to another event."""
-
-
-@dataclass(frozen=True)
-class StoredItem:
-    """An item as it was put, or the mark of a deleted item."""
-
-    item: str  # raw id
-    attributes: dict[str, Any]  # column -> value
-    features: dict[str, np.ndarray] = field(default_factory=dict)  # modality -> (d_m,) float32, as encoders give them
-    deleted: bool = False
-
-
-@dataclass(frozen=True)
-class StoredUser:
-    """A user as it was put."""
-
-    user: str  # raw id
-    attributes: dict[str, Any]
-
-
-class Event(NamedTuple):
-    """One piece of feedback."""
-
-    id: str  # chosen by the sender: the same id again is the same event
-    user: str  # raw id
-    item: str  # raw id
-    type: str  # click, like, skip, ...
-    time: float  # seconds since 1970 (UTC), kept to the millisecond
 
 
 class Store:
@@ -98,9 +70,12 @@ class Store:
         Raises:
             InputError: a bad id, attributes that JSON cannot hold, features that are not finite numbers (d,).
         """
-        rows = [(_text(each.item, "item id"), _json(each.attributes), each.deleted, each.features) for each in items]
+        rows = [
+            (checked_text(each.item, "item id"), json_of(each.attributes), each.deleted, each.features)
+            for each in items
+        ]
         vectors = [
-            (item, _text(modality, "modality"), _blob(modality, vector))
+            (item, checked_text(modality, "modality"), blob_of(modality, vector))
             for item, _, _, features in rows
             for modality, vector in features.items()
         ]
@@ -136,7 +111,7 @@ class Store:
         Raises:
             InputError: the item is not stored or is deleted; or values as in `put_items`.
         """
-        _text(item, "item id")
+        checked_text(item, "item id")
         with self._database.write() as connection:
             known = _items_of(connection, [item])
             if not known or known[0].deleted:
@@ -148,9 +123,11 @@ class Store:
                 _without_none({**known[0].features, **(features or {})}),
             )
             put = "UPDATE items SET attributes = ?, changed = ? WHERE item = ?"
-            connection.execute(put, (_json(changed.attributes), _now(), item))
+            connection.execute(put, (json_of(changed.attributes), _now(), item))
             connection.execute("DELETE FROM vectors WHERE item = ?", (item,))
-            vectors = [(item, _text(name, "modality"), _blob(name, each)) for name, each in changed.features.items()]
+            vectors = [
+                (item, checked_text(name, "modality"), blob_of(name, each)) for name, each in changed.features.items()
+            ]
             connection.executemany("INSERT INTO vectors VALUES (?, ?, ?)", vectors)
         return changed
 
@@ -176,7 +153,7 @@ class Store:
         Raises:
             InputError: a bad id, or attributes that JSON cannot hold.
         """
-        row = (_text(user, "user id"), _json(attributes), _now())
+        row = (checked_text(user, "user id"), json_of(attributes), _now())
         with self._database.write() as connection:
             connection.execute("INSERT OR REPLACE INTO users VALUES (?, ?, ?)", row)
 
@@ -200,11 +177,11 @@ class Store:
             The number of events deleted.
 
         Raises:
-            MedleyError: another process reads the store for so long that its log cannot be emptied; what was deleted
-                is deleted, but its bytes are still in the log.
+            MedleyError: another process has read the store for more than half a minute, or the disk is full. The user
+                is deleted, but bytes may still be in the files: delete the user again.
         """
         with self._database.write() as connection:
-            connection.execute("DELETE FROM users WHERE user = ?", (_text(user, "user id"),))
+            connection.execute("DELETE FROM users WHERE user = ?", (checked_text(user, "user id"),))
             num_events = connection.execute("DELETE FROM feedback WHERE user = ?", (user,)).rowcount
             connection.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", (self._digest(user), _now()))
         self._database.erase()
@@ -234,7 +211,7 @@ class Store:
         Raises:
             InputError: a bad id or type, or a time that is not a number from 1970 to 9999; nothing is stored.
         """
-        rows = [_event(event) for event in events]
+        rows = [row_of(event) for event in events]
         outcomes: list[Outcome] = []
         with self._database.write() as connection:
             put = "INSERT OR IGNORE INTO feedback (id, user, item, type, timestamp) VALUES (?, ?, ?, ?, ?)"
@@ -251,12 +228,12 @@ class Store:
         """Returns the events of a user, in the order in which they came."""
         get = "SELECT id, user, item, type, timestamp FROM feedback WHERE user = ? ORDER BY number"
         with self._database.read() as connection:
-            return [_event_of(row) for row in connection.execute(get, (user,))]
+            return [event_of(row) for row in connection.execute(get, (user,))]
 
     def feedback(self) -> Iterator[Event]:
         """Yields all events in the order in which they came, a page at a time; later events may be seen, too."""
-        for page in self._log_pages(PAGE):
-            yield from map(_event_of, page)
+        for page in log_pages(self._database, PAGE):
+            yield from map(event_of, page)
 
     def num_events(self) -> int:
         """Returns the number of events."""
@@ -265,7 +242,7 @@ class Store:
 
     def log(self) -> pl.DataFrame:
         """Returns the feedback as a table in memory: user, item, type, timestamp (UTC, milliseconds)."""
-        return pl.concat([pl.DataFrame(schema=LOG_SCHEMA), *map(_log_frame, self._log_pages(LOG_PAGE))])
+        return read_log(self._database)
 
     def export_log(self, path: str | Path) -> int:
         """Writes the table of `log` into a .csv or .parquet file, in one step and in bounded memory.
@@ -278,40 +255,7 @@ class Store:
         Raises:
             InputError: another kind of file.
         """
-        path = Path(path)
-        write = {".csv": pl.LazyFrame.sink_csv, ".parquet": pl.LazyFrame.sink_parquet}.get(path.suffix.lower())
-        if write is None:
-            raise InputError("file of the log", file=path, expected=".csv or .parquet", got=repr(path.suffix))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent.absolute()))
-        try:
-            num_events = 0
-            _log_frame([]).write_parquet(folder / "0.parquet")
-            parts = [folder / "0.parquet"]
-            for page in self._log_pages(LOG_PAGE):
-                parts.append(folder / f"{len(parts)}.parquet")
-                _log_frame(page).write_parquet(parts[-1])
-                num_events += len(page)
-            whole = folder / "whole"
-            write(pl.scan_parquet(parts), whole)
-            with whole.open("rb+") as file:
-                os.fsync(file.fileno())
-            whole.replace(path)
-            sync_folder(path.parent)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        return num_events
-
-    def _log_pages(self, size: int) -> Iterator[list[tuple]]:
-        get = "SELECT number, id, user, item, type, timestamp FROM feedback WHERE number > ? ORDER BY number LIMIT ?"
-        last = 0
-        while True:
-            with self._database.read() as connection:
-                page = connection.execute(get, (last, size)).fetchall()
-            if not page:
-                return
-            last = page[-1][0]
-            yield [row[1:] for row in page]
+        return write_log(self._database, Path(path))
 
     def _pages(self, keys: str, get: Callable[[Any, list[str]], list]) -> Iterator[Any]:
         last = ""  # ids are not empty
@@ -344,60 +288,6 @@ def _items_of(connection: Any, ids: list[str]) -> list[StoredItem]:
 def _users_of(connection: Any, ids: list[str]) -> list[StoredUser]:
     get = f"SELECT user, attributes FROM users WHERE user IN ({', '.join('?' * len(ids))}) ORDER BY user"
     return [StoredUser(user, json.loads(attributes)) for user, attributes in connection.execute(get, ids)]
-
-
-def _log_frame(page: list[tuple]) -> pl.DataFrame:
-    _, *columns = zip(*page, strict=True) if page else [()] * 5
-    data = dict(zip(LOG_SCHEMA, columns, strict=True))
-    return pl.DataFrame(data, schema=LOG_SCHEMA | {"timestamp": pl.Int64}).cast(LOG_SCHEMA)  # type: ignore[arg-type]
-
-
-def _event_of(row: tuple) -> Event:
-    *texts, timestamp = row
-    return Event(*texts, time=timestamp / 1000)
-
-
-def _event(event: Event) -> tuple[str, str, str, str, int]:
-    """Returns the columns of a checked event."""
-    is_time = isinstance(event.time, int | float | np.number) and not isinstance(event.time, bool)
-    if not is_time or not 0 <= event.time < LAST_MOMENT:
-        expected = "seconds since 1970 (UTC), up to the year 9999"
-        raise InputError("time of the feedback", expected=expected, got=repr(event.time))
-    texts = [_text(getattr(event, name), f"{name} of the feedback") for name in ("id", "user", "item", "type")]
-    return (*texts, round(float(event.time) * 1000))  # type: ignore[return-value]
-
-
-def _text(value: object, what: str) -> str:
-    """Returns text that SQLite and a text table can hold."""
-    if not isinstance(value, str) or not value.strip() or len(value) > LONGEST or "\0" in value:
-        expected = f"text of 1 to {LONGEST:,} characters"
-        raise InputError(what, expected=expected, got=f"{value!r:.80}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise InputError(what, expected="valid Unicode", got=f"{value!r:.80}") from None
-    return value
-
-
-def _json(attributes: Mapping[str, Any]) -> str:
-    try:
-        return json.dumps(dict(attributes), ensure_ascii=True, allow_nan=False, sort_keys=True)
-    except (TypeError, ValueError) as error:
-        expected = "names with text, finite numbers, true, false, or lists of them"
-        raise InputError("attributes", expected=expected, got=str(error)) from None
-
-
-def _blob(modality: str, vector: np.ndarray) -> bytes:
-    vector = np.asarray(vector)
-    is_number = np.issubdtype(vector.dtype, np.floating) or np.issubdtype(vector.dtype, np.integer)
-    if vector.ndim != 1 or not len(vector) or not is_number:
-        got = f"{vector.dtype} of shape {vector.shape}"
-        raise InputError(f"features[{modality!r}]", expected="numbers (d,)", got=got)
-    with np.errstate(over="ignore"):
-        vector = vector.astype("<f4")
-    if not np.isfinite(vector).all():
-        raise InputError(f"features[{modality!r}]", expected="finite numbers", got="NaN or infinity")
-    return vector.tobytes()
 
 
 def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:

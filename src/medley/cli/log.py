@@ -1,0 +1,48 @@
+"""medley log"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medley.cli.options import Json
+from medley.errors import InputError
+from medley.report.terminal import show_json
+
+app = typer.Typer(help="The feedback that a server has taken in.", no_args_is_help=True)
+
+
+@app.callback()
+def _log() -> None:
+    """Keeps `export` a word of the command line while it is the only command."""
+
+
+@app.command("export")
+def export(
+    source: Annotated[Path, typer.Argument(help="bundle that is or was served, or the file given as --store")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="table to write: .parquet or .csv")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the file if it exists")] = False,
+    json: Json = False,
+) -> None:
+    """Write feedback as a table (user, item, type, timestamp) for `medley import`; a running server is not disturbed."""
+    from medley.serving.http.settings import store_beside
+    from medley.serving.store import Store
+
+    beside = store_beside(source)
+    path = beside if beside.exists() else source
+    if path.is_dir() or not path.exists():
+        raise InputError("no feedback", file=beside, expected="the store of a server", remedy="serve the bundle first")
+    if out.exists() and not overwrite:
+        raise InputError("the file exists already", file=out, remedy="choose another name, or pass overwrite=True")
+    with Store(path, create=False) as store:
+        num_events = store.export_log(out)
+    if json:
+        show_json({"file": str(out), "num_events": num_events})
+    else:
+        typer.echo(
+            f"{num_events:,} events in {out}. Import them with: medley import {_kind(out)} {out} --event-column type"
+        )
+
+
+def _kind(out: Path) -> str:
+    return out.suffix.lower().removeprefix(".")

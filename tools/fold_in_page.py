@@ -1,0 +1,251 @@
+"""Writes docs/results/fold-in.md: what new users and new items lose, per model.
+
+python tools/fold_in_page.py --data ../shared/data --out docs/results/fold-in.md
+
+New users: a share of the users is left out of the training, whole histories; they are folded in from their train items
+by a model trained on all others, and compared with the same users in a model trained on everybody. New items: the items
+of TikTok that never occur in train get vectors from their features. Figures are kept as JSON next to the page, after
+every training, and a second call measures only what is missing.
+"""
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+import medley
+from medley import models
+from medley.evaluation.evaluator import Evaluator
+from medley.evaluation.statistics import spread
+from medley.experiments.demo import CATALOGUE
+from medley.files import write_atomic
+from medley.serving.bundle import TEST, TRAIN, VALID, Bundle, pairs_of
+from medley.serving.export import export
+from medley.serving.fold_in import recall_at
+from medley.version import versions
+
+TRAINING: dict[str, Any] = {"num_epochs": 40, "patience": 8, "lr": 5e-3, "batch_size": 2048}
+DIM = 32
+LFM2K_FEATURES = {"all-MiniLM-L6-v2": "text_feat", "vggish": "audio_feat", "whisper": "image_feat"}
+SHARE = 0.15  # of the users, left out
+SEEDS = (0, 1)  # of the users left out, and of the models
+SLOW = ("huign", "acf", "stargcn", "gat")  # one seed each
+ON_TIKTOK: Mapping[str, Mapping[str, Any]] = {
+    "itemknn": {},
+    "mf": {"reg": 1e-1},
+    "lightgcn": {},
+    "vbpr": {"lr": 1e-3},
+    "cb2cf": {"lr": 3e-3},
+    "duif": {"lr": 1e-3, "reg": 1e-3},
+    "freedom": {"lr": 3e-3},
+}
+TIKTOK_TRAINING: dict[str, Any] = {"num_epochs": 20, "patience": 5, "lr": 5e-3}
+EXPOSURES = (1.0, 3.0)
+
+
+def demo(data: Path, out: Path) -> medley.Dataset:
+    """The catalogue of `medley demo`."""
+    return medley.simulate(out / "demo", settings=medley.preset("demo", **CATALOGUE), seed=0)
+
+
+def lfm2k(data: Path, out: Path) -> medley.Dataset:
+    """LastFM as an MMRec folder, its arrays under the names that MMRec gives to modalities."""
+    folder = out / "mmrec"
+    folder.mkdir()
+    shutil.copyfile(data / "lfm2k" / "lfm2k.inter", folder / "lfm2k.inter")
+    for given, stem in LFM2K_FEATURES.items():
+        shutil.copyfile(data / "lfm2k" / f"{given}.npy", folder / f"{stem}.npy")
+    return medley.import_dataset("mmrec", folder, out / "lfm2k", name="lfm2k")
+
+
+DATA_SETS: dict[str, Callable[[Path, Path], medley.Dataset]] = {"demo": demo, "lfm2k": lfm2k}
+
+
+def without_users(data: medley.Dataset, left_out: np.ndarray, out: Path) -> medley.Dataset:
+    """The data set without the interactions of some users; the items keep their rows."""
+    log = data.log.filter(~pl.col("user").is_in(left_out.tolist()))
+    frame = pl.DataFrame(
+        {
+            "user_id": data.users.raw.gather(log["user"].to_numpy()),
+            "item_id": data.items.raw.gather(log["item"].to_numpy()),
+            "split": log["split"].cast(pl.String),
+        }
+    )
+    items = data.item_table.select("item_id")
+    features = {m: (np.asarray(f.values), f.present) for m, f in data.features.items()}
+    part = medley.Dataset.from_frames(frame, items=items, features=features, out=out, name=data.manifest.name)
+    assert part.items.raw.to_list() == data.items.raw.to_list(), "the items keep their rows"
+    return part
+
+
+def build(name: str, data: medley.Dataset, seed: int, training: Mapping[str, Any]) -> medley.Recommender:
+    """Trains a model; settings that the model does not have are left out."""
+    known = models.describe(name)["options"]
+    options = {key: value for key, value in training.items() if key in known}
+    settings = {key: value for key, value in training.items() if key in medley.TrainSettings.model_fields}
+    model = medley.build(name, data, seed=seed, **({"dim": DIM} if "dim" in known else {}), **options)
+    if any(True for _ in model.parameters()):
+        medley.fit(model, data, progress=False, **settings)
+    return model
+
+
+def new_users(name: str, data: medley.Dataset, part: medley.Dataset, left_out: np.ndarray, seed: int) -> dict[str, Any]:
+    """Recall@20 of the users left out: trained, and folded in."""
+    whole, bundle = export(build(name, data, seed, TRAINING), data), export(build(name, part, seed, TRAINING), part)
+    seen, held_out = whole.seen[left_out], pairs_of(whole.seen, TEST)[left_out]
+    known = pairs_of(seen, TRAIN) + pairs_of(seen, VALID)
+    trained = whole.scores.scores(whole.scores.queries(left_out))
+    folded = bundle.scores.scores(np.stack([bundle.fold_in(whole.history(int(user))) for user in left_out]))
+    popular = np.tile(bundle.popularity.astype(np.float32), (len(left_out), 1))
+    found = {"trained": trained, "folded": folded, "popular": popular}
+    return {
+        **{what: recall_at(scores, known, held_out) for what, scores in found.items()},
+        "rule": bundle.fold_in_rule.rule,
+    }
+
+
+def new_items(name: str, data: medley.Dataset, evaluator: Evaluator) -> dict[str, Any]:
+    """Recall@20 of cold and of warm items on test: vectors of the model, then from features at several exposures."""
+    model = build(name, data, 0, {**TIKTOK_TRAINING, **ON_TIKTOK[name]})
+    bundle = export(model, data)
+    cold = np.flatnonzero(bundle.popularity == 0)
+    found = {"model": _of_groups(bundle, evaluator, None, cold)}
+    for exposure in EXPOSURES:
+        bundle = export(model, data, exposure=exposure)
+        vectors = [bundle.embed({m: f.values[i] for m, f in bundle.features.items() if f.present[i]}).vector for i in cold]
+        found[f"{exposure:g}"] = _of_groups(bundle, evaluator, np.stack(vectors), cold)
+    return {"rule": bundle.new_item_rule.rule, **found}
+
+
+def _of_groups(bundle: Bundle, evaluator: Evaluator, vectors: np.ndarray | None, cold: np.ndarray) -> list[float]:
+    places: list[float] = []
+    seen = pairs_of(bundle.seen, TRAIN) + pairs_of(bundle.seen, VALID)
+
+    def score(users: torch.Tensor) -> torch.Tensor:
+        queries = bundle.scores.queries(users.numpy())
+        scores = bundle.scores.scores(queries)
+        if vectors is not None:
+            scores[:, cold] = bundle.scores.match(queries, vectors)
+        ranked = np.where(seen[users.numpy()].toarray() > 0, -np.inf, scores)
+        best = np.argpartition(-ranked, 19, axis=1)[:, :20]
+        places.extend(np.isin(best, cold).mean(axis=1).tolist())
+        return torch.from_numpy(scores)
+
+    metrics = evaluator(score).metrics
+    return [metrics["cold_recall@20"], metrics["warm_recall@20"], float(np.mean(places))]
+
+
+def page(figures: Mapping[str, Any]) -> str:
+    """Returns the page in Markdown."""
+    lines = [
+        "# New users and new items",
+        "",
+        "Made by `python tools/fold_in_page.py --data ../shared/data --out docs/results/fold-in.md`.",
+        "",
+        "## New users",
+        "",
+        f"{SHARE:.0%} of the users are left out of the training, with their whole histories. A model trained on all "
+        "others folds them in from their train items (`medley.serving.fold_in`); *trained* is the same model trained "
+        "on everybody. Recall@20 on the test items of these users, mean ± sample standard deviation over the seeds; "
+        "each seed is another choice of users and other initial parameters. *Popular* ranks by train interactions. The "
+        "rule is the one that export chose on validation, by seed.",
+    ]
+    for name in DATA_SETS:
+        rows = figures.get(name, {})
+        if not rows:
+            continue
+        lines += ["", f"### {name}", "", "| model | trained | folded in | kept | rule |", "|---|---:|---:|---:|---|"]
+        for model, seeds in rows.items():
+            cells = {what: [one[what] for one in seeds.values()] for what in ("trained", "folded")}
+            kept = sum(cells["folded"]) / max(sum(cells["trained"]), 1e-9)
+            rules = "; ".join(dict.fromkeys(one["rule"] for one in seeds.values()))
+            title = models.describe(model)["title"] + ("" if len(seeds) > 1 else " (one seed)")
+            shown = " | ".join(_spread(values) for values in cells.values())
+            lines.append(f"| {title} | {shown} | {kept:.0%} | {rules} |")
+        popular = {seed: one["popular"] for seeds in rows.values() for seed, one in seeds.items()}
+        lines.append(f"| *popular* | | {_spread(list(popular.values()))} | | |")
+    settings = ", ".join(f"{key}={value}" for key, value in TRAINING.items())
+    lines += ["", f"Settings, the same for all models and cheap, so no model is at its best: dim={DIM}, {settings}."]
+    if figures.get("tiktok"):
+        heads = " | ".join(f"from features, exposure {exposure:g}" for exposure in EXPOSURES)
+        lines += [
+            "",
+            "## New items",
+            "",
+            "TikTok: 465 of 6,710 items never occur in train, and 449 of 6,130 test interactions are with them. Their "
+            "vectors come from features alone (`medley.serving.new_items`), by the model's own content path or by "
+            "neighbours. Cells: Recall@20 of cold items / Recall@20 of warm items / share of cold items in the lists of "
+            "20. Cold items are 6.9% of the catalogue. One seed.",
+            "",
+            f"| model | rule | of the model | {heads} |",
+            f"|---|---|---:|{'---:|' * len(EXPOSURES)}",
+        ]
+        for model, one in figures["tiktok"].items():
+            keys = ["model", *(f"{exposure:g}" for exposure in EXPOSURES)]
+            cells = [f"{one[key][0]:.4f} / {one[key][1]:.4f} / {one[key][2]:.1%}" for key in keys]
+            lines.append(f"| {models.describe(model)['title']} | {one['rule']} | {' | '.join(cells)} |")
+        settings = ", ".join(f"{key}={value}" for key, value in TIKTOK_TRAINING.items())
+        changes = "; ".join(
+            f"{models.describe(model)['title']} {', '.join(f'{key}={value}' for key, value in changed.items())}"
+            for model, changed in ON_TIKTOK.items()
+            if changed
+        )
+        lines += ["", f"Settings: dim={DIM}, {settings}; {changes}."]
+    lines += ["", f"Versions: {', '.join(f'{name} {number}' for name, number in versions().items())}.", ""]
+    return "\n".join(lines)
+
+
+def _spread(values: Sequence[float]) -> str:
+    return str(spread(values)) if len(values) > 1 else f"{values[0]:.4f}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parses arguments, measures what is missing with one thread, writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with lfm2k and tiktok")
+    parser.add_argument("--out", type=Path, required=True, help="the page to write")
+    parser.add_argument("--minutes", type=float, default=20, help="start no training after so many minutes")
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    record, start = chosen.out.with_suffix(".json"), time.monotonic()
+    figures: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
+
+    def keep(found: dict[str, Any], *keys: str) -> None:
+        place = figures
+        for key in keys[:-1]:
+            place = place.setdefault(key, {})
+        place[keys[-1]] = found
+        write_atomic(record, json.dumps(figures, indent=1) + "\n")
+        print(f"{time.monotonic() - start:5.0f} s {' '.join(keys)} {found}", flush=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        tiktok = medley.import_dataset("csv", chosen.data / "tiktok", Path(folder) / "tiktok", name="tiktok")
+        evaluator = Evaluator(tiktok, split="test", at=(20,), metrics=("recall",), groups=True)
+        for name in ON_TIKTOK:
+            if name not in figures.get("tiktok", {}) and time.monotonic() - start < 60 * chosen.minutes:
+                keep(new_items(name, tiktok, evaluator), "tiktok", name)
+        opened = {name: make(chosen.data, Path(folder)) for name, make in DATA_SETS.items()}
+        for seed in SEEDS:
+            for kind, data in opened.items():
+                users = np.random.default_rng(seed).permutation(np.flatnonzero(data.test.items_per_user()))
+                left_out = np.sort(users[: int(SHARE * len(users))])
+                part = without_users(data, left_out, Path(folder) / f"{kind}-{seed}")
+                for name in models.names():
+                    done = str(seed) in figures.get(kind, {}).get(name, {})
+                    if done or (name in SLOW and seed) or time.monotonic() - start > 60 * chosen.minutes:
+                        continue
+                    keep(new_users(name, data, part, left_out, seed), kind, name, str(seed))
+    write_atomic(chosen.out, page(figures))
+    print(f"written: {chosen.out}")
+
+
+if __name__ == "__main__":
+    main()
