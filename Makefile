@@ -12,7 +12,7 @@ export GOMP_SPINCOUNT ?= 100000
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format results-tiktok tastes feature-scale docs bench bench-peers clean
+.PHONY: help setup demo demo-media test check format results-tiktok tastes feature-scale docs bench bench-peers clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -32,6 +32,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: setup  ## simulate a catalogue, train five models, compare them, recommend, write demo/report.html
 	$(BIN)/medley demo --out demo
+
+demo-media: setup  ## render a catalogue as media, extract its features, train, compare with random features, recommend
+	$(BIN)/medley demo-media --out demo-media
 
 test: setup  ## run the tests (those that need real data look for it in DATA)
 	MEDLEY_DATA=$(DATA) $(BIN)/python -m pytest
@@ -70,4 +73,4 @@ bench-peers: setup  ## time recbole, cornac and implicit, each in an environment
 	$(BIN)/python benchmarks/peers.py --data $(DATA)/tiktok
 
 clean:  ## remove what the commands above made
-	rm -rf $(VENV) demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo demo-media .pytest_cache .ruff_cache .hypothesis

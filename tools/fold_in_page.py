@@ -120,7 +120,9 @@ def new_items(name: str, data: medley.Dataset, evaluator: Evaluator) -> dict[str
     found = {"model": _of_groups(bundle, evaluator, None, cold)}
     for exposure in EXPOSURES:
         bundle = export(model, data, exposure=exposure)
-        vectors = [bundle.embed({m: f.values[i] for m, f in bundle.features.items() if f.present[i]}).vector for i in cold]
+        vectors = [
+            bundle.embed({m: f.values[i] for m, f in bundle.features.items() if f.present[i]}).vector for i in cold
+        ]
         found[f"{exposure:g}"] = _of_groups(bundle, evaluator, np.stack(vectors), cold)
     return {"rule": bundle.new_item_rule.rule, **found}
 

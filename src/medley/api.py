@@ -49,7 +49,9 @@ from medley.serving.recommend import Recommendation, write_recommendations
 from medley.serving.recommend import recommend as recommend_with
 from medley.training.fit import fit as fit_with
 from medley.training.progress import Progress, ProgressBar
+from medley.training.track import Several, Trackers
 from medley.types import ItemToItem, Scorer
+from medley.version import __version__
 
 if TYPE_CHECKING:
     from medley.experiments.tuning import Tuned
@@ -184,6 +186,7 @@ def train(
     out: str | Path | None = None,
     resume: bool = False,
     progress: bool | Progress = True,
+    track: str | Sequence[str] = (),
     **changes: Any,
 ) -> Run:
     """Builds a model and trains it: `medley.train("lightgcn", data, out="runs/one", num_epochs=3, seed=1)`.
@@ -194,16 +197,21 @@ def train(
         out: folder of the run; None makes a temporary folder that is deleted with the returned run.
         resume: continue the run in `out`, or start it if there is none.
         progress: True shows a bar on standard error; an object of a subclass of `Progress` shows anything else.
+        track: names of trackers, which write the training into local files: tensorboard (in the run folder), mlflow
+            (`mlflow.db` beside the run folder). See `medley.training.track`.
         changes: options of the model, settings of the training and `seed`, which replace those of the recipe.
 
     Returns:
         The run, with `history`, `record` and `model(data)`.
 
     Raises:
-        InputError: an unknown option or setting; no interactions to learn from; `out` holds another run.
+        InputError: an unknown option, setting or tracker; no interactions to learn from; `out` holds another run.
+        MissingExtraError: the package of a tracker is not installed.
         TrainingError: the loss is not a finite number.
     """
     data = _dataset(data)
+    if track and out is None:
+        raise InputError("where to track", expected="a run folder", got="none", remedy="pass out=...")
     if isinstance(recipe, Recipe):
         recipe = recipe.changed(changes) if changes else recipe
     else:
@@ -215,7 +223,10 @@ def train(
     inputs = data.inputs(recipe.settings.train_on)
     model = model_room.build(recipe.model, inputs, seed=recipe.seed, **recipe.options)
     shown = _progress(progress, type(model).__name__, recipe.settings)
-    fit_with(model, data, recipe.settings, out=out, resume=resume, progress=shown)
+    about = {"data": data.manifest.name, "data hash": data.manifest.content_hash, "version": __version__}
+    with Trackers.of(track, Path(out), recipe, about, resume=resume) as trackers:
+        both = Several([shown, trackers])
+        trackers.history = fit_with(model, data, recipe.settings, out=out, resume=resume, progress=both)
     run = Run(out)
     run.keep(model=model, data=data, temporary=temporary)
     return run
@@ -293,6 +304,7 @@ def refit(
     device: str | None = None,
     resume: bool = False,
     progress: bool | Progress = True,
+    track: str | Sequence[str] = (),
 ) -> Run:
     """Trains once more for production, on train and validation interactions, as long as validation found best.
 
@@ -307,6 +319,7 @@ def refit(
         device: as in `TrainSettings`; by default that of the run.
         resume: continue the run in `out`, or start it if there is none.
         progress: as in `train`.
+        track: as in `train`.
 
     Raises:
         InputError: the run is not finished, was not judged on validation, or is a refit itself.
@@ -321,7 +334,7 @@ def refit(
     recipe = record.recipe.refitted(record.best_epoch or 0, include_test=include_test)
     recipe = recipe.changed({"device": device}) if device is not None else recipe
     data = run.dataset() if data is None else _dataset(data)
-    again = train(recipe, data, out=out, resume=resume, progress=progress)
+    again = train(recipe, data, out=out, resume=resume, progress=progress, track=track)
     again.update(refit_of=sha256_of_json(record.model_dump(mode="json")))
     return again
 

@@ -13,7 +13,12 @@ from medley.errors import InputError
 from medley.serving.bundle import Bundle
 from medley.serving.export import export
 
-KINDS = {"vgcn": ("mmgcn", {"dim": 8}), "ease": ("ease", {}), "knn": ("itemknn", {"k": 5}), "vae": ("macridvae", {"dim": 8})}
+KINDS = {
+    "vgcn": ("mmgcn", {"dim": 8}),
+    "ease": ("ease", {}),
+    "knn": ("itemknn", {"k": 5}),
+    "vae": ("macridvae", {"dim": 8}),
+}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +58,9 @@ def test_arrays_of_a_zip_are_memory_mapped_at_aligned_places(bundles, tmp_path):
         assert isinstance(array, np.memmap) and array.offset % 64 == 0 and array.flags.aligned
     with zipfile.ZipFile(tmp_path / "shop.medley") as archive:
         assert archive.testzip() is None and {i.compress_type for i in archive.infolist()} == {zipfile.ZIP_STORED}
-        assert not [name for name in archive.namelist() if not name.endswith((".json", ".npy", ".parquet", ".safetensors"))]
+        assert not [
+            name for name in archive.namelist() if not name.endswith((".json", ".npy", ".parquet", ".safetensors"))
+        ]
 
 
 def test_equal_bundles_are_equal_files(bundles, tmp_path):
@@ -159,7 +166,11 @@ def test_weights_scale_the_parts_of_a_query(bundles):
 
 def test_the_reasons_of_item_to_item_weights_are_what_each_item_adds(bundles):
     bundle = bundles["ease"]
-    query, history, vector = bundle.scores.queries(np.array([4]))[0], bundle.history(4), bundle.scores.item_vectors(np.array([7]))[0]
+    query, history, vector = (
+        bundle.scores.queries(np.array([4]))[0],
+        bundle.history(4),
+        bundle.scores.item_vectors(np.array([7]))[0],
+    )
     rows, added = bundle.because(query, history, vector, k=len(history))
     weight = bundle.weights["interactions"][history, 7]
     np.testing.assert_allclose(added, np.sort(weight[weight > 0])[::-1], rtol=1e-5)

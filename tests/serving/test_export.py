@@ -126,17 +126,16 @@ def test_a_run_carries_its_recipe_and_measured_quality(simulated, tmp_path):
     assert medley.export(run, out=tmp_path / "shop.medley", overwrite=True).manifest == manifest
 
 
-def test_cold_items_get_vectors_from_features_only_where_asked(simulated, tmp_path):
-    log = simulated.log
+def test_cold_items_get_vectors_from_features_only_where_asked(simulated):
     gone = [3, 11]
-    frame = log.filter(~log["item"].is_in(gone)).select("user", "item", "split")
+    log = simulated.log.filter(~simulated.log["item"].is_in(gone))
+    frame = {
+        "user_id": simulated.users.raw.gather(log["user"].to_numpy()),
+        "item_id": simulated.items.raw.gather(log["item"].to_numpy()),
+        "split": log["split"].cast(str),
+    }
     features = {m: (np.asarray(f.values), f.present) for m, f in simulated.features.items()}
-    items = simulated.item_table.select(item_id=np.arange(len(simulated.item_table)))
-    data = medley.Dataset.from_frames(
-        {"user_id": frame["user"], "item_id": frame["item"], "split": frame["split"].cast(str)},
-        items=items,
-        features=features,
-    )
+    data = medley.Dataset.from_frames(frame, items=simulated.item_table.select("item_id"), features=features)
     model = small("mf", data)
     kept, placed = export(model, data), export(model, data, cold="features")
     changed = (kept.item != placed.item).any(axis=1)

@@ -61,7 +61,11 @@ def test_items_are_put_patched_and_deleted_and_survive_a_restart(store):
             {"visual": look, "textual": words.astype(np.float32)},
         ),
     )
-    patched = store.patch_item("a", {"year": None, "title": "Heat 2"}, {"visual": look * 2, "textual": None})
+    store.put_items([StoredItem("b", {"old": 1}, {"acoustic": look}), StoredItem("b", {})])  # the later one counts
+    assert same(store.item("b"), StoredItem("b", {}))
+    changes = {"visual": look.astype(np.float64) * 2, "textual": None}
+    patched = store.patch_item("a", {"year": None, "title": "Heat 2"}, changes)
+    assert patched.features["visual"].dtype == np.float32
     assert same(patched, StoredItem("a", {"title": "Heat 2", "tags": ["x", "y"]}, {"visual": look * 2}))
     store.delete_item("c")
     store.delete_item("of the bundle")

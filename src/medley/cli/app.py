@@ -25,6 +25,7 @@ def _medley(version: Annotated[bool, typer.Option("--version", help="print the v
 
 
 app.command("demo")(demo.demo)
+app.command("demo-media")(demo.demo_media)
 app.command("simulate")(data.simulate)
 app.command("import", cls=GroupedHelp)(data.import_)
 app.command("inspect")(data.inspect)

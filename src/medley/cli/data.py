@@ -35,6 +35,13 @@ def simulate(
     out: Out,
     assignments: Assignments = None,
     seed: Seed = 0,
+    media: Annotated[
+        bool, typer.Option("--media", help="also render the items as clips, pictures, sounds and captions in OUT/media")
+    ] = False,
+    features: Annotated[
+        bool, typer.Option("--features/--no-features", help="write features, or leave them to medley extract")
+    ] = True,
+    jobs: Annotated[int | None, typer.Option(help="processes that render [default: one per core]", min=1)] = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -42,7 +49,17 @@ def simulate(
     from medley import api
 
     settings = api.preset(preset, **parse_assignments(assignments))
-    _show(api.simulate(out, settings=settings, seed=seed, overwrite=overwrite).folder, json)
+    if media:
+        from medley.media.progress import ExtractBar
+        from medley.media.render import simulate_media as simulated
+
+        more = {"jobs": jobs, "progress": ExtractBar()}
+    elif jobs is not None:
+        raise InputError("jobs of simulate", expected="none without media", got=jobs, remedy="give --media too")
+    else:
+        simulated, more = api.simulate, {}
+    data = simulated(out, settings=settings, seed=seed, features=features, overwrite=overwrite, **more)
+    _show(data.folder, json)
 
 
 def import_(

@@ -1,4 +1,4 @@
-"""medley demo"""
+"""medley demo, medley demo-media"""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +20,21 @@ def demo(
     try:
         with recorded(svg) as console:
             run_demo(out, seed=seed, console=console)
+    except KeyboardInterrupt:
+        show_line("Stopped.")
+        raise typer.Exit(130) from None
+
+
+def demo_media(
+    out: Annotated[Path, typer.Option("--out", "-o", help="folder to write")] = Path("demo-media"),
+    seed: Seed = 0,
+) -> None:
+    """Render a catalogue as media, extract three modalities, train, compare with random features, recommend."""
+    from medley.experiments.demo_media import run_demo_media
+    from medley.report.terminal import show_line
+
+    try:
+        run_demo_media(out, seed=seed)
     except KeyboardInterrupt:
         show_line("Stopped.")
         raise typer.Exit(130) from None

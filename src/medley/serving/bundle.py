@@ -9,6 +9,8 @@ seen.safetensors           (U, I): 1 seen in train, 2 in validation, 3 in test, 
 features/<m>.npy, <m>.present.npy   raw features, as the encoders give them
 fold_in.safetensors        what folds in a new user: `medley.serving.fold_in`
 new_items.safetensors      what embeds a new item: `medley.serving.new_items`
+fitted/<m>.safetensors     what encodes the media of a new item, besides the encoder; only of extracted modalities
+thumbnails.parquet         item (row), jpeg; only if the export was given media
 
 `model_version` is the sha256 of the manifest, which holds the hashes of all other files: two bundles of one version
 score alike. It detects damage and careless changes; it is not a signature.
@@ -17,7 +19,7 @@ score alike. It detects damage and careless changes; it is not a signature.
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -41,7 +43,8 @@ from medley.serving.scores import Concepts, ItemToItem, Kind, Scores, Vectors
 
 FORMAT_VERSION = 1
 TRAIN, VALID, TEST, DISLIKED = 1, 2, 3, 4  # codes in `seen`
-MANIFEST = "manifest.json"
+MANIFEST, THUMBNAILS = "manifest.json", "thumbnails.parquet"
+PLAIN = ("known", "centre", "judges", "least")  # arrays of new_items.safetensors under the names of their fields
 NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)?$"
 
 
@@ -113,6 +116,8 @@ class Bundle:
     features: Mapping[str, ItemFeatures]
     fold_in_rule: FoldIn
     new_item_rule: NewItems
+    fitted: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)  # modality -> arrays of its encoder
+    thumbnails: Mapping[int, bytes] = field(default_factory=dict)  # item row -> a small JPEG
 
     @cached_property
     def user_ids(self) -> IdMap:
@@ -320,6 +325,11 @@ def _files(bundle: Bundle) -> dict[str, Buffers]:
     for m, feature in bundle.features.items():
         files[f"features/{m}.npy"] = archive.npy(feature.values)
         files[f"features/{m}.present.npy"] = archive.npy(feature.present)
+    for m, arrays in bundle.fitted.items():
+        files[f"fitted/{m}.safetensors"] = [save(_contiguous(arrays))]
+    if bundle.thumbnails:
+        pictures = {"item": list(bundle.thumbnails), "jpeg": list(bundle.thumbnails.values())}
+        files[THUMBNAILS] = [_parquet(pl.DataFrame(pictures, schema={"item": pl.Int64, "jpeg": pl.Binary}))]
     files["fold_in.safetensors"] = [save(_contiguous(bundle.fold_in_rule.arrays))]
     files["new_items.safetensors"] = [save(_contiguous(_arrays_of(bundle.new_item_rule)))]
     return files
@@ -336,7 +346,7 @@ def _parquet(table: pl.DataFrame) -> bytes:
 
 
 def _arrays_of(rule: NewItems) -> dict[str, np.ndarray]:
-    arrays = {"known": rule.known, "centre": rule.centre}
+    arrays = {name: getattr(rule, name) for name in PLAIN}
     arrays |= {f"norms.{m}": norms for m, norms in rule.norms.items()}
     arrays |= {f"means.{m}": means for m, means in rule.means.items()}
     if rule.content is not None:
@@ -369,6 +379,8 @@ def _read(files: Archive, manifest: BundleManifest) -> Bundle:
         features=features,
         fold_in_rule=fold_in_rule,
         new_item_rule=_new_items(tensors("new_items.safetensors"), manifest),
+        fitted={m: tensors(name) for m in manifest.modalities if (name := f"fitted/{m}.safetensors") in manifest.files},
+        thumbnails=_thumbnails(files, manifest),
     )
 
 
@@ -398,6 +410,13 @@ def _scores(files: Archive, manifest: BundleManifest, seen: sp.csr_array) -> Sco
     return ItemToItem(weights, pairs_of(seen, TRAIN), parts)
 
 
+def _thumbnails(files: Archive, manifest: BundleManifest) -> dict[int, bytes]:
+    if THUMBNAILS not in manifest.files:
+        return {}
+    table = pl.read_parquet(io.BytesIO(files.read(THUMBNAILS)))
+    return dict(zip(table["item"], table["jpeg"], strict=True))
+
+
 def _new_items(arrays: dict[str, np.ndarray], manifest: BundleManifest) -> NewItems:
     fields, content = dict(manifest.new_items), None
     kind = fields.pop("content")
@@ -414,9 +433,7 @@ def _new_items(arrays: dict[str, np.ndarray], manifest: BundleManifest) -> NewIt
         {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
         for prefix in ("norms.", "means.")
     )
-    return NewItems(
-        **fields, content=content, known=arrays["known"], means=means, norms=norms, centre=arrays["centre"]
-    )
+    return NewItems(**fields, content=content, means=means, norms=norms, **{name: arrays[name] for name in PLAIN})
 
 
 def _check_shapes(bundle: Bundle, path: Path) -> None:

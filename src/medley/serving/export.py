@@ -31,7 +31,7 @@ from medley.serving.bundle import DISLIKED, TEST, TRAIN, VALID, Bundle, BundleMa
 from medley.serving.content_paths import PATHS, content_path
 from medley.serving.fold_in import fit_fold_in
 from medley.serving.new_items import NewItems, fit_new_items
-from medley.serving.scores import Concepts, ItemToItem, Scores, Vectors
+from medley.serving.scores import Concepts, ItemToItem, Scores, Vectors, spread
 from medley.types import Embeddings, Neighbours
 from medley.types import ItemToItem as Weights
 from medley.version import versions
@@ -225,9 +225,12 @@ def _vectors(model: Recommender, score: Embeddings) -> Vectors:
     for name, part in parts.items():
         columns[name] = slice(first, first + part.item.shape[1])
         first = columns[name].stop
-    sides = [[_numpy(table) for table in side] for side in zip(*(parts or {"": score}).values(), strict=True)]
-    user, item = (np.concatenate([*side, np.full((len(side[0]), 1), end)], axis=1, dtype=np.float32)
-                  for side, end in zip(sides, (1, 0), strict=True))  # fmt: skip
+    sides = zip(*(parts or {"": score}).values(), strict=True)
+    user, item = (np.concatenate([_numpy(table) for table in side], axis=1, dtype=np.float32) for side in sides)
+    user = np.column_stack(
+        [user, spread(user, np.cov(item.T, bias=True).reshape(item.shape[1], -1)).astype(np.float32)]
+    )
+    item = np.column_stack([item, np.zeros(len(item), dtype=np.float32)])
     _check_sum(user, item, score)
     return Vectors(user, item, columns)
 

@@ -34,7 +34,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from medley.errors import InputError
-from medley.serving.scores import Concepts, ItemToItem, Scores, Vectors
+from medley.serving.scores import Concepts, ItemToItem, Scores, Vectors, spread
 
 Rule = Literal["history", "encoder", "map", "least squares", "map and least squares"]
 RIDGES = (1e-3, 1e-2, 1e-1)  # of the map, as a share of the mean variance of s
@@ -50,7 +50,9 @@ class FoldIn:
     """A rule with its arrays."""
 
     rule: Rule
-    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)  # A (D, D), b (D,), centre (D,), C (D, D), mean (D,)
+    arrays: Mapping[str, np.ndarray] = field(
+        default_factory=dict
+    )  # centre, mean, b (D,); covariance (of items), A, C (D, D)
     settings: Mapping[str, float] = field(default_factory=dict)  # target, noise
     measured: Mapping[str, float] = field(default_factory=dict)  # rule -> Recall@20 at export; `trained`: of the model
 
@@ -69,7 +71,7 @@ class FoldIn:
         num_items = scores.history.shape[1] if isinstance(scores, ItemToItem | Concepts) else len(scores.item)
         history, weights = _checked(history, weights, num_items)
         if isinstance(scores, Vectors):
-            return self._vector(scores.item, history, weights)
+            return self.of_vectors(scores.item[history], weights)
         if isinstance(scores, Concepts) and (weights < 0).any():
             got = f"{int((weights < 0).sum())} negative weights"
             raise InputError("weights of a history", expected="0 or more: this model knows no dislikes", got=got)
@@ -77,13 +79,17 @@ class FoldIn:
         seen[0, history] = weights
         return scores.query_of(seen)[0]
 
-    def _vector(self, item: np.ndarray, history: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        one = np.ones(1, dtype=np.float32)
-        history, weights = history[weights != 0], weights[weights != 0]
-        if not len(history):
-            return np.concatenate([self.arrays["mean"], one], dtype=np.float32)
-        v = item[history, :-1] - self.arrays["centre"]  # (n, D)
-        return np.concatenate([_infer(v, weights, self.arrays, self.settings), one], dtype=np.float32)
+    def of_vectors(self, vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Returns the query (Q,) of a history given as item vectors, for scores of kind `vectors`.
+
+        Args:
+            vectors: (n, D + 1), of items of the bundle or of new items.
+            weights: (n,); negative: items that the user dislikes.
+        """
+        vectors, weights, x = vectors[weights != 0], weights[weights != 0], self.arrays["mean"]
+        if len(vectors):
+            x = _infer(vectors[:, :-1] - self.arrays["centre"], weights, self.arrays, self.settings)
+        return np.concatenate([x, spread(x[None], self.arrays["covariance"])], dtype=np.float32)
 
 
 def _checked(history: np.ndarray, weights: np.ndarray | None, num_items: int) -> tuple[np.ndarray, np.ndarray]:
@@ -174,7 +180,6 @@ class _Fit:
         items = np.asarray(scores.item[:, :-1], dtype=np.float64)
         self.centre = items.mean(axis=0)
         self.v = items - self.centre  # (I, D)
-        self.gram = self.v.T @ self.v
         self.train = train
         size = np.maximum(np.diff(train.indptr), 1)
         self.total = train @ self.v  # (U, D)
@@ -183,7 +188,8 @@ class _Fit:
     def fitted(self, rule: Rule, users: np.ndarray, ridge: float, kappa: float, omega: float) -> _Fitted:
         """Fits one rule on some users."""
         x, mean = self.user[users], self.user[users].mean(axis=0)
-        arrays, settings, guess = {"centre": self.centre, "mean": mean}, {}, np.broadcast_to(mean, x.shape)
+        arrays = {"centre": self.centre, "mean": mean, "covariance": self.v.T @ self.v / len(self.v)}
+        settings, guess = {}, np.broadcast_to(mean, x.shape)
         if rule != "least squares":
             s = self.s[users]
             s_mean = s.mean(axis=0)

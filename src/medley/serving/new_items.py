@@ -13,9 +13,10 @@ All numbers are found at export by predicting items of train from all others, as
     a_m        2 AUC - 1 of this ranking, if positive
     gain       a mean of vectors is shorter than its terms, so its deviation from the mean item is lengthened: by the
                median over items of the standard deviation over users of true scores, over that of predicted scores
-    offset     added to the score of a new item, so that predicted items get, in the top 20 of all users, `exposure`
-               times as many places as they have in truth: with 1, a new item is shown as often as an average item of
-               train
+    offset     added to the score in units of the user's spread, for each new item by itself: so large that the item enters the top 20 of as many
+               judges (some users of train) as an average item of train does, times `exposure`. So new items neither
+               flood the lists nor vanish from them, and each is shown to those whom it fits best. Without the unit,
+               the users with the longest vectors would get all of them.
 
 Shapes: U users, I items, V columns of item vectors, d_m raw dimension of modality m, k neighbours, n new items.
 """
@@ -26,6 +27,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.special import ndtri
 from scipy.stats import rankdata
 
 from medley.errors import InputError
@@ -35,6 +37,7 @@ Rule = Literal["content", "neighbours", "none"]
 KS = (10, 50, 200)
 NUM_PROBES = 1000  # items of train that calibrate, and users who judge
 AT = 20
+MAX_NUMBERS = 2**24  # in the queries of the judges: 64 MiB
 BLOCK = 65_536  # rows of features read at a time
 GAINS = (0.25, 10.0)  # bounds of the gain
 SMALLEST = 1e-12
@@ -106,13 +109,20 @@ class NewItems:
     k: Mapping[str, int] = field(default_factory=dict)  # modality -> number of neighbours
     weights: Mapping[str, float] = field(default_factory=dict)  # modality -> a_m
     gain: float = 1.0
-    offset: float = 0.0
     exposure: float = 1.0
     content: ContentPath | None = None
     known: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))  # (I,), items of train
     means: Mapping[str, np.ndarray] = field(default_factory=dict)  # modality -> (d_m,), the mean over items of train
-    norms: Mapping[str, np.ndarray] = field(default_factory=dict)  # modality -> (I,), lengths of features less this mean
+    norms: Mapping[str, np.ndarray] = field(
+        default_factory=dict
+    )  # modality -> (I,), lengths of features less this mean
     centre: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.float32))  # (V,), the mean item of train
+    judges: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # (B,), rows of users
+    least: np.ndarray = field(
+        default_factory=lambda: np.zeros(0, dtype=np.float32)
+    )  # (B,), the last score of their top 20
+
+    _kept: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def __call__(
         self,
@@ -179,8 +189,19 @@ class NewItems:
                 self.content.write(own, vector)
         if isinstance(scores, Concepts):
             vectors = _as_concepts(vectors, scores)
-        vectors[:, -1] = self.offset
+        vectors[:, -1] = 0
+        if len(self.judges):
+            queries = _queries(self, scores)
+            vectors[:, -1] = self._offsets(scores.match(queries, vectors), queries[:, -1:])
         return vectors
+
+    def _offsets(self, score: np.ndarray, spread: np.ndarray) -> np.ndarray:
+        """Returns the offsets (n,) of new items from their scores (B, n) for the judges, whose spreads are (B, 1)."""
+        gap = np.sort((self.least[:, None] - score) / spread, axis=0)  # the offset that each judge asks for
+        wanted = min(self.exposure * AT * len(score) / max(int(self.known.sum()), 1), len(score))
+        if wanted < 1:  # fewer than one judge: on beyond the first, by a normal distribution
+            return np.minimum(gap[0], gap.mean(axis=0) + gap.std(axis=0) * ndtri(wanted / len(score)))
+        return gap[round(wanted) - 1]
 
     def neighbours(
         self, table: Mapping[str, ItemFeatures], modality: str, f: np.ndarray, *, leave_out: int | None = None
@@ -288,8 +309,9 @@ def fit_new_items(
         return rule
     rng = np.random.default_rng(seed)
     probes = rng.permutation(np.flatnonzero(known))[:NUM_PROBES]
-    users = np.sort(rng.permutation(np.flatnonzero(np.diff(train.indptr)))[:NUM_PROBES])
-    return _calibrated(rule, scores, table, probes, scores.queries(users), train[users].toarray() > 0)
+    size = max(1, min(NUM_PROBES, MAX_NUMBERS // max(1, len(rule.centre))))
+    judges = np.sort(rng.permutation(np.flatnonzero(np.diff(train.indptr)))[:size])
+    return _calibrated(rule, scores, table, probes, judges, train[judges].toarray() > 0)
 
 
 def _calibrated(
@@ -307,9 +329,10 @@ def _calibrated(
         scores: of the model.
         table: features of the items.
         probes: (n,) rows of items, which are predicted from all others.
-        judges: (B, Q) queries.
+        judges: (B,) rows of users.
         seen: (B, I) bool, what these users have seen.
     """
+    queries = scores.queries(judges)
     near = {
         m: [rule.neighbours(table, m, f.values[i], leave_out=i) if f.present[i] else None for i in probes]
         for m, f in table.items()
@@ -319,7 +342,7 @@ def _calibrated(
         """Returns (n, I), the weights of the k nearest neighbours of the probes."""
         return _as_rows([None if x is None else (x[0][:k], x[1][:k]) for x in near[m]], len(rule.known))
 
-    strength = {(m, k): _strength(scores, weights(m, k), judges, seen[:, probes]) for m in table for k in KS}
+    strength = {(m, k): _strength(scores, weights(m, k), queries, seen[:, probes]) for m in table for k in KS}
     best = {m: max(KS, key=lambda k: strength[m, k]) for m in table}
     rule = replace(rule, k=best, weights={m: max(strength[m, best[m]], 0.0) for m in table})
     chosen = {m: weights(m, best[m]) for m in table}
@@ -330,27 +353,30 @@ def _calibrated(
     means, features = rule._joined(scores, chosen)[has], [own for own, any_ in zip(features, has, strict=True) if any_]
     vectors = rule._finished(scores, means, features, table)
     if not isinstance(scores, Concepts):
-        true_spread = scores.match(judges, scores.item_vectors(probes[has])).std(axis=0)
-        spread = scores.match(judges, vectors).std(axis=0)
+        true_spread = scores.match(queries, scores.item_vectors(probes[has])).std(axis=0)
+        spread = scores.match(queries, vectors).std(axis=0)
         gain = np.clip(np.median(true_spread) / max(float(np.median(spread)), SMALLEST), *GAINS)
         rule = replace(rule, gain=float(gain))
-        vectors = rule._finished(scores, means, features, table)
-    return replace(rule, offset=_offset(scores, judges, seen, probes[has], vectors, rule.exposure))
+    everything = np.where(seen, -np.inf, scores.scores(queries))  # (B, I)
+    at = min(AT, everything.shape[1])
+    least = -np.partition(-everything, at - 1, axis=1)[:, at - 1]
+    judged = np.isfinite(least) & (queries[:, -1] > 0)
+    return replace(rule, judges=judges[judged], least=least[judged].astype(np.float32), _kept={})
 
 
-def _strength(scores: Scores, weights: sp.csr_array, judges: np.ndarray, seen: np.ndarray) -> float:
+def _strength(scores: Scores, weights: sp.csr_array, queries: np.ndarray, seen: np.ndarray) -> float:
     """Returns how far predicted scores rank the items that users have seen above others: 2 AUC - 1, mean over users.
 
     Args:
         scores: of the model.
         weights: (n, I), of the neighbours of the probes; empty rows lack the modality.
-        judges: (B, Q) queries.
+        queries: (B, Q), of the judges.
         seen: (B, n) bool, which probes these users have seen.
     """
     has = np.diff(weights.indptr) > 0
     if has.sum() < 2:
         return 0.0
-    score, seen = scores.match(judges, scores.mean_vectors(weights[has])), seen[:, has]
+    score, seen = scores.match(queries, scores.mean_vectors(weights[has])), seen[:, has]
     users = seen.any(axis=1) & ~seen.all(axis=1)
     rank = rankdata(score[users], axis=1)
     count, others = seen[users].sum(axis=1), (~seen[users]).sum(axis=1)
@@ -363,30 +389,15 @@ def _mean_item(scores: Scores, rows: np.ndarray) -> np.ndarray:
     return (sum(scores.item_vectors(block).sum(axis=0, dtype=np.float64) for block in blocks) / len(rows)).astype("f4")
 
 
-def _offset(
-    scores: Scores, judges: np.ndarray, seen: np.ndarray, items: np.ndarray, predicted: np.ndarray, exposure: float
-) -> float:
-    """Returns the offset with which predicted items get `exposure` times the places of the true ones.
-
-    Args:
-        scores: of the model.
-        judges: (B, Q) queries.
-        seen: (B, I) bool, what does not compete.
-        items: (n,) rows.
-        predicted: (n, V) vectors of these items, without offset.
-        exposure: as in `fit_new_items`.
-    """
-    everything = np.where(seen, -np.inf, scores.scores(judges))  # (B, I)
-    at = min(AT, everything.shape[1])
-    least = -np.partition(-everything, at - 1, axis=1)[:, [at - 1]]  # (B, 1), of the top 20 of each judge
-    wanted = exposure * float((everything[:, items] >= least).sum())
-    gap = (least - scores.match(judges, predicted))[~seen[:, items]]  # the offset that each pair needs
-    gap = np.sort(gap[np.isfinite(gap)])
-    return float(gap[min(round(wanted), len(gap) - 1)]) if len(gap) else 0.0
+def _queries(rule: NewItems, scores: Scores) -> np.ndarray:
+    """Returns the queries (B, Q) of the judges, computed once per rule."""
+    if "queries" not in rule._kept:
+        rule._kept["queries"] = scores.queries(rule.judges)
+    return rule._kept["queries"]
 
 
 def document(rule: NewItems) -> dict[str, Any]:
     """Returns what the manifest says about the rule."""
     own = None if rule.content is None else rule.content.kind
-    fields = ("rule", "reason", "k", "weights", "gain", "offset", "exposure")
+    fields = ("rule", "reason", "k", "weights", "gain", "exposure")
     return {**{name: getattr(rule, name) for name in fields}, "content": own}

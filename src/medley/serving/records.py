@@ -24,6 +24,7 @@ class StoredItem:
     attributes: dict[str, Any]  # column -> value
     features: dict[str, np.ndarray] = field(default_factory=dict)  # modality -> (d_m,) float32, as encoders give them
     deleted: bool = False
+    thumbnail: bytes | None = None  # a small JPEG
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class StoredUser:
 
     user: str  # raw id
     attributes: dict[str, Any]
+    history: tuple[str, ...] = ()  # raw ids of items that the user begins with
 
 
 class Event(NamedTuple):

@@ -7,9 +7,10 @@ items of the bundle. The score of a query q for an item vector v is `match(q, v)
     item-to-item   q . v                                   q: 1 at the seen items, v: a column of the weights
     concepts       ln sum_k v_k exp((q_k . v_h - 1) / tau) q: a unit vector per concept, v: a unit vector and K weights
 
-The last column of queries is 1 and the last column of item vectors is an offset: 0 for the items of the bundle, so it
-changes none of their scores, and a calibrated number for new items (`medley.serving.new_items`). In the first two
-kinds, a part of the score (a modality, `id`, ...) is a range of columns.
+The last column of a query is the spread of the user, the standard deviation of the user's scores over items, and the last
+column of an item vector is an offset in this unit: 0 for the items of the bundle, so it changes none of their scores,
+and a calibrated number for new items (`medley.serving.new_items`). In the first two kinds, a part of the score (a
+modality, `id`, ...) is a range of columns.
 
 Shapes: U users, I items, B queries, n item vectors, Q and V columns of queries and of item vectors, K concepts, d = dim.
 """
@@ -31,7 +32,7 @@ SMALLEST = 1e-12  # the least denominator
 class Vectors:
     """Inner products of one table of users and one of items."""
 
-    user: np.ndarray  # (U, D + 1) float32, the last column 1
+    user: np.ndarray  # (U, D + 1) float32, the last column the spread
     item: np.ndarray  # (I, D + 1) float32, the last column 0
     parts: Mapping[str, slice]  # of the columns; empty if the score has no parts
     kind: Kind = "vectors"
@@ -80,8 +81,8 @@ class ItemToItem:
 
     def query_of(self, seen: np.ndarray) -> np.ndarray:
         """Returns the queries (B, P I + 1) of weights of seen items (B, I)."""
-        one = np.ones((len(seen), 1), dtype=np.float32)
-        return np.concatenate([*[seen] * len(self.weights), one], axis=1, dtype=np.float32)
+        spread = _dense(sum(sp.csr_array(seen) @ w for w in self.weights.values())).std(axis=1, keepdims=True)
+        return np.concatenate([*[seen] * len(self.weights), spread], axis=1, dtype=np.float32)
 
     def item_vectors(self, items: np.ndarray) -> np.ndarray:
         """Returns the vectors (n, P I + 1) of item rows (n,): their columns of the weights."""
@@ -141,7 +142,9 @@ class Concepts:
             total = (seen @ (self.concept[:, [k]] * t)) / norm[:, [k]]
             a = np.tanh(total + self.encoder["b1"]) @ self.encoder["W2"][:d].T + self.encoder["b2"][:d]
             vectors.append(a / np.maximum(np.linalg.norm(a, axis=1, keepdims=True), SMALLEST))
-        return np.concatenate([*vectors, np.ones((len(vectors[0]), 1))], axis=1, dtype=np.float32)
+        queries = np.concatenate([*vectors, np.zeros((len(vectors[0]), 1))], axis=1, dtype=np.float32)
+        queries[:, -1] = self.scores(queries).std(axis=1)
+        return queries
 
     def item_vectors(self, items: np.ndarray) -> np.ndarray:
         """Returns the vectors (n, d + K + 1) of item rows (n,)."""
@@ -175,6 +178,16 @@ class Concepts:
 
 
 Scores = Vectors | ItemToItem | Concepts
+
+
+def spread(user: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Returns the standard deviations (n,) over items of the scores of user vectors (n, D).
+
+    Args:
+        user: (n, D).
+        covariance: (D, D), of the item vectors.
+    """
+    return np.sqrt(np.maximum(((user @ covariance) * user).sum(axis=1), 0))
 
 
 def _dense(matrix: np.ndarray | sp.sparray) -> np.ndarray:

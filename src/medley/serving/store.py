@@ -5,6 +5,7 @@ outlives a bundle. The log of feedback goes back into training as a table (user,
 """
 
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from medley.errors import InputError
 from medley.serving.database import Database
 from medley.serving.feedback_log import log_pages, read_log, write_log
 from medley.serving.records import (
@@ -22,7 +22,7 @@ from medley.serving.records import (
     Outcome,
     StoredItem,
     StoredUser,
-    blob_of,
+    blobs_of,
     checked_text,
     event_of,
     json_of,
@@ -65,71 +65,31 @@ class Store:
     # items
 
     def put_items(self, items: Iterable[StoredItem]) -> None:
-        """Stores items, in one transaction; whatever was stored under their ids is replaced.
+        """Stores items, in one transaction; whatever was stored under their ids is replaced, also by a later item here.
 
         Raises:
             InputError: a bad id, attributes that JSON cannot hold, features that are not finite numbers (d,).
         """
-        rows = [
-            (checked_text(each.item, "item id"), json_of(each.attributes), each.deleted, each.features)
-            for each in items
-        ]
-        vectors = [
-            (item, checked_text(modality, "modality"), blob_of(modality, vector))
-            for item, _, _, features in rows
-            for modality, vector in features.items()
-        ]
-        now = _now()
+        rows, vectors, now = {}, {}, _now()
+        for each in items:
+            item = checked_text(each.item, "item id")
+            rows[item] = (item, json_of(each.attributes), each.thumbnail, each.deleted, now)
+            vectors[item] = blobs_of(item, each.features)
         with self._database.write() as connection:
-            connection.executemany("DELETE FROM vectors WHERE item = ?", [(item,) for item, *_ in rows])
-            put = "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?)"
-            connection.executemany(put, [(item, attributes, deleted, now) for item, attributes, deleted, _ in rows])
-            connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", vectors)
+            connection.executemany("DELETE FROM vectors WHERE item = ?", [(item,) for item in rows])
+            put = "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?)"
+            connection.executemany(put, list(rows.values()))
+            connection.executemany("INSERT INTO vectors VALUES (?, ?, ?)", itertools.chain(*vectors.values()))
 
     def put_item(
-        self, item: str, attributes: Mapping[str, Any], features: Mapping[str, np.ndarray] | None = None
-    ) -> None:
-        """Stores one item; see `put_items`."""
-        self.put_items([StoredItem(item, dict(attributes), dict(features or {}))])
-
-    def patch_item(
         self,
         item: str,
-        attributes: Mapping[str, Any] | None = None,
-        features: Mapping[str, np.ndarray | None] | None = None,
-    ) -> StoredItem:
-        """Changes some values of a stored item, in one transaction.
-
-        Args:
-            item: raw id.
-            attributes: column -> value; None removes the value.
-            features: modality -> (d_m,); None removes the modality.
-
-        Returns:
-            The item afterwards.
-
-        Raises:
-            InputError: the item is not stored or is deleted; or values as in `put_items`.
-        """
-        checked_text(item, "item id")
-        with self._database.write() as connection:
-            known = _items_of(connection, [item])
-            if not known or known[0].deleted:
-                remedy = "put the item with all its attributes first"
-                raise InputError(f"item {item!r} is not in the store", remedy=remedy)
-            changed = StoredItem(
-                item,
-                _without_none({**known[0].attributes, **(attributes or {})}),
-                _without_none({**known[0].features, **(features or {})}),
-            )
-            put = "UPDATE items SET attributes = ?, changed = ? WHERE item = ?"
-            connection.execute(put, (json_of(changed.attributes), _now(), item))
-            connection.execute("DELETE FROM vectors WHERE item = ?", (item,))
-            vectors = [
-                (item, checked_text(name, "modality"), blob_of(name, each)) for name, each in changed.features.items()
-            ]
-            connection.executemany("INSERT INTO vectors VALUES (?, ?, ?)", vectors)
-        return changed
+        attributes: Mapping[str, Any],
+        features: Mapping[str, np.ndarray] | None = None,
+        thumbnail: bytes | None = None,
+    ) -> None:
+        """Stores one item; see `put_items`."""
+        self.put_items([StoredItem(item, dict(attributes), dict(features or {}), thumbnail=thumbnail)])
 
     def delete_item(self, item: str) -> None:
         """Marks an item as deleted, whether it is stored or comes from the bundle; its values are erased."""
@@ -147,15 +107,16 @@ class Store:
 
     # users
 
-    def put_user(self, user: str, attributes: Mapping[str, Any]) -> None:
+    def put_user(self, user: str, attributes: Mapping[str, Any], history: Sequence[str] = ()) -> None:
         """Stores a user; whatever was stored under the id is replaced, feedback stays.
 
         Raises:
             InputError: a bad id, or attributes that JSON cannot hold.
         """
-        row = (checked_text(user, "user id"), json_of(attributes), _now())
+        items = json.dumps([checked_text(item, "item id") for item in history])
+        row = (checked_text(user, "user id"), json_of(attributes), items, _now())
         with self._database.write() as connection:
-            connection.execute("INSERT OR REPLACE INTO users VALUES (?, ?, ?)", row)
+            connection.execute("INSERT OR REPLACE INTO users VALUES (?, ?, ?, ?)", row)
 
     def user(self, user: str) -> StoredUser | None:
         """Returns a stored user, or None."""
@@ -278,20 +239,17 @@ def _items_of(connection: Any, ids: list[str]) -> list[StoredItem]:
     get = f"SELECT item, modality, vector FROM vectors WHERE item IN ({marks}) ORDER BY item, modality"
     for item, modality, vector in connection.execute(get, ids):
         features.setdefault(item, {})[modality] = np.frombuffer(vector, dtype="<f4")
-    get = f"SELECT item, attributes, deleted FROM items WHERE item IN ({marks}) ORDER BY item"
+    get = f"SELECT item, attributes, deleted, thumbnail FROM items WHERE item IN ({marks}) ORDER BY item"
     return [
-        StoredItem(item, json.loads(attributes), features.get(item, {}), bool(deleted))
-        for item, attributes, deleted in connection.execute(get, ids)
+        StoredItem(item, json.loads(attributes), features.get(item, {}), bool(deleted), thumbnail)
+        for item, attributes, deleted, thumbnail in connection.execute(get, ids)
     ]
 
 
 def _users_of(connection: Any, ids: list[str]) -> list[StoredUser]:
-    get = f"SELECT user, attributes FROM users WHERE user IN ({', '.join('?' * len(ids))}) ORDER BY user"
-    return [StoredUser(user, json.loads(attributes)) for user, attributes in connection.execute(get, ids)]
-
-
-def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
+    get = f"SELECT user, attributes, history FROM users WHERE user IN ({', '.join('?' * len(ids))}) ORDER BY user"
+    found = connection.execute(get, ids)
+    return [StoredUser(user, json.loads(known), tuple(json.loads(history))) for user, known, history in found]
 
 
 def _now() -> int:

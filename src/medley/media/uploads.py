@@ -1,0 +1,89 @@
+"""Media that strangers upload: encoded as the items of the catalogue were, in a process bounded in time and memory."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from medley.errors import InputError
+from medley.media.decode import MediaError
+from medley.media.files import ItemMedia
+from medley.media.item import ItemEncoder
+from medley.media.pieces import Made, Medium, Preparations, Task
+from medley.media.thumbnails import THUMBNAIL, preparation
+from medley.media.workers import Failed, Workers
+
+
+class Uploads:
+    """Turns uploaded media into features and a thumbnail. Threads may share one object; `close` ends its processes."""
+
+    def __init__(
+        self,
+        made_by: Mapping[str, Mapping[str, Any]],
+        fitted: Mapping[str, Mapping[str, np.ndarray]],
+        *,
+        device: str = "cpu",
+        jobs: int = 1,
+    ):
+        """Args:
+        made_by: modality -> who made it, as in the manifest of the data set or the bundle.
+        fitted: modality -> arrays that encode a new item.
+        device: of the networks.
+        jobs: processes that decode.
+
+        Raises:
+            InputError: no modality was extracted from media, or an encoder is not the one that made it.
+            MissingExtraError: the extra media is not installed.
+        """
+        self._encoder = ItemEncoder(made_by, fitted, device=device)
+        limits = list(self._encoder.limits.values())
+        strictest = min(limits, key=lambda each: each.max_pixels)
+        function = Preparations({**self._encoder.preparations.by_modality, THUMBNAIL: preparation(strictest)})
+        seconds, memory = max(each.seconds for each in limits), max(each.memory for each in limits)
+        self._workers: Workers[Task, Made] = Workers(function, jobs=jobs, seconds=seconds, memory=memory)
+
+    @property
+    def reads(self) -> dict[str, str]:
+        """Modality -> image, sound or text."""
+        return self._encoder.reads
+
+    def encode(
+        self,
+        *,
+        text: str | None = None,
+        image: bytes | None = None,
+        audio: bytes | None = None,
+        video: bytes | None = None,
+    ) -> tuple[dict[str, np.ndarray], bytes | None]:
+        """Encodes the media of one item.
+
+        Returns:
+            modality -> (d_m,) float32, and a JPEG of the image.
+
+        Raises:
+            InputError: a medium cannot be used, or no encoder of the catalogue reads it.
+        """
+        given = {"text": text, "image": image, "sound": audio}
+        for what, medium in given.items():
+            if medium is not None and what not in self.reads.values():
+                expected = " or ".join(sorted(set(self.reads.values())))
+                raise InputError("media of an item", expected=f"media that the catalogue encodes: {expected}", got=what)
+        media = ItemMedia(
+            images=() if image is None else (image,),
+            audios=() if audio is None else (audio,),
+            videos=() if video is None else (video,),
+            texts=() if text is None else (text,),
+        )
+        try:
+            features = self._encoder.encode(media, workers=self._workers)
+        except MediaError as error:
+            raise InputError("media of an item", got=str(error), remedy="send another file") from None
+        return features, None if image is None else self._thumbnail(image)
+
+    def _thumbnail(self, image: bytes) -> bytes | None:
+        made = self._workers.submit(Task(THUMBNAIL, Medium("image", image))).result()
+        return None if isinstance(made, Failed) or made.error else made.pieces.tobytes()
+
+    def close(self) -> None:
+        """Ends the processes."""
+        self._workers.close()
