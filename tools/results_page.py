@@ -141,8 +141,9 @@ def page(data: Dataset, study: Study, results: Sequence[Result]) -> str:
             "",
             _settings([result for result in results if not result.entry.variant_of]),
             "",
-            f"CPU seconds of one process with {study.resources.threads_each} thread(s), validation included, while other "
-            "trainings ran; on an idle machine one thread takes about as long. GB is the peak resident memory of the process. "
+            f"CPU seconds of one process with {study.resources.threads_each} thread(s), validation included, while "
+            "other trainings ran; on an idle machine one thread takes about as long. GB is the peak resident memory of "
+            "the process. "
             f"Measured on {_machines(results)}.",
             "",
             f"Versions: {installed}.",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medley.cli.options import Json
-from medley.errors import InputError
-from medley.report.terminal import show_json, show_line, show_table
+from medley.errors import InputError, MissingExtraError
+from medley.report.terminal import console, show_json, show_line, show_table
 
 if TYPE_CHECKING:
     from medley.experiments.results import Result, Results
@@ -33,6 +33,9 @@ def study(
     memory: Annotated[
         float | None, typer.Option(help="GB that all trainings may take [default: 4/5 of what is free]", min=0)
     ] = None,
+    published: Annotated[
+        str, typer.Option(help="data set whose published scores stand beside ours: kwai, tiktok, movielens, auto, none")
+    ] = "auto",
     json: Json = False,
 ) -> None:
     """Run a study: many recipes under one protocol. The same command goes on where it was stopped; `list` lists."""
@@ -58,10 +61,12 @@ def study(
         )
     finally:
         watch.close()
+    page = _report(results, out, published)
     if json:
         show_json(_document(results, declared.metric, watch, out))
         return
-    _show(results, declared.title, declared.metric)
+    _show(results, declared.metric, published)
+    show_line(f"Report: {page}" if page else "No page was written: it needs the packages of the extra plots")
     counts = f"{watch.num_trained} runs trained, {watch.num_evaluated} evaluated, {watch.num_found} were there"
     show_line(f"{counts}. Results: {out}")
 
@@ -83,29 +88,42 @@ def _list(json: bool) -> None:
     show_table("Studies", ("name", "question", "papers"), rows)
 
 
-def _show(results: "Results", title: str, metric: str) -> None:
-    """Prints one table per split and kind of candidates."""
-    conditions = results.conditions()
-    for split, candidates in conditions:
-        rows = results.of(split, candidates)
-        names = [name for name in _shown(metric) if all(name in row.metrics for row in rows)]
-        where = "" if len(conditions) == 1 else f" ({split} split, candidates: {candidates})"
-        lines = [
-            (row.label, *(str(row.metrics[name]) for name in names), f"{row.num_parameters:,}", row.num_tried)
-            for row in rows
-        ]
-        columns = ("", *names, "parameters", "tried")
-        show_table(f"{title} on {results.data['name']}{where}", columns, lines)
+def _report(results: "Results", out: Path, published: str) -> Path | None:
+    """Writes page, tables and pictures; returns nothing where the extra for pictures is absent."""
+    from medley.experiments.reporting import published_scores, write_report
+
+    published_scores(results, published)  # refuses an unknown name with or without the extra
+    try:
+        return write_report(results, out, published=published)
+    except MissingExtraError:
+        return None
+
+
+def _show(results: "Results", metric: str, published: str) -> None:
+    """Prints the tables of every split and kind of candidates, and whether their conclusions agree."""
+    from medley.experiments.agreement import agreements
+    from medley.experiments.reporting import published_scores
+    from medley.report.study_results import conditions
+    from medley.report.study_tables import result_tables
+    from medley.report.tables import to_terminal
+
+    scores = published_scores(results, published)
+    for place, condition in enumerate(conditions(results)):
+        for table in result_tables(results, condition, scores if place == 0 else ()):
+            console().print(to_terminal(table))
+    found = agreements(results, metric)
+    if found:
+        columns = ("first", "second", "Kendall's tau", "same", "opposite", "first alone", "second alone", "neither")
+        rows = [(" ".join(one.first), " ".join(one.second), *one[2:]) for one in found]
+        caption = "Pairs of entries whose difference a paired t-test with Holm's correction supports"
+        show_table(f"Do the conclusions about {metric} agree?", columns, rows, caption=caption)
     for label, reason in results.skipped.items():
         show_line(f"{label} does not apply: {reason}")
 
 
-def _shown(metric: str) -> list[str]:
-    k = metric.partition("@")[2]
-    return list(dict.fromkeys([metric, f"recall@{k}", f"ndcg@{k}", f"cold_recall@{k}", f"warm_recall@{k}"]))
-
-
 def _document(results: "Results", metric: str, watch: "Watch", out: Path) -> dict:
+    from medley.experiments.agreement import agreements
+
     def row(one: "Result") -> dict:
         figures = {name: {"mean": value.mean, "std": _number(value.std)} for name, value in one.metrics.items()}
         keys = {"label": one.label, "split": one.split, "candidates": one.candidates}
@@ -120,6 +138,7 @@ def _document(results: "Results", metric: str, watch: "Watch", out: Path) -> dic
         "num_evaluated": watch.num_evaluated,
         "num_found": watch.num_found,
         "skipped": results.skipped,
+        "agreements": [one._asdict() for one in agreements(results, metric)],
         "entries": [row(one) for one in results.entries],
     }
 

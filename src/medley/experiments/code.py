@@ -22,7 +22,10 @@ FILES = (
     *("evaluation/evaluator.py", "evaluation/metrics.py", "evaluation/ranking.py"),
 )
 ONLY_SHOW = ("training/progress.py", "training/track.py")
-ONLY_SUMMARISE = ("evaluation/statistics.py",)  # figures that are computed from cached values of users, each time anew
+ONLY_SUMMARISE = (
+    "evaluation/statistics.py",
+    "evaluation/paired.py",
+)  # figures that are computed from cached values of users, each time anew
 
 
 @functools.cache

@@ -76,7 +76,8 @@ class Declaration(_Part):
     metric: str = "recall@20"  # of comparisons and figures
     candidates: list[str] = Field(["all"], min_length=1)
     splits: list[str] = Field(["given"], min_length=1)  # `given`: as the data set has it
-    groups: bool = True  # recall of cold and of warm items too
+    groups: bool = True  # recall of cold and warm items, and of sparse and dense users too
+    beyond: bool = False  # coverage, novelty and other figures beyond accuracy too
     figures: list[str] = ["comparison"]
 
     def expand(self, modalities: Sequence[str]) -> tuple[list[Entry], dict[str, str]]:

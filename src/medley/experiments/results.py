@@ -50,6 +50,8 @@ class Result:
     runs: tuple[str, ...] = ()  # folders of the runs, one per seed, as seen from the folder of the runs
     curves: tuple[tuple[float | None, ...], ...] = ()  # the validation metric of every epoch, one curve per seed
     lists: dict[str, float] = field(default_factory=dict)  # coverage and number of different lists, first seed
+    beyond: dict[str, Spread] = field(default_factory=dict)  # figures beyond accuracy, if the study asks for them
+    references: dict[str, dict[str, float]] = field(default_factory=dict)  # the same of popular and of random lists
     num_unknown_users: int = 0  # measured users without any train interaction
     user: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64), repr=False, compare=False)  # (q,)
     per_user: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)  # metric -> (S, q)
@@ -140,7 +142,8 @@ def document_of(result: Result) -> dict[str, Any]:
     """Returns a result without the values of single users, JSON-able."""
     document = {one.name: getattr(result, one.name) for one in fields(result) if one.name not in ("user", "per_user")}
     document["entry"] = asdict(result.entry)
-    document["metrics"] = {name: _numbers(value) for name, value in result.metrics.items()}
+    for kind in ("metrics", "beyond"):
+        document[kind] = {name: _numbers(value) for name, value in getattr(result, kind).items()}
     return document | {name: _numbers(getattr(result, name)) for name in ("valid", "cpu_to_best")}
 
 
@@ -152,7 +155,8 @@ def result_of(document: Mapping[str, Any], rows: Mapping[tuple[Any, ...], pl.Dat
     """
     given = dict(document)
     given["entry"] = Entry(**given["entry"])
-    given["metrics"] = {name: _spread(numbers) for name, numbers in given["metrics"].items()}
+    for kind in ("metrics", "beyond"):
+        given[kind] = {name: _spread(numbers) for name, numbers in given.get(kind, {}).items()}
     given |= {name: _spread(given[name]) for name in ("valid", "cpu_to_best")}
     for name in ("best_epochs", "seeds", "runs"):
         given[name] = tuple(given.get(name, ()))

@@ -51,6 +51,7 @@ class Protocol(NamedTuple):
     candidates: str = "all"
     groups: bool = True
     metrics: tuple[str, ...] = ("recall", "precision", "ndcg")
+    beyond: bool = False
 
     @property
     def file(self) -> str:

@@ -33,6 +33,7 @@ from medley.version import versions
 __all__ = ["Entry", "Result", "Results", "Study", "run_study"]
 
 Key = tuple[str, str]  # split, label
+FINALISTS = 3  # of a search, trained with every seed before one is chosen
 
 
 class Found(NamedTuple):
@@ -160,18 +161,26 @@ class Study:
             )
 
     def _tuned(self, split: str, entry: Entry, base: Options) -> Options:
-        """Searches the space of the model in so many trials, from the settings of the entry on."""
-        from medley.experiments import tuning
+        """Searches the space of the model in so many trials; the options of the entry are fixed."""
+        from medley.experiments.tuning import tune  # here, for it needs an extra
 
         self._needs_validation(split, entry)
-        data = self.data[split]
-        start = Recipe.of({"model": entry.model, **base, **entry.options, "seed": self.seeds[0]})
-        out = self.store.task(entry.label, start, data).folder.with_suffix(f".tuned-{entry.trials}")
-        jobs = max(1, self.resources.jobs)
         fixed = {**base, **entry.options}
-        tuned = tuning.tune(entry.model, data, trials=entry.trials, out=out, seed=self.seeds[0], jobs=jobs, **fixed)
-        flat = tuned.recipe.flat()
-        return {key: value for key, value in flat.items() if key not in ("model", "seed", "device")}
+        start = _recipe(entry, fixed, self.seeds[0])
+        folder = self.store.task(entry.label, start, self.data[split]).folder
+        tuned = tune(
+            entry.model,
+            self.data[split],
+            trials=entry.trials,
+            out=folder.with_name(f"{folder.name}-tuned"),
+            seed=self.seeds[0],
+            finalists=min(FINALISTS, entry.trials),
+            seeds=len(self.seeds),
+            jobs=max(1, self.resources.jobs),
+            progress=self.watch.note,
+            **fixed,
+        )
+        return {key: value for key, value in tuned.recipe.flat().items() if key not in ("model", "seed", "device")}
 
     def _resize(self, entries: Sequence[Entry], chosen: dict[Key, Options]) -> None:
         """Chooses `dim` of the entries that must be as large as another."""
@@ -232,12 +241,14 @@ class Study:
         evaluations = [one.evaluations[place] for one in runs]
         num_epochs = sum(len(history.epochs) for history in histories)
         first = runs[0].recipe
+        # with one seed a model may rely on a modality most for some users, and with another seed for none
+        measured = [name for name in evaluations[0].metrics if all(name in one.metrics for one in evaluations)]
         return Result(
             entry=entry,
             chosen=dict(options),
             num_tried=entry.trials or (len(list(entry.combinations())) if entry.grid or not entry.variant_of else 0),
             valid=spread([history.best or 0.0 for history in histories]),
-            metrics={name: spread([one.metrics[name] for one in evaluations]) for name in evaluations[0].metrics},
+            metrics={name: spread([one.metrics[name] for one in evaluations]) for name in measured},
             cpu_to_best=spread([_cpu(history, history.best_epoch) for history in histories]),
             cpu_per_epoch=sum(_cpu(history) for history in histories) / max(1, num_epochs),
             peak_gb=max(one.peak_gb for one in runs),
@@ -254,9 +265,11 @@ class Study:
             runs=tuple(one.folder.relative_to(self.store.folder).as_posix() for one in runs),
             curves=tuple(tuple(epoch.metric for epoch in history.epochs) for history in histories),
             lists=evaluations[0].lists,
+            beyond={name: spread([one.beyond[name] for one in evaluations]) for name in evaluations[0].beyond},
+            references=evaluations[0].references,
             num_unknown_users=evaluations[0].num_unknown_users,
             user=evaluations[0].user,
-            per_user={name: np.stack([one.per_user[name] for one in evaluations]) for name in evaluations[0].per_user},
+            per_user={name: np.stack([one.per_user[name] for one in evaluations]) for name in measured},
         )
 
 
@@ -300,7 +313,9 @@ def run_study(
     entries, left_out = study.expand(list(data.manifest.modalities))
     for label, reason in left_out.items():
         watch.note(f"{label} does not apply: {reason}")
-    protocols = [Protocol(tuple(study.at), each, study.groups, tuple(study.metrics)) for each in candidates]
+    protocols = [
+        Protocol(tuple(study.at), each, study.groups, tuple(study.metrics), study.beyond) for each in candidates
+    ]
     inner = Study(datasets, runs, seeds=range(num_seeds), protocols=protocols, resources=resources, watch=watch)
     found = inner.run([entry.quick() for entry in entries] if quick else entries)
     if not found.results:
