@@ -97,6 +97,20 @@ def test_a_diverging_entry_is_named_and_the_others_are_measured(simulated: Datas
     assert again.num_trained == 0  # that it diverges is known
 
 
+def test_a_search_takes_the_place_of_a_grid_and_is_not_repeated(simulated: Dataset, tmp_path: Path):
+    pytest.importorskip("optuna")
+    options = {**SHORT, "num_epochs": 3}
+    entries = [Entry("mf", "MF, tuned", options, trials=3), Entry("mf", "Free", {"reg": 0.0}, variant_of="MF, tuned")]
+    tuned, free = Study(simulated, tmp_path, seeds=(0, 1), resources=HERE).run(entries).results
+    assert tuned.num_tried == 3 and tuned.chosen.items() >= options.items() and len(tuned.seeds) == 2
+    assert free.chosen == {**tuned.chosen, "reg": 0.0}
+    journals = {path: path.read_bytes() for path in tmp_path.rglob("*-tuned/*") if path.is_file()}
+    watch = Watch()
+    again = Study(simulated, tmp_path, seeds=(0, 1), resources=HERE, watch=watch).run(entries).results
+    assert documents(again) == documents([tuned, free]) and watch.num_trained == 0
+    assert any("journal" in path.name or "trials" in path.name for path in journals)
+
+
 def relabelled(data: Dataset, out: Path, change) -> Dataset:
     """Copies a data set with other split labels."""
     log = data.log.with_columns(pl.Series("split", change(data.log["split"].to_numpy()).tolist()))

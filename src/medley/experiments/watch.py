@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -162,14 +162,14 @@ class LiveTable(Watch):
         """Removes the table."""
         self.live.stop()
 
-    def table(self) -> Table:
-        """Returns the table as of now."""
+    def table(self) -> Group:
+        """Returns the counts and the table as of now."""
         left = self.seconds_left()
         end = f", until about {_clock(left)}" if left is not None else ""
         counts = (
             f"{self.num_done} done ({self.num_found} were there), {len(self.running)} running, {self.num_left} left"
         )
-        table = Table(title=Text(f"{self.title}: {self.stage}\n{counts}{end}"), box=None, title_justify="left")
+        table = Table(box=None, pad_edge=False)
         for column in ("", "state", "best on validation"):
             table.add_column(column, justify="left", no_wrap=True)
         for task, epoch in list(self.running.items()):
@@ -180,7 +180,7 @@ class LiveTable(Watch):
         order = sorted(self.best.items(), key=lambda pair: -pair[1][1])
         for label, (metric, value) in order[:NUM_BEST]:
             table.add_row(Text(label, style="dim"), Text("best so far", style="dim"), f"{metric} {value:.4f}")
-        return table
+        return Group(Text(f"{self.title}: {self.stage}", style="bold"), Text(f"{counts}{end}"), table)
 
 
 def describe(task: Task, outcome: "Outcome") -> str:
