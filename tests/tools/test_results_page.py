@@ -18,7 +18,7 @@ def test_a_row_can_be_added_to_a_page_and_the_others_stay(simulated: Dataset, tm
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/data").symlink_to(simulated.folder)
     page, record = tmp_path / "page.md", tmp_path / "page.json"
-    common = ["--data", "unused", "--out", str(page), "--runs", str(tmp_path / "runs"), "--workers", "1"]
+    common = ["--data", "unused", "--out", str(page), "--runs", str(tmp_path / "runs"), "--workers", "0"]
     monkeypatch.setattr(results, "ROWS", (POPULARITY, MF))
     results.main(common)
     first = json.loads(record.read_text())
@@ -50,7 +50,7 @@ def test_rows_of_two_protocols_do_not_share_a_page(simulated: Dataset, tmp_path:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/data").symlink_to(simulated.folder)
     page, record = tmp_path / "page.md", tmp_path / "page.json"
-    common = ["--data", "unused", "--out", str(page), "--runs", str(tmp_path / "runs"), "--workers", "1"]
+    common = ["--data", "unused", "--out", str(page), "--runs", str(tmp_path / "runs"), "--workers", "0"]
     monkeypatch.setattr(results, "ROWS", (POPULARITY,))
     results.main(common)
     rows = json.loads(record.read_text())

@@ -35,11 +35,6 @@ from medley.runs.run import FEATURES
 from medley.training.progress import Progress
 from medley.types import Features, Inputs, Interactions
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
 DIGITS = 24  # of an address
 SMALL, DENSITY = (96, 64), 0.2  # users and items of the inputs that tell what a model reads, and their interactions
 
@@ -224,13 +219,18 @@ def exclusive(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _lock(handle: int) -> None:
-    if sys.platform != "win32":
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(handle: int) -> None:
+        while True:
+            try:
+                return msvcrt.locking(handle, msvcrt.LK_LOCK, 1)
+            except OSError:  # held by another process for ten seconds
+                continue
+
+else:
+    import fcntl
+
+    def _lock(handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        return
-    while True:
-        try:
-            msvcrt.locking(handle, msvcrt.LK_LOCK, 1)
-        except OSError:  # held by another process for ten seconds
-            continue
-        return
