@@ -4,7 +4,23 @@ from typing import Annotated
 
 import typer
 
-from medley.cli import "--help"]}, )   @app.callback(invoke_without_command=True) def _medley(version: Annotated[bool, cls=GroupedHelp)(data.import_) app.command("inspect")(data.inspect) app.command("extract", cls=GroupedHelp)(extract.extract) app.command("models")(models.models) app.command("recipes")(models.recipes) app.command("train")(train.train) app.command("tune")(tune.tune) app.command("evaluate")(evaluate.evaluate) app.command("compare")(compare.compare) app.command("recommend")(recommend.recommend) app.command("similar")(similar.similar) app.command("export")(export.export) app.command("serve")(serve.serve) app.add_typer(log.app, compare, context_settings={"help_option_names": ["-h", data, demo, evaluate, export, extract, help="print the versions and exit")] = False) -> None:     if version:         typer.echo("\n".join(f"{name} {number}" for name, log, models, name="log"), no_args_is_help=True, number in versions().items()))         raise typer.Exit   app.command("demo")(demo.demo) app.command("demo-media")(demo.demo_media) app.command("simulate")(data.simulate) app.command("import", pretty_exceptions_enable=False, recommend, rich_markup_mode=None, serve, similar, train, train from medley.cli import compare, tune from medley.cli.options import GroupedHelp from medley.version import versions  app = typer.Typer(     help="Multi-modal graph recommendation. Every command has --help; --debug shows the traceback of an error.", typer.Option("--version"
+from medley.cli import (
+    compare,
+    data,
+    demo,
+    evaluate,
+    export,
+    extract,
+    log,
+    models,
+    pictures,
+    recommend,
+    serve,
+    similar,
+    study,
+    train,
+    tune,
+)
 from medley.cli.options import GroupedHelp
 from medley.version import versions
 
@@ -38,6 +54,8 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("recommend")(recommend.recommend)
 app.command("similar")(similar.similar)
+app.command("study")(study.study)
+app.command("pictures")(pictures.pictures)
 app.command("export")(export.export)
 app.command("serve")(serve.serve)
 app.add_typer(log.app, name="log")
