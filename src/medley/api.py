@@ -12,11 +12,11 @@ for finding in medley.about_user(run, user="42"):
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -38,7 +38,6 @@ from medley.media.extract import extract as extract_with
 from medley.media.progress import ExtractBar, ExtractProgress
 from medley.media.thumbnails import thumbnails
 from medley.models import Recommender
-from medley.models.spaces import Space
 from medley.runs import History, Recipe, Run, TrainSettings, check_settings
 from medley.scoring.blocks import parts_of
 from medley.serving import explain as explaining
@@ -56,9 +55,6 @@ from medley.training.progress import Progress, ProgressBar
 from medley.training.track import Several, Trackers
 from medley.types import ItemToItem, Scorer
 from medley.version import __version__
-
-if TYPE_CHECKING:
-    from medley.experiments.tuning import Tuned
 
 __all__ = [
     "Compared",
@@ -93,7 +89,6 @@ __all__ = [
     "similar",
     "simulate",
     "train",
-    "tune",
     "write_recommendations",
 ]
 
@@ -238,69 +233,6 @@ def train(
     run = Run(out)
     run.keep(model=model, data=data, temporary=temporary)
     return run
-
-
-def tune(
-    model: Recipe | str | type[Recommender],
-    data: Dataset,
-    *,
-    trials: int | None = None,
-    seconds: float | None = None,
-    out: str | Path | None = None,
-    seed: int = 0,
-    finalists: int = 3,
-    seeds: int = 3,
-    jobs: int = 1,
-    space: Mapping[str, Space] | None = None,
-    progress: bool | Callable[[str], None] = True,
-    **changes: Any,
-) -> "Tuned":
-    """Searches the settings of a model on validation: `medley.tune("lightgcn", data, seconds=600, out="tuned")`.
-
-    The first trial has the given settings, the following ones what TPE proposes; a trial that is worse than the median
-    is pruned. The best trials and the first one are trained again under further seeds; the best mean wins. Test is not
-    read.
-
-    Args:
-        model: a model as in `build`, or a recipe to start from.
-        data: a data set with validation interactions.
-        trials: number of trials; 30 if neither `trials` nor `seconds` is given.
-        seconds: time of the search and the finalists together, over all calls on one folder. A training that runs
-            when the time is over ends with its epoch.
-        out: folder of the search. The same call goes on with a search that was stopped or killed; more trials or more
-            time prolong it. None keeps nothing.
-        seed: of the trainings of all trials, and of the search.
-        finalists: number of trials to train again, beside the first one.
-        seeds: number of seeds of a finalist: `seed`, `seed + 1`, ...
-        jobs: trainings at a time; more than one run in processes of their own, which share the threads.
-        space: option or setting -> search space (`medley.models.spaces`), which replace or extend those that the
-            model declares.
-        progress: True prints a line per trial on standard error; a function receives the lines.
-        changes: options and settings of all trials, as in `train`; they are not searched.
-
-    Returns:
-        The best `recipe`, all `trials`, the `finalists`, and the `importance` of every parameter.
-
-    Raises:
-        InputError: no validation interactions; a wrong option or space; `out` holds another search; no trial trained.
-        MissingExtraError: the extra tune is not installed.
-    """
-    from medley.experiments.tuning import tune as tune_with  # above this room, and imported where it is needed
-
-    return tune_with(
-        model,
-        _dataset(data),
-        trials=trials,
-        seconds=seconds,
-        out=None if out is None else Path(out),
-        seed=seed,
-        finalists=finalists,
-        seeds=seeds,
-        jobs=jobs,
-        space=space,
-        progress=progress,
-        **changes,
-    )
 
 
 def refit(

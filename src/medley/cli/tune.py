@@ -12,8 +12,8 @@ from medley.errors import InputError
 from medley.report.terminal import show_json, show_line, show_table
 
 if TYPE_CHECKING:
-    from medley.experiments.tuning import Trial, Tuned
     from medley.models.spaces import Space
+    from medley.tuning import Trial, Tuned
 
 MOST_TRIALS = 20  # in the table; the file has all
 UNITS = (3600, 60, 1)  # seconds of the groups of DURATION
@@ -44,14 +44,15 @@ def tune(
 ) -> None:
     """Search the settings of a model on validation. The same command goes on with a search that was stopped."""
     from medley import api
-    from medley.experiments.tuning import document_of
+    from medley.tuning import document_of
+    from medley.tuning import tune as search
 
     changes = agreed("metric", metric, parse_assignments(assignments))
     space = parse_spaces(searched or ())
     if "seed" in changes:
         raise InputError("--set seed", expected="--seed", got=f"--set seed={changes['seed']}")
     seconds = None if time is None else parse_duration(time)
-    tuned = api.tune(
+    tuned = search(
         model,
         api.load(dataset),
         trials=trials,

@@ -162,7 +162,7 @@ class Study:
 
     def _tuned(self, split: str, entry: Entry, base: Options) -> Options:
         """Searches the space of the model in so many trials; the options of the entry are fixed."""
-        from medley.experiments.tuning import tune  # here, for it needs an extra
+        from medley.tuning import tune  # here, for it needs an extra
 
         self._needs_validation(split, entry)
         fixed = {**base, **entry.options}

@@ -99,7 +99,7 @@ class TensorBoard(Tracker):
         try:
             from torch.utils import tensorboard
         except ImportError:
-            raise MissingExtraError("The tracker tensorboard", "tensorboard") from None
+            raise MissingExtraError("The tracker tensorboard", "track") from None
         self._room = tensorboard
         self._writer: Any = None
 
@@ -149,7 +149,7 @@ class MLflow(Tracker):
             import mlflow
             import sqlalchemy  # noqa: F401
         except ImportError:
-            raise MissingExtraError("The tracker mlflow", "mlflow") from None
+            raise MissingExtraError("The tracker mlflow", "track") from None
         self._mlflow, self._run, self._last = mlflow, "", 0
         self._client: Any = None
         self.database = self.folder.parent / DATABASE

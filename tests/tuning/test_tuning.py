@@ -17,14 +17,14 @@ import medley
 from medley.data.dataset import Dataset
 from medley.data.simulate import preset, simulate
 from medley.errors import InputError, MissingExtraError
-from medley.experiments.tuning import journal, tuner
-from medley.experiments.tuning.execution import result_of
-from medley.experiments.tuning.trials import Outcome, Stop, Watch
 from medley.models.spaces import Choice, Log, Uniform
 from medley.runs import Recipe
 from medley.runs.history import Epoch
 from medley.training import recorder
 from medley.training.progress import Progress
+from medley.tuning import journal, tuner
+from medley.tuning.execution import result_of
+from medley.tuning.trials import Outcome, Stop, Watch
 
 pytest.importorskip("optuna", reason="the extra tune is not installed")
 

@@ -12,10 +12,10 @@ import torch
 from medley import api
 from medley.data.dataset import Dataset
 from medley.errors import TrainingError
-from medley.experiments.tuning.journal import pruner_of
 from medley.runs import Recipe
 from medley.runs.history import Epoch
 from medley.training.progress import Progress
+from medley.tuning.journal import pruner_of
 
 State = Literal["complete", "pruned", "diverged", "failed", "stopped"]
 

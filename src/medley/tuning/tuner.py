@@ -14,19 +14,20 @@ from typing import Any
 
 import numpy as np
 
+from medley.api import load
 from medley.data.dataset import Dataset
 from medley.errors import InputError, MedleyError, MedleyWarning, MissingExtraError
-from medley.experiments.tuning.execution import Bar, Executor, InProcess, result_of, workers
-from medley.experiments.tuning.plot import slices
-from medley.experiments.tuning.result import Ending, Finalist, Tuned, described, document_of, shown, table_of
-from medley.experiments.tuning.searched import learns, space_of
-from medley.experiments.tuning.store import Store
-from medley.experiments.tuning.trials import Outcome, Task, Trial
 from medley.files import write_atomic, write_json
 from medley.models import Recommender
 from medley.models.spaces import Space
 from medley.runs import Recipe
 from medley.training.progress import Progress
+from medley.tuning.execution import Bar, Executor, InProcess, result_of, workers
+from medley.tuning.plot import slices
+from medley.tuning.result import Ending, Finalist, Tuned, described, document_of, shown, table_of
+from medley.tuning.searched import learns, space_of
+from medley.tuning.store import Store
+from medley.tuning.trials import Outcome, Task, Trial
 
 NUM_TRIALS = 30  # where neither trials nor seconds are given
 RESERVE = 0.4  # at most this share of the time is kept for the finalists
@@ -37,11 +38,11 @@ FOREVER = float("inf")
 
 def tune(
     model: Recipe | str | type[Recommender],
-    data: Dataset,
+    data: Dataset | str | Path,
     *,
     trials: int | None = None,
     seconds: float | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     seed: int = 0,
     finalists: int = 3,
     seeds: int = 3,
@@ -50,7 +51,37 @@ def tune(
     progress: bool | Callable[[str], None] = True,
     **changes: Any,
 ) -> Tuned:
-    """Searches the settings of a model: see `medley.tune`."""
+    """Searches the settings of a model on validation: `medley.tune("lightgcn", data, seconds=600, out="tuned")`.
+
+    The first trial has the given settings, the following ones what TPE proposes; a trial that is worse than the median
+    is pruned. The best trials and the first one are trained again under further seeds; the best mean wins. Test is not
+    read.
+
+    Args:
+        model: a model as in `medley.build`, or a recipe to start from.
+        data: a data set with validation interactions.
+        trials: number of trials; 30 if neither `trials` nor `seconds` is given.
+        seconds: time of the search and the finalists together, over all calls on one folder. A training that runs
+            when the time is over ends with its epoch.
+        out: folder of the search. The same call goes on with a search that was stopped or killed; more trials or more
+            time prolong it. None keeps nothing.
+        seed: of the trainings of all trials, and of the search.
+        finalists: number of trials to train again, beside the first one.
+        seeds: number of seeds of a finalist: `seed`, `seed + 1`, ...
+        jobs: trainings at a time; more than one run in processes of their own, which share the threads.
+        space: option or setting -> search space (`medley.models.spaces`), which replace or extend those that the
+            model declares.
+        progress: True prints a line per trial on standard error; a function receives the lines.
+        changes: options and settings of all trials, as in `medley.train`; they are not searched.
+
+    Returns:
+        The best `recipe`, all `trials`, the `finalists`, and the `importance` of every parameter.
+
+    Raises:
+        InputError: no validation interactions; a wrong option or space; `out` holds another search; no trial trained.
+        MissingExtraError: the extra tune is not installed.
+    """
+    data = load(data) if isinstance(data, str | Path) else data
     for name, value, least in (("finalists", finalists, 1), ("seeds", seeds, 1), ("jobs", jobs, 1), ("seed", seed, 0)):
         _whole(name, value, least)
     if trials is not None:

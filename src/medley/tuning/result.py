@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medley.experiments.tuning.trials import Outcome, Trial
 from medley.runs import Recipe
+from medley.tuning.trials import Outcome, Trial
 
 Ending = Literal["trials", "time", "nothing left to try", "interrupted"]
 

@@ -14,8 +14,8 @@ import torch
 
 from medley.data.dataset import Dataset
 from medley.errors import InputError, MedleyError
-from medley.experiments.tuning.trials import Outcome, Task, run
 from medley.training.progress import Progress, ProgressBar
+from medley.tuning.trials import Outcome, Task, run
 
 WAIT_SECONDS = 5.0  # between two notes of the time while workers train
 

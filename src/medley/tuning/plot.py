@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from medley.errors import MissingExtraError
-from medley.experiments.tuning.trials import Trial
 from medley.models.spaces import Choice, Log, Space, Whole
+from medley.tuning.trials import Trial
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
