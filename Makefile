@@ -12,7 +12,7 @@ export GOMP_SPINCOUNT ?= 100000
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-media test check format results-tiktok tastes feature-scale docs bench bench-peers clean
+.PHONY: help setup demo serve-demo demo-media test check format results-tiktok tastes feature-scale docs bench bench-peers clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -35,6 +35,11 @@ demo: setup  ## simulate a catalogue, train five models, compare them, recommend
 
 demo-media: setup  ## render a catalogue as media, extract its features, train, compare with random features, recommend
 	$(BIN)/medley demo-media --out demo-media
+
+serve-demo: setup  ## export what `make demo` trained, and serve it with a page at http://127.0.0.1:8000
+	test -e demo/runs/mmgcn/run.json || $(MAKE) demo
+	$(BIN)/medley export demo/runs/mmgcn --out demo/shop.medley --overwrite
+	$(BIN)/medley serve demo/shop.medley
 
 test: setup  ## run the tests (those that need real data look for it in DATA)
 	MEDLEY_DATA=$(DATA) $(BIN)/python -m pytest

@@ -3,21 +3,28 @@
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
 import medley
+from medley.cli.app import app
+from medley.client import Client
 from medley.experiments.demo import CATALOGUE, COMMON, TRAINING
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 PYTHON = re.search(r"^```python\n(.*?)^```", README, re.M | re.S)[1]
 COMMANDS = [line.strip().partition("  #")[0].strip() for line in README.splitlines() if line.startswith("    medley ")]
-QUICK = {"train": ["--set", "num_epochs=2"]}
+QUICK = {"train": ["--set", "num_epochs=2"], "tune": ["--set", "num_epochs=2"]}
+SHORT = {"--time 10m": "--trials 2 --finalists 1 --seeds 1"}
+NUM_PICTURES = 12
 
 
 def write_tables(data: medley.Dataset, folder: Path, clicks: str) -> None:
@@ -37,6 +44,32 @@ def run(words: list[str], folder: Path) -> str:
     return done.stdout
 
 
+def write_pictures(data: medley.Dataset, folder: Path) -> None:
+    """Pictures of some items, named after their ids."""
+    image = pytest.importorskip("PIL.Image", reason="the extra media is not installed")
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for raw_id in data.items.raw.head(NUM_PICTURES):
+        image.fromarray(rng.integers(255, size=(48, 64, 3), dtype=np.uint8)).save(folder / f"{raw_id}.png")
+
+
+def serves(call: list[str], folder: Path) -> None:
+    """Starts a server on a free port, asks it for its model, and stops it."""
+    pytest.importorskip("fastapi", reason="the extra serve is not installed")
+    with subprocess.Popen([*call, "--port", "0"], cwd=folder, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            address = server.stdout.readline().split(" at ")[1].strip()
+            with Client(address, timeout=60) as client:
+                deadline = time.monotonic() + 60
+                while not client.is_ready() and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                assert client.model().model == "mmgcn"
+        finally:
+            server.terminate()
+            assert server.wait(30) in (0, -signal.SIGTERM)
+
+
 def test_the_python_lines_run_as_they_stand_and_are_as_good_as_the_demo(tmp_path):
     """On the data of the demo, whose users the lines name; the demo chose its settings among nine points."""
     pytest.importorskip("pandas")
@@ -49,12 +82,22 @@ def test_the_python_lines_run_as_they_stand_and_are_as_good_as_the_demo(tmp_path
     assert float(shown.split("best ")[1]) > 0.9 * demo.record.best
 
 
-def test_the_commands_run_as_they_stand_one_after_another(simulated, tmp_path):
+def test_the_commands_run_as_they_stand_one_after_another(simulated, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     write_tables(simulated, tmp_path / "path/to/log", "interactions.csv")
     assert len(COMMANDS) >= 8
-    known = simulated.users.raw_id(3)
+    write_pictures(simulated, tmp_path / "files")
+    replaced = {"--user 42": f"--user {simulated.users.raw_id(3)}", **SHORT}
     for command in COMMANDS:
-        words = shlex.split(command.replace("--user 42", f"--user {known}"))
-        quick = QUICK.get(words[1], [])
-        run([sys.executable, "-c", "from medley.cli import main; main()", *words[1:], *quick], tmp_path)
+        for ours, short in replaced.items():
+            command = command.replace(ours, short)
+        words = shlex.split(command)
+        quick = [] if "--refit" in words else QUICK.get(words[1], [])
+        if words[1] == "serve":
+            serves([sys.executable, "-c", "from medley.cli import main; main()", *words[1:]], tmp_path)
+            continue
+        called = CliRunner().invoke(app, [*words[1:], *quick])
+        assert called.exit_code == 0, f"{command}: {called.output} {called.exception!r}"
     assert (tmp_path / "runs/mmgcn/test.json").exists()
+    modalities = medley.load(tmp_path / "data/mine").manifest.modalities
+    assert modalities["photos"].num_present == NUM_PICTURES and "words" in modalities

@@ -92,7 +92,7 @@ def _encoder(bundle: "Bundle", *, wanted: bool) -> "Uploads | None":
     from medley.media.uploads import Uploads
 
     try:
-        return Uploads(made_by, bundle.fitted)
+        return Uploads(made_by, bundle.fitted, wait=wanted)
     except MedleyError as error:
         if wanted:
             raise

@@ -110,6 +110,8 @@ def run_demo(
         f"recommend {runs[EXPLAINED].folder} --user {users[0].user} --explain",
         f"compare {runs['lightgcn'].folder} {runs[EXPLAINED].folder}",
         f"inspect {data.folder}",
+        f"export {runs[EXPLAINED].folder} -o {out / 'shop.medley'}",
+        f"serve {out / 'shop.medley'}",
     ):
         console.print(Text(f"  {_medley()} {command}"), soft_wrap=True)
     return page

@@ -1,6 +1,7 @@
 """Media that strangers upload: encoded as the items of the catalogue were, in a process bounded in time and memory."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -24,28 +25,29 @@ class Uploads:
         *,
         device: str = "cpu",
         jobs: int = 1,
+        wait: bool = True,
     ):
         """Args:
         made_by: modality -> who made it, as in the manifest of the data set or the bundle.
         fitted: modality -> arrays that encode a new item.
         device: of the networks.
         jobs: processes that decode.
+        wait: for the networks, which take seconds to load; False loads them in a thread, and the first upload waits.
 
         Raises:
-            InputError: no modality was extracted from media, or an encoder is not the one that made it.
+            InputError: no modality was extracted from media, or an encoder is not the one that made it; without `wait`
+                the first upload raises.
             MissingExtraError: the extra media is not installed.
         """
-        self._encoder = ItemEncoder(made_by, fitted, device=device)
-        limits = list(self._encoder.limits.values())
-        strictest = min(limits, key=lambda each: each.max_pixels)
-        function = Preparations({**self._encoder.preparations.by_modality, THUMBNAIL: preparation(strictest)})
-        seconds, memory = max(each.seconds for each in limits), max(each.memory for each in limits)
-        self._workers: Workers[Task, Made] = Workers(function, jobs=jobs, seconds=seconds, memory=memory)
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="medley-encoders")
+        self._loading = self._executor.submit(_load, made_by, fitted, device, jobs)
+        if wait:
+            self._loading.result()
 
     @property
     def reads(self) -> dict[str, str]:
         """Modality -> image, sound or text."""
-        return self._encoder.reads
+        return self._loading.result()[0].reads
 
     def encode(
         self,
@@ -63,6 +65,7 @@ class Uploads:
         Raises:
             InputError: a medium cannot be used, or no encoder of the catalogue reads it.
         """
+        encoder, workers = self._loading.result()
         given = {"text": text, "image": image, "sound": audio}
         for what, medium in given.items():
             if medium is not None and what not in self.reads.values():
@@ -75,15 +78,29 @@ class Uploads:
             texts=() if text is None else (text,),
         )
         try:
-            features = self._encoder.encode(media, workers=self._workers)
+            features = encoder.encode(media, workers=workers)
         except MediaError as error:
             raise InputError("media of an item", got=str(error), remedy="send another file") from None
-        return features, None if image is None else self._thumbnail(image)
-
-    def _thumbnail(self, image: bytes) -> bytes | None:
-        made = self._workers.submit(Task(THUMBNAIL, Medium("image", image))).result()
-        return None if isinstance(made, Failed) or made.error else made.pieces.tobytes()
+        return features, None if image is None else _thumbnail(image, workers)
 
     def close(self) -> None:
         """Ends the processes."""
-        self._workers.close()
+        self._executor.shutdown(cancel_futures=True)
+        if not self._loading.cancelled() and self._loading.exception() is None:
+            self._loading.result()[1].close()
+
+
+def _load(
+    made_by: Mapping[str, Mapping[str, Any]], fitted: Mapping[str, Mapping[str, np.ndarray]], device: str, jobs: int
+) -> tuple[ItemEncoder, Workers[Task, Made]]:
+    encoder = ItemEncoder(made_by, fitted, device=device)
+    limits = list(encoder.limits.values())
+    strictest = min(limits, key=lambda each: each.max_pixels)
+    function = Preparations({**encoder.preparations.by_modality, THUMBNAIL: preparation(strictest)})
+    seconds, memory = max(each.seconds for each in limits), max(each.memory for each in limits)
+    return encoder, Workers(function, jobs=jobs, seconds=seconds, memory=memory)
+
+
+def _thumbnail(image: bytes, workers: Workers[Task, Made]) -> bytes | None:
+    made = workers.submit(Task(THUMBNAIL, Medium("image", image))).result()
+    return None if isinstance(made, Failed) or made.error else made.pieces.tobytes()
