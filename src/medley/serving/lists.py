@@ -99,7 +99,7 @@ class Lists:
             block = self._block(self.users[start : start + size])
             if self._is_same:
                 self._first = block.rows[0] if self._first is None else self._first
-                self._is_same = bool((block.rows == self._first).all())
+                self._is_same = bool((block.rows == self._first).all() and self._first[0] >= 0)
             yield block
         self._warn()
 
@@ -133,8 +133,12 @@ class Lists:
 
     def _hidden(self, user: str) -> np.ndarray:
         """Returns the item rows (n,) that are not listed for a user with changes since the export."""
-        hidden = self.service.people.hidden(user)
-        return hidden if len(self._codes) > 1 else np.setdiff1d(hidden, self.service.people.history(user))
+        people = self.service.people
+        hidden = people.hidden(user)
+        if len(self._codes) > 1:
+            return hidden
+        disliked = [*people._person(user).disliked]  # a user may dislike an item of the own history
+        return np.union1d(np.setdiff1d(hidden, people.history(user)), disliked).astype(np.int64)
 
     def _popular(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns the list (k,) of users of whom nothing is known: the most popular items, as the service has it."""
