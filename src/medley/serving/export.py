@@ -301,7 +301,7 @@ def _item_to_item(model: Recommender, score: Weights, train: sp.csr_array) -> It
             weights[name] = matrix.astype(np.float32)
         else:
             weights[name] = _numpy(w).astype(np.float32)
-    values = [w.data if sp.issparse(w) else w for w in weights.values()]
+    values = [np.asarray(w.data if sp.issparse(w) else w) for w in weights.values()]
     if not all(np.isfinite(value).all() for value in values):
         raise InputError("weights of the model", expected="finite numbers", got="NaN or infinity", remedy=FINITE)
     columns = {name: slice(at * model.num_items, (at + 1) * model.num_items) for at, name in enumerate(weights)}

@@ -84,7 +84,7 @@ class Lists:
         self._strangers: list[str] = []  # without a train interaction
         self._unknown: list[str] = []  # without any
         self._first: np.ndarray | None = None  # (k,) list, while all lists are the same
-        self._is_same = len(self.users) > 1 and service.bundle.manifest.model != "popularity"
+        self._is_same = len(set(self.users)) > 1 and service.bundle.manifest.model != "popularity"
 
     def __len__(self) -> int:
         """Returns the number of users."""
@@ -173,6 +173,7 @@ class Lists:
         allowed = catalogue.alive.values.copy()
         for column, value in where.items():
             mask = catalogue.filters.mask(filter_of(catalogue.filters, column, value))
+            assert mask is not None  # there is a condition
             allowed[len(mask) :] = False
             allowed[: len(mask)] &= mask[: len(allowed)]
             if not allowed.any():
