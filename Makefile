@@ -27,7 +27,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 		{ echo "Python's venv module is missing. On Debian or Ubuntu: sudo apt install python3-venv"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt "pip>=25.1"
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[plots,media,serve]" --group dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[plots,media,serve,tune,track]" --group dev
 	touch $@
 
 demo: setup  ## simulate a catalogue, train five models, compare them, recommend, write demo/report.html

@@ -120,7 +120,7 @@ def test_every_name_of_the_interface_is_there_and_a_wrong_one_is_not():
     from medley import api
 
     assert all(getattr(medley, name) is getattr(api, name) for name in api.__all__)
-    assert set(medley.__all__) == {"__version__", *api.__all__}
+    assert set(medley.__all__) == {"__version__", "tune", *api.__all__}
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         medley.trian  # noqa: B018
 

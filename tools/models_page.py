@@ -13,6 +13,7 @@ from medley import models
 from medley.experiments.studies.tiktok import BASELINES, BEYOND, SIMPLE, SYSTEMS
 from medley.experiments.study import Entry
 from medley.files import write_atomic
+from medley.models.spaces import Choice, Log, Space
 
 SECTIONS = {
     "The five systems": SYSTEMS,
@@ -52,6 +53,19 @@ def page(measured: Mapping[str, Mapping[str, Any]]) -> str:
         lines += ["", f"## {title}", "", "| model | idea | choose it | R@20 | cold | CPU s/epoch | GB | paper |"]
         lines += ["|---|---|---|---:|---:|---:|---:|---|"]
         lines += [_row(entry, measured.get(entry.label)) for entry in entries]
+    lines += [
+        "",
+        "## Search spaces",
+        "",
+        "What `medley tune` tries, beside the defaults: both ends of a range, `log` where the logarithm is uniform, or "
+        "one of several values. The sources stand beside the spaces, in the file of each model; "
+        "[how tuning works](tuning.md).",
+        "",
+        "| model | searched |",
+        "|---|---|",
+    ]
+    models_in_order = dict.fromkeys(entry.model for entries in SECTIONS.values() for entry in entries)
+    lines += [f"| `{name}` | {_space(name)} |" for name in models_in_order]
     return "\n".join([*lines, ""])
 
 
@@ -65,6 +79,19 @@ def _row(entry: Entry, result: Mapping[str, Any] | None) -> str:
     name = f"`{entry.model}` {entry.label}"
     cells = [name, about["summary"], about["choice"], *figures, about["paper"].partition(". ")[2] or "-"]
     return f"| {' | '.join(cells)} |"
+
+
+def _space(name: str) -> str:
+    """Returns the search space of a model."""
+    space = models.find(name).search_space
+    return ", ".join(f"{option} {_values(one)}" for option, one in space.items()) or "nothing: the model has no options"
+
+
+def _values(space: Space) -> str:
+    if isinstance(space, Choice):
+        return " / ".join(str(space).split(","))
+    ends = " to ".join(f"{end:g}" for end in (space.low, space.high))
+    return f"{ends} (log)" if isinstance(space, Log) else ends
 
 
 if __name__ == "__main__":

@@ -8,19 +8,18 @@ other rows stay.
 
 import argparse
 import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from medley.data.dataset import Dataset
 from medley.data.importing import import_dataset
 from medley.errors import InputError
-from medley.evaluation.statistics import Spread
+from medley.experiments import results
+from medley.experiments.scheduler import Resources
 from medley.experiments.studies.tiktok import ENTRIES, TRAINING, VARIANTS
 from medley.experiments.study import Entry, Result, Study
+from medley.experiments.watch import Lines
 from medley.files import write_atomic
 from medley.version import versions
 
@@ -54,19 +53,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     study = Study(
         data,
         chosen.runs,
-        workers=chosen.workers,
-        threads=chosen.threads,
-        report=lambda line: print(f"{datetime.now(UTC):%H:%M:%S} {line}", flush=True),
+        resources=Resources(jobs=chosen.workers, threads=chosen.threads),
+        watch=Lines(),
     )
-    new = study.run(entries, known={label: result.chosen for label, result in kept.items()})
+    new, skipped = study.run(entries, known={label: result.chosen for label, result in kept.items()})
+    if skipped:
+        got = "; ".join(f"{label}: {reason}" for label, reason in skipped.items())
+        raise InputError("rows of the page", expected="entries that apply to the data", got=got)
     by_label = kept | {result.entry.label: result for result in new}
-    results = [by_label[row.label] for row in ROWS if row.label in by_label]
-    protocols = {result.fingerprint[:SHOWN_OF_FINGERPRINT] for result in results}
+    rows = [by_label[row.label] for row in ROWS if row.label in by_label]
+    protocols = {result.fingerprint[:SHOWN_OF_FINGERPRINT] for result in rows}
     if len(protocols) > 1:
         remedy = "measure all rows again, or write to another page; the new runs are kept"
         raise InputError(f"the rows of {chosen.out}", expected="one protocol", got=sorted(protocols), remedy=remedy)
-    write_atomic(record, json.dumps([_document(result) for result in results], indent=1, default=list))
-    write_atomic(chosen.out, page(data, study, results))
+    write_atomic(record, json.dumps([_document(result) for result in rows], indent=1, default=list))
+    write_atomic(chosen.out, page(data, study, rows))
     print(f"written: {chosen.out}")
 
 
@@ -85,17 +86,9 @@ def select_rows(names: Sequence[str]) -> list[Entry]:
 
 
 def _document(result: Result) -> dict[str, Any]:
-    spreads = {"valid": result.valid, "cpu_to_best": result.cpu_to_best}
-    return {
-        **asdict(result),
-        "fingerprint": result.fingerprint[:SHOWN_OF_FINGERPRINT],
-        "metrics": {name: _numbers(result.metrics[name]) for name in (*SHOWN, *GROUPS)},
-        **{name: _numbers(spread) for name, spread in spreads.items()},
-    }
-
-
-def _numbers(spread: Spread) -> dict[str, Any]:
-    return {**spread._asdict(), "std": None if math.isnan(spread.std) else spread.std}  # JSON has no NaN
+    document = results.document_of(result)
+    shown = {name: document["metrics"][name] for name in (*SHOWN, *GROUPS)}
+    return {**document, "fingerprint": result.fingerprint[:SHOWN_OF_FINGERPRINT], "metrics": shown}
 
 
 def read_record(record: Path) -> dict[str, Result]:
@@ -104,22 +97,11 @@ def read_record(record: Path) -> dict[str, Result]:
     Raises:
         InputError: the file does not hold such figures.
     """
-
-    def spread(numbers: Mapping[str, Any]) -> Spread:
-        std = math.nan if numbers["std"] is None else numbers["std"]
-        return Spread(numbers["mean"], std, numbers["num_values"])
-
-    def result(fields: dict[str, Any]) -> Result:
-        fields["entry"] = Entry(**fields["entry"])
-        fields["metrics"] = {name: spread(numbers) for name, numbers in fields["metrics"].items()}
-        fields |= {name: spread(fields[name]) for name in ("valid", "cpu_to_best")}
-        return Result(**fields)
-
     try:
-        results = [result(fields) for fields in json.loads(record.read_text(encoding="utf-8"))]
+        read = [results.result_of(fields) for fields in json.loads(record.read_text(encoding="utf-8"))]
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(str(record), expected="figures that this command wrote", got=repr(error)) from error
-    return {result.entry.label: result for result in results}
+    return {result.entry.label: result for result in read}
 
 
 def page(data: Dataset, study: Study, results: Sequence[Result]) -> str:
@@ -159,8 +141,9 @@ def page(data: Dataset, study: Study, results: Sequence[Result]) -> str:
             "",
             _settings([result for result in results if not result.entry.variant_of]),
             "",
-            f"CPU seconds of one process with {study.threads} thread(s), validation included, while other trainings "
-            "ran; on an idle machine one thread takes about as long. GB is the peak resident memory of the process. "
+            f"CPU seconds of one process with {study.resources.threads_each} thread(s), validation included, while "
+            "other trainings ran; on an idle machine one thread takes about as long. GB is the peak resident memory of "
+            "the process. "
             f"Measured on {_machines(results)}.",
             "",
             f"Versions: {installed}.",

@@ -96,7 +96,8 @@ def page(measured: Sequence[tuple[Dataset, Sequence[Result]]]) -> str:
         f"{' and '.join(map(str, SEEDS))}. The learning rate was chosen among {', '.join(map(str, GRID['lr']))} by "
         f"validation Recall@20 with seed {SEEDS[0]}, for each scale anew; the epoch by early stopping on the same "
         "metric. Everything else is the default of the model, which was chosen under `l2`: the table says how much the "
-        "scale matters, not how good a model can get. Two seeds tell large differences alone.",
+        "scale matters, not how good a model can get; where the best epoch is near "
+        f"{TRAINING['num_epochs']}, the last one, more epochs would help. Two seeds tell large differences alone.",
     ]
     for data, results in measured:
         lines += ["", f"## {data.manifest.name}", "", _about(data), "", *_table(results)]

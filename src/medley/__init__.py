@@ -8,6 +8,7 @@ from medley.version import __version__
 
 if TYPE_CHECKING:
     from medley.api import *  # noqa: F403
+    from medley.tuning import tune
 
 __all__ = [
     "Compared",
@@ -43,6 +44,7 @@ __all__ = [
     "similar",
     "simulate",
     "train",
+    "tune",
     "write_recommendations",
 ]
 
@@ -58,4 +60,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'medley' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module("medley.api"), name)
+    return getattr(import_module("medley.tuning" if name == "tune" else "medley.api"), name)

@@ -32,10 +32,11 @@ from medley.evaluation.beyond import Beyond
 from medley.evaluation.evaluator import Evaluation, Evaluator, same_protocol
 from medley.evaluation.statistics import Comparison, compare_with_first, with_values
 from medley.evaluation.user_groups import PartScores
-from medley.files import sha256_of_json
+from medley.files import refuse_existing, sha256_of_json
 from medley.media.extract import Extracted
 from medley.media.extract import extract as extract_with
 from medley.media.progress import ExtractBar, ExtractProgress
+from medley.media.thumbnails import thumbnails
 from medley.models import Recommender
 from medley.runs import History, Recipe, Run, TrainSettings, check_settings
 from medley.scoring.blocks import parts_of
@@ -51,7 +52,9 @@ from medley.serving.recommend import Recommendation, write_recommendations
 from medley.serving.service import Service
 from medley.training.fit import fit as fit_with
 from medley.training.progress import Progress, ProgressBar
+from medley.training.track import Several, Trackers
 from medley.types import ItemToItem, Scorer
+from medley.version import __version__
 
 __all__ = [
     "Compared",
@@ -186,6 +189,7 @@ def train(
     out: str | Path | None = None,
     resume: bool = False,
     progress: bool | Progress = True,
+    track: str | Sequence[str] = (),
     **changes: Any,
 ) -> Run:
     """Builds a model and trains it: `medley.train("lightgcn", data, out="runs/one", num_epochs=3, seed=1)`.
@@ -196,16 +200,21 @@ def train(
         out: folder of the run; None makes a temporary folder that is deleted with the returned run.
         resume: continue the run in `out`, or start it if there is none.
         progress: True shows a bar on standard error; an object of a subclass of `Progress` shows anything else.
+        track: names of trackers, which write the training into local files: tensorboard (in the run folder), mlflow
+            (`mlflow.db` beside the run folder). See `medley.training.track`.
         changes: options of the model, settings of the training and `seed`, which replace those of the recipe.
 
     Returns:
         The run, with `history`, `record` and `model(data)`.
 
     Raises:
-        InputError: an unknown option or setting; no interactions to learn from; `out` holds another run.
+        InputError: an unknown option, setting or tracker; no interactions to learn from; `out` holds another run.
+        MissingExtraError: the package of a tracker is not installed.
         TrainingError: the loss is not a finite number.
     """
     data = _dataset(data)
+    if track and out is None:
+        raise InputError("where to track", expected="a run folder", got="none", remedy="pass out=...")
     if isinstance(recipe, Recipe):
         recipe = recipe.changed(changes) if changes else recipe
     else:
@@ -217,7 +226,10 @@ def train(
     inputs = data.inputs(recipe.settings.train_on)
     model = model_room.build(recipe.model, inputs, seed=recipe.seed, **recipe.options)
     shown = _progress(progress, type(model).__name__, recipe.settings)
-    fit_with(model, data, recipe.settings, out=out, resume=resume, progress=shown)
+    about = {"data": data.manifest.name, "data hash": data.manifest.content_hash, "version": __version__}
+    with Trackers.of(track, Path(out), recipe, about, resume=resume) as trackers:
+        both = Several([shown, trackers])
+        trackers.history = fit_with(model, data, recipe.settings, out=out, resume=resume, progress=both)
     run = Run(out)
     run.keep(model=model, data=data, temporary=temporary)
     return run
@@ -232,6 +244,7 @@ def refit(
     device: str | None = None,
     resume: bool = False,
     progress: bool | Progress = True,
+    track: str | Sequence[str] = (),
 ) -> Run:
     """Trains once more for production, on train and validation interactions, as long as validation found best.
 
@@ -246,6 +259,7 @@ def refit(
         device: as in `TrainSettings`; by default that of the run.
         resume: continue the run in `out`, or start it if there is none.
         progress: as in `train`.
+        track: as in `train`.
 
     Raises:
         InputError: the run is not finished, was not judged on validation, or is a refit itself.
@@ -260,7 +274,7 @@ def refit(
     recipe = record.recipe.refitted(record.best_epoch or 0, include_test=include_test)
     recipe = recipe.changed({"device": device}) if device is not None else recipe
     data = run.dataset() if data is None else _dataset(data)
-    again = train(recipe, data, out=out, resume=resume, progress=progress)
+    again = train(recipe, data, out=out, resume=resume, progress=progress, track=track)
     again.update(refit_of=sha256_of_json(record.model_dump(mode="json")))
     return again
 
@@ -508,6 +522,7 @@ def export(
     out: str | Path | None = None,
     cold: Cold = "model",
     exposure: float = 1.0,
+    media: str | Path | None = None,
     overwrite: bool = False,
 ) -> Bundle:
     """Exports a trained model as a bundle, which serves without torch and without the data set.
@@ -519,6 +534,7 @@ def export(
             memory.
         cold: vectors of the items without train interactions: those of the `model`, or from `features` like new items.
         exposure: how often new items are shown, in relation to an average item of train.
+        media: folder or table of media, as for `extract`: small pictures for the page.
         overwrite: replace the bundle in `out`.
 
     Raises:
@@ -526,7 +542,11 @@ def export(
     """
     model, data = _model_and_data(run, data)
     exported = run if isinstance(run, Run) else model
-    return export_with(exported, data, out, cold=cold, exposure=exposure, overwrite=overwrite)
+    if out is not None:
+        refuse_existing(Path(out), overwrite=overwrite)
+    pictures = {} if media is None else dict(thumbnails(data, Path(media)))
+    options = {"cold": cold, "exposure": exposure, "thumbnails": pictures, "overwrite": overwrite}
+    return export_with(exported, data, out, **options)
 
 
 def about_user(run: Run | Recommender, data: Dataset | None = None, *, user: str) -> list[Finding]:

@@ -83,7 +83,9 @@ def test_an_agreement_is_the_share_of_nearest_neighbours_of_the_same_cluster(mon
 
 def test_the_demo_replaces_nothing_but_an_earlier_demo(tmp_path):
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "manifest.json").write_text(json.dumps({"provenance": {"source": "simulated"}}))
+    (tmp_path / "data" / "manifest.json").write_text(
+        json.dumps({"name": "demo", "provenance": {"source": "simulated"}})
+    )
     with pytest.raises(InputError, match="not the folder of an earlier demo"):
         demo_media.run_demo_media(tmp_path)
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["manifest.json"]

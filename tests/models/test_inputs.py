@@ -7,7 +7,7 @@ from medley import api, models
 from medley.data.dataset import Dataset
 from medley.errors import InputError
 from medley.models import MODELS
-from medley.models.inputs import choose, drop, randomise
+from medley.models.inputs import CONTROLS, choose, drop, level, randomise, shuffle
 from medley.runs import Recipe, Run
 from medley.runs.settings import TrainSettings
 from medley.testing import scores_of
@@ -43,6 +43,43 @@ def test_a_subset_of_modalities_gives_the_model_of_a_data_set_without_the_others
 def test_random_features_give_the_model_of_a_data_set_with_random_features(name, checkerboard):
     model = small(name, checkerboard, seed=3, random_features=True)
     assert same_scores(model, small(name, randomise(checkerboard, 3), seed=3))
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_constant_and_shuffled_features_give_the_model_of_a_data_set_with_such_features(name, checkerboard):
+    model = small(name, checkerboard, seed=3, constant_features=True)
+    assert same_scores(model, small(name, level(checkerboard), seed=3))
+    model = small(name, checkerboard, seed=3, shuffled_features=True)
+    assert same_scores(model, small(name, shuffle(checkerboard, 3), seed=3))
+
+
+def test_constant_features_are_the_mean_of_the_items_that_have_the_modality(checkerboard):
+    for m, features in level(checkerboard).features.items():
+        given = checkerboard.features[m]
+        assert np.array_equal(features.present, given.present)
+        mean = np.mean([row.astype(np.float64) for row in given.values[given.present]], axis=0)
+        np.testing.assert_allclose(
+            features.values[features.present], np.tile(mean, (given.present.sum(), 1)), atol=1e-6
+        )
+        assert not features.values[~features.present].any()
+
+
+def test_shuffled_features_are_the_same_rows_in_another_order_and_depend_on_seed_and_name(checkerboard):
+    shuffled = shuffle(checkerboard, 1).features
+    for m, features in shuffled.items():
+        given = checkerboard.features[m]
+        assert np.array_equal(features.present, given.present)
+        assert not np.array_equal(features.values, given.values)
+        assert sorted(map(tuple, features.values)) == sorted(map(tuple, given.values))
+        missing = ~given.present
+        assert np.array_equal(features.values[missing], given.values[missing])
+    assert np.array_equal(shuffle(choose(checkerboard, ["mood"]), 1).features["mood"].values, shuffled["mood"].values)
+    assert not np.array_equal(shuffle(checkerboard, 2).features["mood"].values, shuffled["mood"].values)
+
+
+def test_two_controls_at_a_time_are_refused(checkerboard):
+    with pytest.raises(InputError, match="one control at a time, got random_features and shuffled_features"):
+        models.build("vbpr", checkerboard, random_features=True, shuffled_features=True)
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -93,7 +130,7 @@ def test_a_model_that_reads_no_features_refuses_options_about_them(name, option,
 
 
 def test_only_models_that_read_features_describe_options_about_them():
-    about_features = {"modalities", "drop_modalities", "random_features"}
+    about_features = {"modalities", "drop_modalities", *CONTROLS}
     for name in MODELS:
         described = about_features & models.describe(name)["options"].keys()
         assert described == (about_features if name in READERS else set())

@@ -18,7 +18,7 @@ def test_a_row_can_be_added_to_a_page_and_the_others_stay(simulated: Dataset, tm
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/data").symlink_to(simulated.folder)
     page, record = tmp_path / "page.md", tmp_path / "page.json"
-    common = ["--data", "unused", "--out", str(page), "--runs", str(tmp_path / "runs"), "--workers", "1"]
+    common = ["--data", "unused", "--out", str(page), "--runs", str(tmp_path / "runs"), "--workers", "0"]
     monkeypatch.setattr(results, "ROWS", (POPULARITY, MF))
     results.main(common)
     first = json.loads(record.read_text())
@@ -50,7 +50,7 @@ def test_rows_of_two_protocols_do_not_share_a_page(simulated: Dataset, tmp_path:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/data").symlink_to(simulated.folder)
     page, record = tmp_path / "page.md", tmp_path / "page.json"
-    common = ["--data", "unused", "--out", str(page), "--runs", str(tmp_path / "runs"), "--workers", "1"]
+    common = ["--data", "unused", "--out", str(page), "--runs", str(tmp_path / "runs"), "--workers", "0"]
     monkeypatch.setattr(results, "ROWS", (POPULARITY,))
     results.main(common)
     rows = json.loads(record.read_text())
@@ -61,3 +61,13 @@ def test_rows_of_two_protocols_do_not_share_a_page(simulated: Dataset, tmp_path:
     with pytest.raises(InputError, match="one protocol"):
         results.main([*common, "--only", "Popularity"])
     assert (page.read_text(), record.read_text()) == before
+
+
+def test_the_committed_figures_are_read_as_they_were_written():
+    record = Path(__file__).parents[2] / "docs/results/tiktok.json"
+    read = results.read_record(record)
+    written = {row["entry"]["label"]: row for row in json.loads(record.read_text())}
+    assert list(read) == list(written) and len(read) > 20
+    for label, row in written.items():
+        assert read[label].metrics["recall@20"].mean == row["metrics"]["recall@20"]["mean"]
+        assert read[label].chosen == row["chosen"] and read[label].num_parameters == row["num_parameters"]

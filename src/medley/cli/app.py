@@ -4,7 +4,23 @@ from typing import Annotated
 
 import typer
 
-from medley.cli import compare, data, demo, evaluate, export, extract, log, models, recommend, serve, similar, train
+from medley.cli import (
+    compare,
+    data,
+    demo,
+    evaluate,
+    export,
+    extract,
+    log,
+    models,
+    pictures,
+    recommend,
+    serve,
+    similar,
+    study,
+    train,
+    tune,
+)
 from medley.cli.options import GroupedHelp
 from medley.version import versions
 
@@ -33,10 +49,13 @@ app.command("extract", cls=GroupedHelp)(extract.extract)
 app.command("models")(models.models)
 app.command("recipes")(models.recipes)
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("recommend")(recommend.recommend)
 app.command("similar")(similar.similar)
+app.command("study")(study.study)
+app.command("pictures")(pictures.pictures)
 app.command("export")(export.export)
 app.command("serve")(serve.serve)
 app.add_typer(log.app, name="log")

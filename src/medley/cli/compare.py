@@ -24,6 +24,9 @@ def compare(
     correction: Annotated[str, typer.Option(help="of the p-values: holm, or bh (Benjamini-Hochberg)")] = "holm",
     test: Annotated[str, typer.Option(help="permutation (sign flips), t or wilcoxon")] = "permutation",
     wide: Annotated[bool, typer.Option("--wide", help="a row per run with all tests, for wide terminals")] = False,
+    form: Annotated[
+        str | None, typer.Option("--format", help="print markdown, latex, csv or html instead of a table")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Compare evaluated runs with the first one; refuses runs that were evaluated under different protocols."""
@@ -41,6 +44,12 @@ def compare(
             f"{CORRECTIONS[correction]}; effect: mean / standard deviation; detectable: a true difference of this size "
             "is found in 4 of 5 experiments"
         )
+    if form is not None:
+        from medley.report.comparison import compared_table
+        from medley.report.tables import render
+
+        print(render(compared_table(rows, split=split, metric=metric, caption=caption), form), end="")
+        return
     if wide:
         _show_wide(rows, split=split, metric=metric, correction=correction, caption=caption)
         return

@@ -1,7 +1,7 @@
 """medley simulate, medley import, medley inspect: data sets."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -49,16 +49,16 @@ def simulate(
     from medley import api
 
     settings = api.preset(preset, **parse_assignments(assignments))
+    if jobs is not None and not media:
+        raise InputError("jobs of simulate", expected="none without media", got=jobs, remedy="give --media too")
+    how: dict[str, Any] = {"settings": settings, "seed": seed, "features": features, "overwrite": overwrite}
     if media:
         from medley.media.progress import ExtractBar
-        from medley.media.render import simulate_media as simulated
+        from medley.media.render import simulate_media
 
-        more = {"jobs": jobs, "progress": ExtractBar()}
-    elif jobs is not None:
-        raise InputError("jobs of simulate", expected="none without media", got=jobs, remedy="give --media too")
+        data = simulate_media(out, **how, jobs=jobs, progress=ExtractBar())
     else:
-        simulated, more = api.simulate, {}
-    data = simulated(out, settings=settings, seed=seed, features=features, overwrite=overwrite, **more)
+        data = api.simulate(out, **how)
     _show(data.folder, json)
 
 

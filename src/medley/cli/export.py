@@ -25,6 +25,9 @@ def export(
     exposure: Annotated[
         float, typer.Option(help="how often new items are shown, in relation to an average item of train")
     ] = 1.0,
+    media: Annotated[
+        Path | None, typer.Option(help="folder or table of media, as for extract: small pictures for the page")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the bundle if it exists")] = False,
     list_models: Annotated[
         bool, typer.Option("--list", help="list which models can be exported, how, and why others cannot")
@@ -42,7 +45,7 @@ def export(
 
     opened = api.Run(run)
     data = opened.dataset(dataset)
-    bundle = api.export(opened, data, out=out, cold=cold, exposure=exposure, overwrite=overwrite)  # type: ignore[arg-type]
+    bundle = api.export(opened, data, out=out, cold=cold, exposure=exposure, media=media, overwrite=overwrite)  # type: ignore[arg-type]
     document = _document(bundle, out)
     if json:
         show_json(document)

@@ -26,7 +26,7 @@ FLAGS = (  # parameters of the library that are flags here; all others are set b
     *("user_column", "item_column", "timestamp_column", "rating_column", "candidates", "out", "metric"),
     *("interactions", "items", "users", "features", "event_column", "title_column", "items_id_column"),
     *("users_id_column", "separator", "header", "encoding", "quote", "decimal", "date_format", "on_error"),
-    *("positive", "negative", "unknown_items", "unknown_users"),
+    *("positive", "negative", "unknown_items", "unknown_users", "beyond"),
     *("media", "visual", "acoustic", "textual", "text", "id_rule", "scale", "batch", "jobs"),
 )
 VALUE = r"True|\.\.\.|'[^']*'|\"[^\"]*\"|[\w.:,-]*[\w:]"

@@ -1,12 +1,17 @@
 """medley serve"""
 
 import os
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medley.errors import InputError
+from medley.errors import InputError, MedleyError
+
+if TYPE_CHECKING:
+    from medley.media.uploads import Uploads
+    from medley.serving.bundle import Bundle
 
 
 def serve(
@@ -20,6 +25,9 @@ def serve(
     index: Annotated[
         Literal["auto", "exact", "hnsw", "ivf", "qdrant"], typer.Option(help="auto: by the size of the catalogue")
     ] = "auto",
+    media: Annotated[
+        bool | None, typer.Option(help="encode the media of new items [default: where features came from extract]")
+    ] = None,
     verify: Annotated[bool, typer.Option(help="compare the hashes of the bundle's files")] = True,
     keys: Annotated[Path | None, typer.Option(help="file of API keys; callers send one as X-API-Key")] = None,
     new_key: Annotated[
@@ -53,6 +61,7 @@ def serve(
     # five times the CPU time (10,000 items, two busy cores). Read when numpy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from medley.serving.http import server
+    from medley.serving.http.app import open_service
     from medley.serving.http.settings import Settings
 
     chosen = Settings.read(
@@ -71,4 +80,21 @@ def serve(
         log=log,
     )
     server.set_up_log(log, log_level)
-    server.serve(chosen, announce=lambda url: typer.echo(f"Serving {bundle} at {url}"))
+    opener = partial(open_service, encoder=None if media is False else partial(_encoder, wanted=bool(media)))
+    server.serve(chosen, open=opener, announce=lambda url: typer.echo(f"Serving {bundle} at {url}"))
+
+
+def _encoder(bundle: "Bundle", *, wanted: bool) -> "Uploads | None":
+    """Makes the encoders of a bundle; None, with a note, if they are not wanted by name and cannot be made."""
+    made_by = {m: each.made_by or {} for m, each in bundle.manifest.modalities.items()}
+    if not wanted and not any(each.get("by") == "medley extract" for each in made_by.values()):
+        return None
+    from medley.media.uploads import Uploads
+
+    try:
+        return Uploads(made_by, bundle.fitted)
+    except MedleyError as error:
+        if wanted:
+            raise
+        typer.echo(f"Note: new items are put with features, without media: {error}", err=True)
+        return None

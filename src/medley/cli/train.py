@@ -35,6 +35,10 @@ def train(
     seed: Annotated[int | None, typer.Option(help="seed of everything that is drawn at random [default: 0]")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, ... [default: auto]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="continue the run in --out")] = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TRACKER", help="also write to tensorboard or mlflow (local files); may be repeated"),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train a model. --set takes its options (dim, num_layers, ...) and settings (lr, batch_size, num_epochs, ...)."""
@@ -43,7 +47,8 @@ def train(
     if refit is not None:
         folder = _only_folder(arguments or [], refused={"--recipe": recipe, "--seed": seed, "--set": assignments})
         data = api.load(folder) if folder else api.Run(refit).dataset()
-        run = api.refit(api.Run(refit), data, out=out, include_test=include_test, device=device, resume=resume)
+        wanted = {"include_test": include_test, "device": device, "resume": resume, "track": track or ()}
+        run = api.refit(api.Run(refit), data, out=out, **wanted)
     elif include_test:
         raise InputError("--include-test", expected="--refit RUN beside it", got="no run to refit")
     else:
@@ -51,7 +56,7 @@ def train(
         given = agreed("device", device, agreed("seed", seed, parse_assignments(assignments)))
         chosen = _recipe(recipe).changed(given) if recipe else api.Recipe.of({**given, "model": model})
         data = api.load(folder)
-        run = api.train(chosen, data, out=out, resume=resume)
+        run = api.train(chosen, data, out=out, resume=resume, track=track or ())
     model, history = run.record.recipe.model, run.history
     document: dict[str, Any] = {
         "model": model,

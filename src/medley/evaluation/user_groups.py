@@ -75,27 +75,27 @@ def shares_of_spread(parts: PartScores, queries: Queries, *, memory_mb: int = 64
     users = torch.from_numpy(queries.user)
     names = list(parts(users[:1]))
     shares = {name: np.full(len(users), np.nan) for name in names}
-    step = max(1, (memory_mb << 20) // (queries.num_items * (4 * len(names) + 32)))
+    step = max(1, (memory_mb << 20) // (queries.num_items * (4 * len(names) + 16)))
     for first in range(0, len(users), step):
         rows = slice(first, min(first + step, len(users)))
-        scores = parts(users[rows])
-        total = sum(scores.values(), start=torch.zeros(()))
+        scores = {name: part.float() for name, part in parts(users[rows]).items()}
+        total = sum(scores.values(), start=torch.zeros(()))  # (B, I)
         start, item = queries.seen_start[rows.start : rows.stop + 1], queries.seen_item
-        unseen = ~item_mask(start, item, queries.num_items, total.device)
-        deviation = _centred(total, unseen)  # (B, I)
-        spread = (deviation**2).sum(dim=1)
-        least = EQUAL * (total.double() ** 2).masked_fill(~unseen, 0).sum(dim=1)
-        for name in names:
-            share = (deviation * _centred(scores[name], unseen)).sum(dim=1) / spread
-            shares[name][rows] = torch.where(spread > least, share, torch.nan).cpu().numpy()
+        seen = item_mask(start, item, queries.num_items, total.device)
+        total = total.masked_fill(seen, 0)
+        mean = total.sum(dim=1, keepdim=True) / (~seen).sum(dim=1, keepdim=True)
+        deviation = (total - mean).masked_fill_(seen, 0)  # sums to 0: what is multiplied with it may have any mean
+        spread = _inner(deviation, deviation)
+        is_known = spread > EQUAL * _inner(total, total)
+        for name, part in scores.items():
+            share = _inner(deviation, part - part.mean(dim=1, keepdim=True)) / spread
+            shares[name][rows] = torch.where(is_known, share, torch.nan).cpu().numpy()
     return shares
 
 
-def _centred(scores: Tensor, among: Tensor) -> Tensor:
-    """Returns scores (B, I) less their mean among some items (B, I) bool, 0 elsewhere, in double precision."""
-    scores = scores.double().masked_fill(~among, 0)
-    mean = scores.sum(dim=1, keepdim=True) / among.sum(dim=1, keepdim=True)
-    return (scores - mean).masked_fill(~among, 0)
+def _inner(x: Tensor, y: Tensor) -> Tensor:
+    """Returns (B,), the inner products of the rows of x and y (B, I)."""
+    return torch.einsum("bi,bi->b", x, y)
 
 
 def _if_several(groups: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

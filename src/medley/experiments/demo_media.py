@@ -27,6 +27,7 @@ from medley.report.results import load_results
 from medley.runs import Run
 from medley.types import Features
 
+NAME = "demo-media"  # of the data set, by which a later demo knows what it may replace
 CATALOGUE: dict[str, Any] = {"num_interactions": 9_000, "clusters_per_user": 1}
 """Changes to the preset `demo`: few interactions per item, so that content helps."""
 
@@ -70,7 +71,7 @@ def run_demo_media(
     """
     console = console or terminal.console()
     _check_out(out)
-    settings = catalogue or preset("demo", **CATALOGUE)
+    settings = (catalogue or preset("demo", **CATALOGUE)).model_copy(update={"name": NAME})
     bar = ExtractBar()
     data = simulate_media(out / "data", settings=settings, seed=seed, features=False, overwrite=True, progress=bar)
     media = data.folder / FOLDER
@@ -152,5 +153,5 @@ def _check_out(out: Path) -> None:
         return
     remedy = "choose another folder, out=..., or delete this one"
     manifest = read_json(out / "data" / "manifest.json", remedy=remedy)
-    if manifest.get("provenance", {}).get("source") != "simulated" or not (out / "data" / FOLDER / TABLE).is_file():
+    if manifest.get("name") != NAME or manifest.get("provenance", {}).get("source") != "simulated":
         raise InputError("not the folder of an earlier demo", file=out, remedy=remedy)

@@ -1,6 +1,7 @@
 """Approximate counterpart of `item_knn`, for catalogues of millions: faiss searches the nearest cells only."""
 
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -66,6 +67,11 @@ def item_knn_faiss(
 
     if not cache:
         return build()
-    parameters = {"k": k, "include_self": include_self, "num_cells": num_cells, "num_probes": num_probes}
+    parameters: dict[str, Any] = {
+        "k": k,
+        "include_self": include_self,
+        "num_cells": num_cells,
+        "num_probes": num_probes,
+    }
     parameters["faiss"] = version("faiss-cpu")
     return load_or_build(build, arrays=(features.values, features.present), parameters=parameters)

@@ -23,7 +23,11 @@ CLIPS = {  # suffix -> video codec, its options, audio codec
     ".avi": ("mpeg4", {"qscale": "4"}, "libmp3lame"),
 }
 SOUNDS = {".wav": "pcm_s16le", ".flac": "flac", ".ogg": "libopus", ".mp3": "libmp3lame", ".m4a": "aac"}
-PICTURES = {".jpg": {"quality": 90}, ".png": {"compress_level": 3}, ".webp": {"quality": 90, "method": 0}}
+PICTURES: dict[str, dict[str, Any]] = {
+    ".jpg": {"quality": 90},
+    ".png": {"compress_level": 3},
+    ".webp": {"quality": 90, "method": 0},
+}
 WITH_SOUND, SILENT = 0.7, 0.5  # share of clips among items with picture and sound, and with a picture alone
 VISUAL, ACOUSTIC, TEXTUAL, FORMAT = range(4)  # streams of random numbers of an item
 

@@ -23,12 +23,16 @@ The authors' code has less than the paper: alpha comes from p_u and x_ul alone, 
 Their L2 includes the matrices.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from medley.models.base import Count, Insight, Recommender, Weight
+from medley.models.spaces import LR, Log, Space
 from medley.nn.init import affine, linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.nn.modalities import FeatureScale, item_features, masked_softmax
@@ -43,6 +47,11 @@ class ACF(Recommender):
 
     Choose it when recommendations must be explained by the user's own items, without a graph; it is slow to train.
     """
+
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,
+        "reg": Log(1e-3, 1.0),
+    }
 
     present: Tensor  # (I, M) bool
 

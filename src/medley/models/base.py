@@ -1,12 +1,13 @@
 """The contract of models, and the types of their options."""
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from medley.models.spaces import LR, Space
 from medley.scoring.blocks import parts_of
 from medley.types import Embeddings, Inputs, ItemToItem, Scorer, Triplets
 
@@ -72,6 +73,7 @@ class Recommender(nn.Module):
 
     spec: Spec  # set by `build`
     reads_features: bool = True  # False, for a class or with some options: the model reads interactions alone
+    search_space: ClassVar[Mapping[str, Space]] = {"lr": LR}  # option or setting -> the values that `medley tune` tries
 
     def __init__(self, inputs: Inputs):
         super().__init__()

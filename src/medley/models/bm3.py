@@ -25,11 +25,15 @@ rows of the batch (there the norms, not squared, of the whole matrices over the 
 code's.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley import graphs
 from medley.models.base import Count, Layers, Rate, Recommender, Weight
+from medley.models.spaces import LR, Choice, Log, Space, Uniform
 from medley.nn.init import affine, xavier
 from medley.nn.modalities import FeatureScale, ItemFeatures, item_features
 from medley.nn.propagation import Rows, distinct_rows, lightgcn
@@ -41,6 +45,14 @@ class BM3(Recommender):
 
     Choose it when negatives cannot be trusted or drawn: it learns from positives alone.
     """
+
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,
+        "reg": Log(1e-3, 1.0),  # the authors: 0.1, 0.01
+        "num_layers": Choice((1, 2)),  # the authors
+        "dropout": Uniform(0.1, 0.6),  # the authors: 0.3, 0.5
+        "content_weight": Log(0.1, 10.0),
+    }
 
     def __init__(
         self,

@@ -16,11 +16,15 @@ network per view, for text, tags and numbers, joined by another network). Where 
 in for W1_m f_im.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from medley.models.base import Count, Recommender, Weight
+from medley.models.spaces import LR, Log, Space
 from medley.nn.init import affine, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters
 from medley.nn.modalities import Content, FeatureScale, item_features
@@ -32,6 +36,12 @@ class CB2CF(Recommender):
 
     Choose it when new items must be placed among vectors that were learned from interactions.
     """
+
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,
+        "reg": Log(1e-4, 1.0),  # as of mf, whose vectors are the targets
+        "reg_content": Log(1e-6, 1e-2),
+    }
 
     warm: Tensor  # (I,) bool, items with interactions
 

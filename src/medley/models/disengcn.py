@@ -21,7 +21,8 @@ Differs from the paper: scores instead of classes, BPR; K is the same in all lay
 lacks a modality has a learned vector in place of W_m f_im.
 """
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,7 @@ from torch import Tensor, nn
 
 from medley.errors import InputError
 from medley.models.base import Count, Insight, Positive, Rate, Recommender, Weight
+from medley.models.spaces import LR, Choice, Log, Space, Uniform, Whole
 from medley.nn.edges import Pattern, edge_dot, edge_product
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_parameters
@@ -45,6 +47,16 @@ class DisenGCN(Recommender):
 
     Choose it when different kinds of interest should fall into separate channels that can be inspected.
     """
+
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,
+        "reg": Log(1e-6, 1e-1),
+        "num_layers": Whole(1, 3),
+        "num_routings": Whole(1, 7),
+        "tau": Log(1e-1, 10.0),
+        "dropout": Uniform(0.0, 0.7),
+        "channel_dim": Choice((4, 8, 16)),  # divides dim = 64
+    }
 
     def __init__(
         self,

@@ -34,9 +34,9 @@ repeated at random, which changes their weights); edges of missing items are dro
 are made but not read). C is never formed: its top K per row are counted directly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +45,7 @@ from torch import Tensor, nn
 from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Count, Insight, Layers, Recommender, Weight
+from medley.models.spaces import LR, REG, Choice, Space
 from medley.nn.init import affine, linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_parameters, squared_rows
 from medley.nn.modalities import FeatureScale, by_name, item_features, sum_of
@@ -62,6 +63,14 @@ class DualGNN(Recommender):
 
     Choose it where users care for different modalities and items are many, new or short-lived: items have no ID.
     """
+
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,  # Sec. V-D goes on to 0.1 and 1e-5
+        "reg": REG,  # Sec. V-D
+        "construction": Choice(("sum", "max", "concat", "mean")),  # Fig. 4, Table IV
+        "aggregation": Choice(("softmax", "mean")),  # Fig. 5
+        "k": Choice((10, 20, 40, 50)),  # Sec. V-D: 40, 50
+    }
 
     def __init__(
         self,

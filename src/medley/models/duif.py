@@ -11,9 +11,13 @@ the objective is BPR, as in the papers that compare with DUIF; a bias of phi's s
 an item lacks m, a learned vector stands in for W1_m f_im.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from medley.models.base import Count, Recommender, Weight
+from medley.models.spaces import LR, REG, Choice, Space
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.nn.modalities import Content, FeatureScale, item_features
@@ -25,6 +29,12 @@ class DUIF(Recommender):
 
     Choose it when features alone must decide, so that new items compete with known ones; else it ranks far behind.
     """
+
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,
+        "reg": REG,
+        "feature_scale": Choice(("standard", "l2", "none")),  # docs/results/feature-scale.md
+    }
 
     def __init__(
         self,

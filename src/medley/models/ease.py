@@ -11,6 +11,9 @@ Shapes: U users, I items.
 Differs from the paper: float32 throughout. A user without interactions has the score 0 for all items.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -19,6 +22,7 @@ from torch import Tensor
 
 from medley.errors import InputError
 from medley.models.base import Insight, Positive, Recommender
+from medley.models.spaces import Log, Space
 from medley.nn.seen import SeenItems
 from medley.types import Inputs, Interactions, ItemToItem
 
@@ -33,6 +37,9 @@ class EASE(Recommender):
     """
 
     reads_features = False
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "reg": Log(1.0, 1e4),  # the paper chose 200, 500 and 1,000
+    }
     weight: Tensor  # (I, I) float32, B
 
     def __init__(self, inputs: Inputs, *, reg: Positive = 100.0, memory_gb: Positive = 16.0):

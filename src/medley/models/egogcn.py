@@ -39,7 +39,7 @@ before (there three, the third fed from the first); any number of modalities, of
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -50,6 +50,7 @@ from torch import Tensor, nn
 from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Count, Insight, Layers, Recommender, Share, Weight
+from medley.models.spaces import LR, REG, Choice, Space, Uniform, Whole
 from medley.nn.edges import Pattern, edge_dot, edge_product, edge_softmax
 from medley.nn.init import affine, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch, squared_rows
@@ -68,6 +69,16 @@ class EgoGCN(Recommender):
 
     Choose it to add content to the IDs of LightGCN: the best of all on TikTok, at ten times the cost of IDs alone.
     """
+
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,
+        "reg": REG,
+        "num_layers": Whole(1, 4),  # Fig. 4
+        "num_id_layers": Whole(1, 3),  # Fig. 4
+        "fusion": Choice(("soft", "hard")),  # Table 3
+        "epsilon": Uniform(0.3, 0.7),  # Fig. 3; of fusion=hard alone
+        "self_loops": Choice((False, True)),
+    }
 
     def __init__(
         self,

@@ -31,6 +31,7 @@ anew); W_m has no bias, which cancels in BPR.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ from medley import graphs
 from medley.errors import InputError
 from medley.graphs.normalise import inverse, scaled
 from medley.models.base import Count, Layers, Positive, Rate, Recommender, Weight
+from medley.models.spaces import LR, Choice, Log, Space, Uniform, Whole
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss
 from medley.nn.modalities import FeatureScale, ItemFeatures, by_name, item_features, sum_of
@@ -54,6 +56,14 @@ class FREEDOM(Recommender):
 
     Choose it when features show which items are similar and the log is noisy: a cheap gain.
     """
+
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,
+        "dropout": Uniform(0.0, 0.9),  # the authors: 0.8, 0.9; TikTok is better with less
+        "content_weight": Log(1e-6, 1e-1),  # the authors: 0 to 1e-3
+        "num_layers": Whole(1, 4),
+        "k": Choice((5, 10, 20)),
+    }
 
     p: Tensor  # (n,)
 

@@ -16,6 +16,9 @@ Differs from the paper: BPR; no softmax or sigmoid after the last layer; `dropou
 Sec. 3.3) is 0.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
@@ -23,6 +26,7 @@ from torch import Tensor, nn
 
 from medley.errors import InputError
 from medley.models.base import Count, Insight, Rate, Recommender, Weight
+from medley.models.spaces import LR, REG, Choice, Space, Uniform, Whole
 from medley.nn.edges import Pattern, edge_dot, edge_product, edge_softmax
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters
@@ -35,6 +39,14 @@ class GAT(Recommender):
 
     Choose it when the importance of each neighbour must be learned and shown per edge.
     """
+
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,
+        "reg": REG,
+        "num_layers": Whole(1, 3),  # Sec. 3.3: two
+        "num_heads": Choice((1, 2, 4, 8)),  # Sec. 3.3: 8, 4
+        "dropout": Uniform(0.0, 0.6),  # Sec. 3.3: 0.6
+    }
 
     def __init__(
         self,

@@ -18,7 +18,8 @@ like the authors' code, for otherwise no score could be negative. Line 7 is in e
 code only after the last).
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 
 from medley import graphs
 from medley.models.base import Count, Recommender, Weight
+from medley.models.spaces import LR, REG, Choice, Space, Whole
 from medley.nn.edges import Pattern, neighbour_max
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters
@@ -38,6 +40,14 @@ class GraphSAGE(Recommender):
 
     Choose it when new items must be scored by their features through a learned aggregation.
     """
+
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,
+        "reg": REG,
+        "num_layers": Whole(1, 3),  # Sec. 4: two
+        "aggregation": Choice(("mean", "max")),  # Table 1
+        "normalise": Choice((True, False)),  # line 7 of Algorithm 1
+    }
 
     def __init__(
         self,

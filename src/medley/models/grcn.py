@@ -28,13 +28,15 @@ run from users to items alone, so the sum over N_u is 0, u_m stays as it was, an
 0): the published figures are of T = 0. MMRec's copy does the same.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley.models.base import Count, Insight, Layers, Recommender, Weight
+from medley.models.spaces import LR, REG, Choice, Space, Whole
 from medley.nn.edges import Pattern, edge_dot, edge_product, edge_softmax
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch, squared_rows
@@ -52,6 +54,15 @@ class GRCN(Recommender):
 
     Choose it when accidental clicks should lose weight: content and preference refine the graph's edges.
     """
+
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,
+        "reg": REG,
+        "num_layers": Whole(1, 3),
+        "num_routings": Whole(1, 4),
+        "edge_weight": Choice(("confidence", "max", "mean")),
+        "fusion": Choice(("concat", "id")),
+    }
 
     def __init__(
         self,

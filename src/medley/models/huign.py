@@ -32,9 +32,10 @@ twice); one 1/K in eq. 10 (there 1/K^2) and in eq. 9 (there none); L1 and L2 cou
 names, so each counts twice); A is sparse, and Z(0), which no parameter changes, is computed once.
 """
 
+from collections.abc import Mapping
 from itertools import pairwise
 from operator import index
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -45,6 +46,7 @@ from torch import Tensor, nn
 
 from medley import graphs
 from medley.models.base import Count, Insight, Recommender, Weight
+from medley.models.spaces import LR, Choice, Log, Space
 from medley.nn.init import xavier
 from medley.nn.losses import rows_of_batch
 from medley.nn.modalities import FeatureScale, ItemFeatures, item_features, sum_of
@@ -85,6 +87,14 @@ class HUIGN(Recommender):
 
     Choose it to show the intents that items share, where content decides; elsewhere it is not better than mf.
     """
+
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,  # Sec. 4.1.4 goes on to 1
+        "reg": Log(1e-5, 1.0),  # Sec. 4.1.4; README of the authors' code: 0.1 for TikTok and Kwai
+        "threshold": Choice((1, 2, 5, 10)),  # Sec. 4.1.1: 5
+        "entropy_reg": Log(1e-5, 1e-1),  # Sec. 4.1.4
+        "independence_reg": Log(1e-5, 1e-1),  # Sec. 4.1.4
+    }
 
     def __init__(
         self,

@@ -19,7 +19,8 @@ to one over the neighbours of an item, and its models of sets of items are left 
 score 0 for all items.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Count, Insight, Recommender, Weight
+from medley.models.spaces import Choice, Log, Space, Uniform
 from medley.nn.seen import SeenItems
 from medley.types import Inputs, ItemToItem, Neighbours
 
@@ -41,6 +43,12 @@ class ItemKNN(Recommender):
 
     Choose it as a baseline without training that is often strong on sparse data; content finds new items.
     """
+
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "k": Choice((5, 10, 20, 50, 100, 200, 500)),
+        "shrinkage": Log(1.0, 1e4),  # the study of TikTok chose the largest of 10, 100, 1000
+        "damping": Uniform(0.0, 1.0),
+    }
 
     def __init__(
         self,

@@ -29,7 +29,8 @@ kept); gradients reach W, b and alpha in every batch (there in the first of an e
 schedule of the learning rate; no NGCF below.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,7 @@ from torch import Tensor, nn
 
 from medley import graphs
 from medley.models.base import Count, Insight, Layers, Recommender, Share, Weight
+from medley.models.spaces import LR, REG, Choice, Space, Uniform, Whole
 from medley.nn.edges import Pattern, edge_dot, edge_product
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
@@ -53,6 +55,14 @@ class LATTICE(Recommender):
 
     Choose it when the similarity of items should be learned, not only computed from raw features.
     """
+
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,
+        "reg": REG,
+        "num_layers": Whole(1, 3),
+        "k": Choice((5, 10, 20)),  # the paper: 10
+        "raw_share": Uniform(0.0, 1.0),
+    }
 
     def __init__(
         self,

@@ -14,12 +14,14 @@ Shapes: U users, I items, d = dim, B triplets.
 Differs from the authors' code: nothing that changes results; e0 is Xavier uniform (theirs: normal with std 0.1).
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from medley import graphs
 from medley.models.base import Count, Layers, Recommender, Weight
+from medley.models.spaces import LR, Log, Space, Whole
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.nn.modalities import Content, FeatureScale, item_features
@@ -34,6 +36,12 @@ class LightGCN(Recommender):
 
     Choose it first if the data has interactions alone: hard to beat at its cost, but it cannot score new items.
     """
+
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,
+        "reg": Log(1e-6, 1e-2),  # Sec. 4.1.2
+        "num_layers": Whole(1, 4),  # Table 3
+    }
 
     def __init__(
         self,

@@ -14,12 +14,16 @@ Differs from the paper: no linear map after a layer, like the authors' code. Dif
 0 (there of all layers); e0 is Xavier uniform (there normal with std 0.01).
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from medley.graphs.normalise import scaled
 from medley.models.base import Count, Layers, Recommender, Weight
+from medley.models.spaces import LR, REG, Space, Whole
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.nn.sparse import SparseMatrix
@@ -33,6 +37,11 @@ class LRGCCF(Recommender):
     """
 
     reads_features = False
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,
+        "reg": REG,
+        "num_layers": Whole(1, 4),
+    }
     self_user: Tensor  # (U, 1)
     self_item: Tensor  # (I, 1)
 

@@ -38,7 +38,8 @@ Differs from the paper: nothing that changes results. W_1 is applied after the m
 leaves (U, d_m) fixed means to read; P and H are computed once for each user and item of a batch. No code was published.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -48,6 +49,7 @@ from torch import Tensor, nn
 from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Count, Insight, Layers, Recommender, Weight
+from medley.models.spaces import LR, REG, Choice, Space, Whole
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_parameters
 from medley.nn.modalities import FeatureScale, ItemFeatures, by_name, item_features, masked_softmax, sum_of
@@ -65,6 +67,15 @@ class LUDP(Recommender):
 
     Choose it where similar items please the same users; try use_user_graph=false if validation jumps.
     """
+
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,  # Sec. 5.1.4
+        "reg": REG,  # Sec. 5.1.4
+        "num_item_layers": Whole(1, 3),  # Table 5
+        "k": Choice((5, 10, 20, 50)),  # Fig. 6
+        "fusion": Choice(("attention", "sum", "concat")),  # Fig. 5
+        "normalisation": Choice(("sqrt", "symmetric")),  # eq. 5
+    }
 
     def __init__(
         self,

@@ -24,8 +24,8 @@ user once; beta is not annealed; no L2.
 The user x item x concept numbers of the decoder are computed block by block and again for the gradient, never kept.
 """
 
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from medley.models.base import Count, Insight, Rate, Recommender, Weight
+from medley.models.spaces import LR, Log, Space, Uniform, Whole
 from medley.nn.init import linear, xavier
 from medley.nn.modalities import Content, FeatureScale, item_features
 from medley.nn.seen import SeenItems, total
@@ -48,6 +49,14 @@ class MacridVAE(Recommender):
 
     Choose it when users have several distinct interests and their vectors must follow from the seen items alone.
     """
+
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,
+        "num_concepts": Whole(2, 20),
+        "tau": Log(5e-2, 1.0),
+        "beta": Uniform(0.0, 1.0),
+        "dropout": Uniform(0.1, 0.9),
+    }
 
     def __init__(
         self,

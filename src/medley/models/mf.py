@@ -6,9 +6,13 @@ https://arxiv.org/abs/1205.2618.
 Shapes: U users, I items, d = dim, B triplets.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from torch import Tensor
 
 from medley.models.base import Count, Recommender, Weight
+from medley.models.spaces import LR, Log, Space
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.types import Embeddings, Inputs, Triplets
@@ -21,6 +25,10 @@ class MF(Recommender):
     """
 
     reads_features = False
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,
+        "reg": Log(1e-4, 1.0),  # beside a mean over triplets: more than the papers, whose losses are sums
+    }
 
     def __init__(self, inputs: Inputs, *, dim: Count = 64, reg: Weight = 1e-2):
         super().__init__(inputs)

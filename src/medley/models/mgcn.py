@@ -40,7 +40,8 @@ Differs from the authors' code: E_mul is the paper's (there, with two modalities
 in a batch is not its own negative; no schedule of the learning rate.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -50,6 +51,7 @@ from torch import Tensor, nn
 
 from medley import graphs
 from medley.models.base import Count, Insight, Layers, Positive, Recommender, Weight
+from medley.models.spaces import LR, Choice, Log, Space, Whole
 from medley.nn.init import affine, linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.nn.modalities import FeatureScale, ItemFeatures, item_features, masked_softmax
@@ -63,6 +65,15 @@ class MGCN(Recommender):
 
     Choose it when raw features are noisy and should be filtered by user behaviour.
     """
+
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,
+        "reg": Log(1e-6, 1e-1),
+        "contrast_weight": Log(1e-3, 1e-1),  # MMRec
+        "temperature": Log(5e-2, 1.0),  # the authors: 0.2
+        "num_layers": Whole(1, 4),
+        "k": Choice((5, 10, 20)),
+    }
 
     user_has: Tensor  # (U, M) bool
     item_has: Tensor  # (I, M) bool

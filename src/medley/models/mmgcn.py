@@ -24,7 +24,8 @@ layer of 256 first, and W1 of layer 1 is d_m x d_m); L2 is of all trained parame
 squares of the IDs of the batch and of all visual user vectors, which nothing trained: a constant).
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,7 @@ from torch import Tensor, nn
 
 from medley import graphs
 from medley.models.base import Count, Recommender, Weight
+from medley.models.spaces import LR, Choice, Log, Space, Whole
 from medley.nn.edges import Pattern, neighbour_max
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_parameters
@@ -57,6 +59,14 @@ class MMGCN(Recommender):
 
     Choose it as the baseline of its field, on dense data: where items have few users, its means trust these too much.
     """
+
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,
+        "reg": Log(1e-6, 1e-1),  # Sec. 4.1.3, beside a sum there: docs/log.md
+        "num_layers": Whole(1, 3),  # Table 4
+        "aggregation": Choice(("mean", "max")),  # eq. 2, 3
+        "combination": Choice(("element-wise", "concat")),  # Table 3
+    }
 
     def __init__(
         self,

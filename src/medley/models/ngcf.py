@@ -20,12 +20,16 @@ numbers of the new vectors and not to messages; where layers 1..L are scaled to 
 and L2 is of e*.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley import graphs
 from medley.models.base import Count, Layers, Rate, Recommender, Weight
+from medley.models.spaces import LR, REG, Space, Uniform, Whole
 from medley.nn.edges import Pattern, edge_product
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters
@@ -38,6 +42,13 @@ class NGCF(Recommender):
 
     Choose it for comparison with LightGCN, its leaner successor; features enter as side information.
     """
+
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,  # Sec. 4.2.3
+        "reg": REG,  # Sec. 4.2.3 goes on to 100
+        "num_layers": Whole(1, 4),  # Table 3
+        "dropout": Uniform(0.0, 0.8),  # Sec. 4.2.3
+    }
 
     p: Tensor  # (n,)
 

@@ -3,9 +3,13 @@
 s_ui = |N_i|
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 
 from medley.models.base import Recommender
+from medley.models.spaces import Space
 from medley.types import Embeddings, Inputs
 
 
@@ -16,6 +20,7 @@ class Popularity(Recommender):
     """
 
     reads_features = False
+    search_space: ClassVar[Mapping[str, Space]] = {}  # no options
 
     def __init__(self, inputs: Inputs):
         super().__init__(inputs)

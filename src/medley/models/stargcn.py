@@ -27,14 +27,15 @@ learned vector stands in for its part of W_f f_i.
 Differs from the authors' code: with its settings for nodes known in training, M is drawn, but no node is masked.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley.models.base import Count, Rate, Recommender, Weight
+from medley.models.spaces import LR, REG, Log, Space, Uniform, Whole
 from medley.nn.init import affine, linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.nn.modalities import Content, FeatureScale, item_features
@@ -47,6 +48,15 @@ class STARGCN(Recommender):
 
     Choose it when most users and items have few interactions; nodes without any all get the same vector.
     """
+
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,
+        "reg": REG,
+        "num_blocks": Whole(1, 3),
+        "mask_rate": Uniform(0.0, 0.5),
+        "reconstruction": Log(1e-2, 1.0),
+        "dropout": Uniform(0.0, 0.7),
+    }
 
     degree_user: Tensor  # (U,) float32
     degree_item: Tensor  # (I,) float32

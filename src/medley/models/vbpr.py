@@ -13,10 +13,14 @@ Shapes: U users, I items, d = dim (of p, q and of theta), d_m raw dimension, B t
 Differs from the paper: any number of modalities instead of one; one `reg` for all parameters (the paper has three).
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from medley.models.base import Count, Recommender, Weight
+from medley.models.spaces import LR, Choice, Log, Space
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters
 from medley.nn.modalities import FeatureScale, item_features
@@ -28,6 +32,12 @@ class VBPR(Recommender):
 
     Choose it when a linear map of the features is enough and every score must split into ID and modalities.
     """
+
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,
+        "reg": Log(1e-4, 1.0),  # as of mf
+        "feature_scale": Choice(("l2", "standard", "none")),  # docs/results/feature-scale.md
+    }
 
     def __init__(self, inputs: Inputs, *, dim: Count = 64, reg: Weight = 1e-2, feature_scale: FeatureScale = "l2"):
         super().__init__(inputs)

@@ -198,7 +198,10 @@ def _whitening(how: str, values: np.ndarray, rows: np.ndarray) -> dict[str, np.n
             got=f"{dim:,}",
             remedy=f"choose pca-whitening-{most} or fewer dimensions",
         )
-    mean = sum(part.sum(axis=0) for part in _doubles(values, rows)) / len(rows)
+    total = np.zeros(values.shape[1])
+    for part in _doubles(values, rows):
+        total += part.sum(axis=0)
+    mean = total / len(rows)
     covariance = np.zeros((values.shape[1],) * 2)
     for part in _doubles(values, rows):
         part -= mean

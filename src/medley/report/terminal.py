@@ -33,9 +33,9 @@ MAX_WEIGHTS, MAX_LINES = 5, 24  # of one finding, and of all findings about one 
 LABEL_WIDTH, VALUE_WIDTH = 24, 14  # of the columns in a table with one column per run
 
 
-def console(*, wide: bool = False) -> Console:
-    """Returns a console on the current standard output, as wide as the terminal; `wide`: as wide as lines are."""
-    width = None if sys.stdout.isatty() and not wide else ENDLESS
+def console() -> Console:
+    """Returns a console on the current standard output."""
+    width = None if sys.stdout.isatty() else ENDLESS
     return Console(markup=False, highlight=False, emoji=False, width=width)
 
 
@@ -86,7 +86,10 @@ def show_table(
         table.add_column(Text(column), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
     for line in lines:
         table.add_row(*line)
-    console(wide=wide).print(table)
+    printer = console()
+    if wide:
+        printer.width = ENDLESS
+    printer.print(table)
 
 
 def show_columns(title: str, columns: Mapping[str, Mapping[str, Any]], *, caption: str | None = None) -> None:

@@ -10,6 +10,7 @@ A model with any other scorer is a function of users that only torch can compute
 without calibration stays in memory and holds any model: `medley.serving.in_memory`.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast, get_type_hints
@@ -93,6 +94,7 @@ def export(
     *,
     cold: Cold = "model",
     exposure: float = 1.0,
+    thumbnails: Mapping[int, bytes] | None = None,
     overwrite: bool = False,
     calibrate: bool = True,
     seed: int = 0,
@@ -106,6 +108,7 @@ def export(
             memory.
         cold: vectors of the items without train interactions: those of the `model`, or from `features` like new items.
         exposure: how often new items are shown, in relation to an average item of train.
+        thumbnails: item row -> a small JPEG, for pages that show items.
         overwrite: replace the bundle in `out`.
         calibrate: False makes a bundle in memory at once, which refuses new users and new items, for any model.
         seed: of the users and items that calibrate.
@@ -129,7 +132,7 @@ def export(
             got = "out" if out is not None else "cold"
             raise InputError("export without calibration", expected="no out, and cold items of the model", got=got)
         return _in_memory(run, model, data)
-    seen, features = _seen(data), _features(data)
+    seen, features = _seen(data, run), _features(data)
     train = pairs_of(seen, TRAIN)
     scores = _scores(model, train)
     if isinstance(scores, Function):
@@ -152,6 +155,8 @@ def export(
         features=features,
         fold_in_rule=fold_in,
         new_item_rule=rule,
+        fitted={m: arrays for m in features if (arrays := data.fitted(m))},
+        thumbnails=thumbnails or {},
     )
     if out is not None:
         made.write(out, overwrite=overwrite)
@@ -160,7 +165,7 @@ def export(
 
 def _in_memory(run: Run | Recommender, model: Recommender, data: Dataset) -> InMemory:
     """Returns a bundle that is not calibrated."""
-    seen = _seen(data)
+    seen = _seen(data, run)
     train = pairs_of(seen, TRAIN)
     scores = _scores(model, train)
     is_exact = isinstance(scores, ItemToItem | Concepts)  # of new users; takes no calibration
@@ -231,12 +236,19 @@ def _origin(run: Run | Recommender, model: Recommender, data: Dataset) -> dict[s
     }
 
 
-def _seen(data: Dataset) -> sp.csr_array:
-    """Returns (U, I) int8, the codes of `medley.serving.bundle`."""
-    pairs = [(data.disliked, DISLIKED), *((data.interactions(split), code) for split, code in CODES.items())]
-    user, item = (np.concatenate([getattr(part, side) for part, _ in pairs]) for side in ("user", "item"))
+def _seen(data: Dataset, run: Run | Recommender) -> sp.csr_array:
+    """Returns (U, I) int8, the codes of `medley.serving.bundle`: TRAIN for all splits that the model has learned from.
+
+    A pair that is in several splits has the first code.
+    """
+    learned = run.record.recipe.settings.train_on.split("+") if isinstance(run, Run) else ["train"]
+    codes = {split: TRAIN if split in learned else code for split, code in CODES.items()}
+    pairs = [*((data.interactions(split), code) for split, code in codes.items()), (data.disliked, DISLIKED)]
+    place = np.concatenate([part.user.astype(np.int64) * data.manifest.num_items + part.item for part, _ in pairs])
     code = np.concatenate([np.full(len(part), code, dtype=np.int8) for part, code in pairs])
-    seen = sp.csr_array((code, (user, item)), shape=(data.manifest.num_users, data.manifest.num_items))
+    place, first = np.unique(place, return_index=True)
+    user, item = np.divmod(place, data.manifest.num_items)
+    seen = sp.csr_array((code[first], (user, item)), shape=(data.manifest.num_users, data.manifest.num_items))
     seen.sort_indices()
     return seen
 
@@ -301,7 +313,7 @@ def _item_to_item(model: Recommender, score: Weights, train: sp.csr_array) -> It
             weights[name] = matrix.astype(np.float32)
         else:
             weights[name] = _numpy(w).astype(np.float32)
-    values = [np.asarray(w.data if sp.issparse(w) else w) for w in weights.values()]
+    values = [w if isinstance(w, np.ndarray) else np.asarray(w.data) for w in weights.values()]
     if not all(np.isfinite(value).all() for value in values):
         raise InputError("weights of the model", expected="finite numbers", got="NaN or infinity", remedy=FINITE)
     columns = {name: slice(at * model.num_items, (at + 1) * model.num_items) for at, name in enumerate(weights)}

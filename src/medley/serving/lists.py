@@ -173,9 +173,9 @@ class Lists:
         allowed = catalogue.alive.values.copy()
         for column, value in where.items():
             mask = catalogue.filters.mask(filter_of(catalogue.filters, column, value))
-            assert mask is not None  # there is a condition
-            allowed[len(mask) :] = False
-            allowed[: len(mask)] &= mask[: len(allowed)]
+            if mask is not None:
+                allowed[len(mask) :] = False
+                allowed[: len(mask)] &= mask[: len(allowed)]
             if not allowed.any():
                 cells = self.service.bundle.items[column].drop_nulls().unique(maintain_order=True).head(5)
                 got = f"none ({', '.join(repr(str(cell)) for cell in cells)}, ...)"

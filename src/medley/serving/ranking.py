@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from medley.serving.bundle import Bundle
 from medley.serving.catalogue import Catalogue
-from medley.serving.index import build_index
+from medley.serving.index import Kind, build_index
 from medley.serving.scores import Concepts, Vectors
 
 BLOCK_SCORES = 2**22  # scores computed at a time
@@ -21,7 +21,7 @@ NUM_AXES = 16  # of an embedding for the map
 class Ranking:
     """Ranks all items that are alive in the catalogue."""
 
-    def __init__(self, bundle: Bundle, catalogue: Catalogue, *, kind: str | None = None):
+    def __init__(self, bundle: Bundle, catalogue: Catalogue, *, kind: Kind | None = None):
         self.bundle, self.catalogue = bundle, catalogue
         scores = bundle.scores
         self._index = build_index(scores.item, kind=kind) if isinstance(scores, Vectors) else None
@@ -37,7 +37,7 @@ class Ranking:
         """Bytes of the index, or of what scores are computed from."""
         if self._index is not None:
             return self._index.nbytes
-        return sum(w.data.nbytes if sp.issparse(w) else w.nbytes for w in self.bundle.weights.values())
+        return sum((w if isinstance(w, np.ndarray) else w.data).nbytes for w in self.bundle.weights.values())
 
     def search(
         self, query: np.ndarray, k: int, *, allowed: np.ndarray, hidden: np.ndarray
@@ -121,7 +121,7 @@ class Ranking:
         if isinstance(scores, Concepts):
             return rows, self.catalogue.vectors(rows)[:, : scores.item.shape[1]]
         rows = rows[rows < self.catalogue.num_bundled]
-        seen = sp.csr_array(scores.history.T)[rows]
+        seen = sp.csr_array(sp.csr_array(scores.history.T)[rows])
         length = np.sqrt(np.maximum(seen.sum(axis=1), 1))
         seen = sp.diags_array(1 / length) @ seen
         axes = min(NUM_AXES, *(size - 1 for size in seen.shape))

@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +28,7 @@ from medley.serving.bundle import Bundle
 from medley.serving.catalogue import Catalogue
 from medley.serving.diversity import num_candidates, rerank
 from medley.serving.filters import Filter
+from medley.serving.index import Kind
 from medley.serving.people import People
 from medley.serving.places import places
 from medley.serving.ranking import Ranking
@@ -83,7 +84,7 @@ class Service:
         bundle: Bundle,
         *,
         store: Store | None = None,
-        index: str | None = None,
+        index: Kind | None = None,
         media: MediaEncoder | None = None,
     ):
         """Args:
@@ -110,16 +111,24 @@ class Service:
         bundle: str | Path,
         *,
         store: str | Path | None = None,
-        index: str | None = None,
-        media: MediaEncoder | None = None,
+        index: Kind | None = None,
+        encoder: Callable[[Bundle], MediaEncoder | None] | None = None,
         verify: bool = True,
     ) -> "Service":
         """Opens a bundle, and the store beside it.
+
+        Args:
+            bundle: of the model.
+            store: file of what happened since; it is made if it does not exist.
+            index: as in the constructor.
+            encoder: makes what encodes the media of new items.
+            verify: compare the hashes of the bundle's files.
 
         Raises:
             InputError: not a bundle, a damaged one, or a damaged store.
         """
         read = Bundle.read(bundle, verify=verify)
+        media = None if encoder is None else encoder(read)
         return cls(read, store=None if store is None else Store(store), index=index, media=media)
 
     def close(self) -> None:

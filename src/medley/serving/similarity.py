@@ -86,8 +86,10 @@ class Similarity:
             size = self.catalogue.num_bundled
             vector = self.catalogue.vectors(np.array([item]))[0, :-1]
             return self._padded(vector.reshape(-1, size).sum(axis=0))
-        rows = [weights[[item]] for weights in scores.weights.values()]
-        return self._padded(sum(row.toarray()[0] if sp.issparse(row) else np.asarray(row)[0] for row in rows))
+        total = np.zeros(self.catalogue.num_bundled, dtype=np.float32)
+        for weights in scores.weights.values():
+            total += weights[item] if isinstance(weights, np.ndarray) else sp.csr_array(weights[[item]]).toarray()[0]
+        return self._padded(total)
 
     def _by_features(self, modality: str, feature: np.ndarray) -> np.ndarray:
         values, present = self.bundle.features[modality]
@@ -112,9 +114,9 @@ class Similarity:
         if modality not in self._centred:
             values, present = self.bundle.features[modality]
             starts = range(0, len(values), BLOCK)
-            total = sum(
-                np.asarray(values[s : s + BLOCK])[present[s : s + BLOCK]].sum(axis=0, dtype="f8") for s in starts
-            )
+            total = np.zeros(values.shape[1])
+            for s in starts:
+                total += np.asarray(values[s : s + BLOCK])[present[s : s + BLOCK]].sum(axis=0, dtype=np.float64)
             centre = (total / max(int(present.sum()), 1)).astype(np.float32)
             blocks = [np.asarray(values[s : s + BLOCK], dtype=np.float32) - centre for s in starts]
             lengths = [np.linalg.norm(block, axis=1) for block in blocks]

@@ -204,7 +204,7 @@ class Store:
             return [event_of(row) for row in connection.execute(get, (user,))]
 
     def feedback(self, *, since: int = 0) -> Iterator[tuple[int, Event]]:
-        """Yields (number, event) in the order in which the events came, a page at a time; later events may be seen, too.
+        """Yields (number, event) in the order in which events came, a page at a time; later events may be seen, too.
 
         Args:
             since: number of the last event that is left out; numbers ascend, with gaps, and are never used again.

@@ -1,53 +1,12 @@
-"""The TikTok table (docs/results/tiktok.md): each model over a small grid, chosen on validation; then variants."""
+"""The TikTok table (docs/results/tiktok.md): each model of the catalogue, then variants of the systems."""
 
 from typing import Any
 
-from medley.experiments.study import Entry
+from medley.experiments.declaration import Declaration, DeclaredEntry, DeclaredVariants
+from medley.experiments.entries import Entry
+from medley.experiments.studies.catalogue import BASELINES, BEYOND, ENTRIES, SIMPLE, SYSTEMS, TRAINING
 
-TRAINING = {"dim": 64, "batch_size": 2048, "num_epochs": 100, "patience": 10, "metric": "recall@20"}
-FIXED = {"metric": "recall@20"}  # of models that are complete when they are built
-LR = (1e-3, 5e-3)
-
-
-def _grid(model: str, label: str, **grid: tuple[Any, ...]) -> Entry:
-    return Entry(model, label, TRAINING, grid)
-
-
-SIMPLE = (
-    Entry("popularity", "Popularity", FIXED, {}),
-    Entry("itemknn", "ItemKNN", FIXED, {"k": (20, 100), "shrinkage": (10.0, 100.0, 1000.0)}),
-    Entry("itemknn", "ItemKNN, content", FIXED | {"similarity": "content"}, {"k": (10, 50)}),
-    Entry("ease", "EASE^R", FIXED, {"reg": (10.0, 30.0, 100.0, 250.0)}),
-)
-BASELINES = (
-    _grid("mf", "MF (BPR)", lr=LR, reg=(1e-2, 1e-1)),
-    _grid("vbpr", "VBPR", lr=(1e-3,), reg=(1e-2, 1e-1)),
-    _grid("duif", "DUIF", lr=(1e-3,), reg=(1e-3, 1e-2)),
-    _grid("cb2cf", "CB2CF", lr=(3e-3,), reg=(1e-2, 1e-1), patience=(30,)),  # its targets must be learned first
-    _grid("acf", "ACF", lr=(3e-3,), reg=(1e-1,)),
-    _grid("graphsage", "GraphSAGE", lr=(3e-3,), reg=(1e-2,), normalise=(False, True), patience=(30,)),  # rises slowly
-    _grid("gat", "GAT", lr=(3e-3,), reg=(1e-3, 1e-2)),
-    _grid("ngcf", "NGCF", lr=(1e-3,), reg=(1e-3, 1e-2)),
-    _grid("lightgcn", "LightGCN", lr=LR, reg=(1e-4, 1e-3)),
-    _grid("lrgccf", "LR-GCCF", lr=(1e-3,), reg=(1e-3, 1e-2)),
-    _grid("stargcn", "STAR-GCN", lr=(1e-3,), dropout=(0.0, 0.5)),
-    _grid("disengcn", "DisenGCN", lr=(3e-3,), dropout=(0.0, 0.3)),
-    _grid("macridvae", "MacridVAE", lr=(5e-3,), num_epochs=(30,)),  # 15 s of CPU each
-    _grid("grcn", "GRCN", lr=(3e-3,), fusion=("concat", "id")),
-    _grid("lattice", "LATTICE", lr=LR, reg=(1e-2,)),
-)
-BEYOND = (
-    _grid("freedom", "FREEDOM", lr=(1e-3,), dropout=(0.2, 0.5, 0.8)),
-    _grid("bm3", "BM3", lr=(1e-3,), reg=(1e-2,), patience=(30,)),  # ranks by popularity at first
-    _grid("mgcn", "MGCN", lr=(1e-3,), reg=(1e-4, 1e-2)),
-)
-SYSTEMS = (
-    _grid("mmgcn", "MMGCN", lr=(1e-3,), reg=(1e-3, 1e-2)),
-    _grid("ludp", "LUDP", lr=(3e-4, 1e-3), normalisation=("sqrt", "symmetric"), reg=(1e-4,)),
-    _grid("dualgnn", "DualGNN", lr=(1e-3, 2e-3), reg=(1e-3, 1e-2)),
-    _grid("egogcn", "EgoGCN", lr=(1e-3,), reg=(1e-2,), self_loops=(False, True)),
-    _grid("huign", "HUIGN", lr=(1e-3, 5e-3), reg=(5e-2, 1e-1)),
-)
+__all__ = ["BASELINES", "BEYOND", "ENTRIES", "SIMPLE", "STUDY", "SYSTEMS", "TRAINING", "VARIANTS"]
 
 
 def _variant(of: Entry, label: str, **options: Any) -> Entry:
@@ -80,4 +39,15 @@ VARIANTS = (
     *(_variant(one, "random features", random_features=True) for one in (*SYSTEMS, BEYOND[0])),
     *(_variant(one, f"{m} alone", modalities=[m]) for one in (_DUALGNN, _EGOGCN) for m in ("visual", "acoustic")),
 )
-ENTRIES = (*SIMPLE, *BASELINES, *BEYOND, *SYSTEMS)
+
+STUDY = Declaration(
+    title="The TikTok table",
+    about="Each model over a small grid, and variants of the systems with the settings chosen for the system.",
+    entries=[DeclaredEntry(use=["all"])],
+    variants=[
+        DeclaredVariants(
+            of=[one.variant_of], label=one.label.removeprefix(f"{one.variant_of}: "), options={**one.options}
+        )
+        for one in VARIANTS
+    ],
+)

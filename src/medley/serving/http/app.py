@@ -15,7 +15,7 @@ from starlette.routing import Match
 
 from medley.serving.http import errors
 from medley.serving.http.auth import Keys
-from medley.serving.http.deps import State, current_service, documented_key, exchange_of
+from medley.serving.http.deps import State, catch_up, current_service, documented_key, exchange_of
 from medley.serving.http.metrics import Metrics
 from medley.serving.http.middleware import Gate
 from medley.serving.http.reload import Holder
@@ -24,7 +24,8 @@ from medley.serving.http.settings import Settings
 from medley.version import __version__
 
 if TYPE_CHECKING:
-    from medley.serving.service import Service
+    from medley.serving.bundle import Bundle
+    from medley.serving.service import MediaEncoder, Service
 
 PAGE = "medley.serving.http.page"
 DESCRIPTION = (
@@ -33,8 +34,10 @@ DESCRIPTION = (
 )
 
 
-def open_service(settings: Settings) -> "Service":
-    """Opens the bundle at the path of the settings."""
+def open_service(
+    settings: Settings, *, encoder: Callable[["Bundle"], "MediaEncoder | None"] | None = None
+) -> "Service":
+    """Opens the bundle at the path of the settings; `encoder` makes what encodes the media of its new items."""
     from medley.serving.service import Service
 
     return Service.open(
@@ -42,6 +45,7 @@ def open_service(settings: Settings) -> "Service":
         store=settings.store_path,
         index=settings.index,
         verify=settings.verify,
+        encoder=encoder,
     )
 
 
@@ -100,7 +104,8 @@ def create_app(
     for router in (health.guarded, recommend.router, items.router, users.router, feedback.router, admin.router):
         app.include_router(router, dependencies=[Depends(documented_key)])
     if importlib.util.find_spec(PAGE) is not None:
-        app.include_router(import_module(PAGE).router(current_service, keys=keys))
+        page = import_module(PAGE).router(current_service, keys=keys, on_write=lambda: catch_up(holder))
+        app.include_router(page)
     app.add_exception_handler(405, _method_not_allowed)
     return app
 

@@ -113,6 +113,13 @@ def current_service() -> "Service":
     return lease.service
 
 
+def catch_up(holder: "Holder") -> None:
+    """Brings the live service up to date after a write through a service that may have been replaced meanwhile."""
+    lease = LEASE.get()
+    if lease is not None:
+        holder.catch_up(lease)
+
+
 def require(exchange: Exchange, role: Role) -> None:
     """Refuses a caller without a role: 401 without a valid key, 403 with a key of a lower role."""
     if exchange.caller is None:

@@ -88,8 +88,10 @@ class Answers:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self.environment.globals |= {"versions": versions, "labels": LABELS, "stacked": stacked, "pattern": pattern}
-        self.environment.filters |= {"label": lambda name: LABELS.get(name, name), "shown": _shown}
+        named: dict[str, Any] = {"versions": versions, "labels": LABELS, "stacked": stacked, "pattern": pattern}
+        self.environment.globals.update(named)
+        filters: dict[str, Any] = {"label": lambda name: LABELS.get(name, name), "shown": _shown}
+        self.environment.filters.update(filters)
 
     def render(self, request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
         """Renders a template to an answer."""

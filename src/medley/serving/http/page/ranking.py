@@ -1,6 +1,6 @@
 """Questions that the page asks the service: a list with weights, and where an item lands."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 from starlette.datastructures import QueryParams
@@ -99,7 +99,7 @@ def lands(service: "Service", item: str) -> Landing:
     return Landing([service.explain(user, item) for user in best], len(users), COMPARED)
 
 
-def _request(**values: object) -> RecommendRequest:
+def _request(**values: Any) -> RecommendRequest:
     try:
         return RecommendRequest(**values)
     except ValidationError as error:
