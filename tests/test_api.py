@@ -159,6 +159,40 @@ def test_ids_numbers_and_lists_of_users_are_answered_and_anything_else_is_an_inp
             wrong()
 
 
+def test_a_run_a_model_a_bundle_and_a_service_answer_alike(simulated, tmp_path):
+    run = medley.train("mmgcn", simulated, dim=4, **QUICK)
+    user, item = simulated.users.raw_id(5), simulated.items.raw_id(5)
+    bundle = medley.export(run)
+    lists, alike = medley.recommend(run, user=[user], k=5, explain=True), medley.similar(run, item=item, k=5)
+    for asked in (bundle, medley.open_service(bundle), medley.open_service(run)):
+        assert medley.recommend(asked, user=[user], k=5, explain=True) == lists
+        assert medley.similar(asked, item=item, k=5) == alike
+    assert medley.similar(run.model(simulated), simulated, item=item, by="visual", k=5) != alike
+    for number, asked in enumerate((run, bundle)):
+        num_rows = medley.recommend_all(asked, out=tmp_path / f"{number}.parquet", k=5, explain=True, progress=False)
+        assert num_rows == 5 * simulated.manifest.num_users
+    table = pl.read_parquet(tmp_path / "0.parquet")
+    assert table.equals(pl.read_parquet(tmp_path / "1.parquet"))
+    own = table.filter(pl.col("user_id") == user)
+    assert own["item_id"].to_list() == [found.item for found in lists[0]]
+    assert own["share_visual"].to_list() == pytest.approx([found.shares["visual"] for found in lists[0]], abs=1e-6)
+    assert medley.recommend_all(run, users=[user, user], out=tmp_path / "two.csv", k=2, progress=False) == 4
+    for wrong in (
+        lambda: medley.recommend(bundle, simulated, user=user),
+        lambda: medley.similar(bundle, simulated, item=item),
+        lambda: medley.similar(run.model(simulated), item=item),
+        lambda: medley.similar(run, item=3.5),
+        lambda: medley.similar(run, item=item, k=2.5),
+        lambda: medley.open_service("lightgcn"),
+        lambda: medley.recommend_all(run, users=user, out=tmp_path / "wrong.csv"),
+        lambda: medley.recommend_all(run, k=0, out=tmp_path / "wrong.csv"),
+        lambda: medley.recommend_all(run, where="title=x", out=tmp_path / "wrong.csv"),
+    ):
+        with pytest.raises(InputError):
+            wrong()
+    assert not (tmp_path / "wrong.csv").exists()
+
+
 def test_coverage_and_different_lists_are_measured_and_one_list_for_all_is_said(simulated):
     with pytest.warns(MedleyWarning, match="everybody gets the same list"):
         constant = medley.evaluate(Constant(simulated.inputs()), simulated)
@@ -177,7 +211,7 @@ def _lists_of_test(data) -> list[list[medley.Recommendation]]:
     return recommend(medley.build("mf", data, dim=4), data, users, k=20, seen=("train", "valid"))
 
 
-def test_a_failed_training_is_said_when_the_run_is_evaluated(simulated, tmp_path, monkeypatch):
+def test_a_failed_training_is_said_when_the_run_is_used(simulated, tmp_path, monkeypatch):
     loss, batches = Mine.loss, []
 
     def diverging(self, batch):
@@ -187,10 +221,16 @@ def test_a_failed_training_is_said_when_the_run_is_evaluated(simulated, tmp_path
     monkeypatch.setattr(Mine, "loss", diverging)
     with pytest.raises(TrainingError):
         medley.train(Mine, simulated, out=tmp_path / "run", num_epochs=9, batch_size=256, progress=False)
-    with pytest.warns(
-        MedleyWarning, match=r"the training of this run failed, the weights are of epoch \d+: the loss is nan"
+    run, user, item = medley.Run(tmp_path / "run"), simulated.users.raw_id(0), simulated.items.raw_id(0)
+    for use in (
+        lambda: medley.evaluate(run, simulated),
+        lambda: medley.recommend(run, simulated, user=user),
+        lambda: medley.similar(run, simulated, item=item),
     ):
-        medley.evaluate(medley.Run(tmp_path / "run"), simulated)
+        with pytest.warns(
+            MedleyWarning, match=r"the training of this run failed, the weights are of epoch \d+: the loss is nan"
+        ):
+            use()
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,11 @@ def open_run_or_bundle(path: Path, dataset: Path | None, store: Path | None) -> 
         beside = store_beside(path)
         service = open_bundle(path, store=beside if store is None and beside.exists() else store)
         return Asked(service, service.bundle.manifest.model)
+    if not (path / "run.json").exists():
+        got = "a folder without run.json and manifest.json" if path.is_dir() else "no such file or folder"
+        raise InputError(
+            "not a run and not a bundle", file=path, got=got, remedy="medley train and medley export make them"
+        )
     if store is not None:
         raise InputError("--store", expected="a bundle, which can be served", got="a run", remedy="medley export RUN")
     from medley import api

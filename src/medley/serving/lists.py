@@ -81,10 +81,8 @@ class Lists:
         self.users = service.people.ids() if users is None else [known_user(service, user) for user in users]
         self._codes = (DISLIKED, *(CODES[split] for split in seen))
         self._allowed = self._items(where or {}, exclude)
-        self._strangers: list[str] = []  # without a train interaction
-        self._unknown: list[str] = []  # without any
-        self._first: np.ndarray | None = None  # (k,) list, while all lists are the same
-        self._is_same = len(self.users) > 1 and service.bundle.manifest.model != "popularity"
+        self._strangers: list[str] = []  # users without a train interaction
+        self._unknown: list[str] = []  # users without any
 
     def __len__(self) -> int:
         """Returns the number of users."""
@@ -95,13 +93,15 @@ class Lists:
         size = min(MAX_USERS, max(1, MAX_PLACES // self.k))
         if not isinstance(self.service.bundle.scores, Vectors):
             size = min(size, max(1, MAX_SCORES // max(len(self.service.catalogue), 1)))
+        self._strangers, self._unknown = [], []
+        first: np.ndarray | None = None  # (k,), the first list
+        is_same = len(set(self.users)) > 1 and self.service.bundle.manifest.model != "popularity"
         for start in range(0, len(self.users), size):
             block = self._block(self.users[start : start + size])
-            if self._is_same:
-                self._first = block.rows[0] if self._first is None else self._first
-                self._is_same = bool((block.rows == self._first).all())
+            first = block.rows[0] if first is None else first
+            is_same = is_same and bool((block.rows == first).all() and first[0] >= 0)
             yield block
-        self._warn()
+        self._warn(is_same)
 
     def _block(self, users: list[str]) -> Block:
         people, bundle, ranking = self.service.people, self.service.bundle, self.service.ranking
@@ -133,8 +133,12 @@ class Lists:
 
     def _hidden(self, user: str) -> np.ndarray:
         """Returns the item rows (n,) that are not listed for a user with changes since the export."""
-        hidden = self.service.people.hidden(user)
-        return hidden if len(self._codes) > 1 else np.setdiff1d(hidden, self.service.people.history(user))
+        people = self.service.people
+        hidden = people.hidden(user)
+        if len(self._codes) > 1:
+            return hidden
+        disliked = [*people._person(user).disliked]  # a user may dislike an item of the own history
+        return np.union1d(np.setdiff1d(hidden, people.history(user)), disliked).astype(np.int64)
 
     def _popular(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns the list (k,) of users of whom nothing is known: the most popular items, as the service has it."""
@@ -188,7 +192,7 @@ class Lists:
         self._strangers += [users[at] for at in learned[(num_train == 0) & (num_seen > 0)]]
         self._unknown += [users[at] for at in learned[num_seen == 0]]
 
-    def _warn(self) -> None:
+    def _warn(self, is_same: bool) -> None:
         for users, what in (
             (self._strangers, f"no train interaction: {UNKNOWN}, popularity may serve them better"),
             (self._unknown, f"no interaction at all: {UNKNOWN}, they get the most popular items"),
@@ -196,7 +200,7 @@ class Lists:
             if users:
                 one, many = f"user {users[0]} has", f"{len(users):,} of {len(self):,} users ({users[0]}, ...) have"
                 warnings.warn(f"{one if len(self) == 1 else many} {what}", MedleyWarning, stacklevel=4)
-        if self._is_same:
+        if is_same:  # of popularity, this is meant
             message = f"all {len(self):,} users get the same list: the scores of this model do not depend on the user"
             warnings.warn(message, MedleyWarning, stacklevel=4)
 
