@@ -184,6 +184,23 @@ def to_tensor(pieces: np.ndarray, device: torch.device) -> torch.Tensor:
     return torch.tensor(np.asarray(pieces), device=device)
 
 
+def in_parts(encode: Callable[[Any], np.ndarray], pieces: Any, size: int, device: torch.device) -> np.ndarray:
+    """Encodes pieces in parts on a CPU, whose caches hold the layers of a small part, and all at once on a GPU.
+
+    Args:
+        encode: of a network: pieces -> (B, d).
+        pieces: (B, ...), or a list of B texts.
+        size: pieces per part.
+        device: of the network.
+
+    Returns:
+        (B, d), what `encode` returns for all pieces, up to rounding.
+    """
+    if device.type != "cpu" or len(pieces) <= size:
+        return encode(pieces)
+    return np.concatenate([encode(pieces[first : first + size]) for first in range(0, len(pieces), size)])
+
+
 def versions(*packages: str) -> dict[str, str]:
     """Returns package -> installed version."""
     return {package: version(package) for package in packages}

@@ -166,7 +166,7 @@ def extract(
     num_items = dataset.manifest.num_items
     with only_one(dataset.folder), ExitStack() as stack:
         preparations = {each.name: each.preparation for each in modalities}
-        jobs = options.jobs or min(MOST_JOBS, _cores())
+        jobs = options.jobs or default_jobs()
         workers = stack.enter_context(
             Workers(Preparations(preparations), jobs=jobs, seconds=limits.seconds, memory=limits.memory)
         )
@@ -185,6 +185,12 @@ def extract(
             dataset, results[each.name] = _write(dataset, each, options.scale)
     problems = [(problem.file, problem.reason) for problem in found.problems]
     return Extracted(dataset, results, list(found.unmatched), notes, problems)
+
+
+def default_jobs() -> int:
+    """Returns the number of processes that decode unless the caller chooses: one per core, up to 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MOST_JOBS, cores)
 
 
 def _wanted(encoders: Mapping[str, str | None], name: str | None) -> dict[str, tuple[str, str]]:
@@ -332,7 +338,3 @@ def _root(media: Path | pl.DataFrame | None) -> Path | None:
     if not isinstance(media, Path):
         return None
     return (media if media.is_dir() else media.parent).absolute()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

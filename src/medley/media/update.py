@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from medley.engine.threads import sharing_cores
 from medley.media.decode import Limits, MediaError
 from medley.media.encoders import Encoder
 from medley.media.item import Batches, mean_of
@@ -69,9 +70,10 @@ def update(
     if total:
         progress.start(modality.name, modality.encoder.name, total)
     try:
-        for chunk in planned:
-            made = _made(modality, chunk.pending, results, batch, progress)
-            modality.journal.write(chunk.start, _joined(modality.journal.read(chunk.start), chunk.kept, made))
+        with sharing_cores():  # with the processes that decode: else they and the network's idle threads fight for them
+            for chunk in planned:
+                made = _made(modality, chunk.pending, results, batch, progress)
+                modality.journal.write(chunk.start, _joined(modality.journal.read(chunk.start), chunk.kept, made))
     finally:
         if total:
             progress.stop()

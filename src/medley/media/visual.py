@@ -9,7 +9,7 @@ import torch
 
 from medley.errors import InputError, MissingExtraError
 from medley.files import read_json, sha256_of_file
-from medley.media.encoders import Encoder, inference, pick_device, to_tensor, versions
+from medley.media.encoders import Encoder, in_parts, inference, pick_device, to_tensor, versions
 from medley.media.huggingface import PROCESSOR, Found, find_model, load_network, pooled, quiet, reading, require
 from medley.media.pixels import (
     CELLS,
@@ -45,6 +45,7 @@ class EfficientNetLite0(Encoder):
     dim = 1280
     SIDE = 224  # pixels; what the network was trained with
     CENTRE, SPREAD = 127.0, 128.0  # (x - 127) / 128: the normalisation that the network was trained with
+    PART = 4  # images at a time on a CPU: half the time per image of 32 at a time (benchmarks/RESULTS.md)
 
     def __init__(self, spec: str = "efficientnet-lite0", device: str = "cpu"):
         require_pillow(spec)
@@ -64,8 +65,11 @@ class EfficientNetLite0(Encoder):
 
     def encode(self, pieces: np.ndarray) -> np.ndarray:
         with inference():
-            x = normalised(pieces, self._device, 1.0, self.CENTRE, self.SPREAD)
-            return self._network.extract_features(x).mean(dim=(2, 3)).cpu().numpy()
+            return in_parts(self._pooled, pieces, self.PART, self._device)
+
+    def _pooled(self, pieces: np.ndarray) -> np.ndarray:
+        x = normalised(pieces, self._device, 1.0, self.CENTRE, self.SPREAD)
+        return self._network.extract_features(x).mean(dim=(2, 3)).cpu().numpy()
 
     def about(self) -> dict[str, Any]:
         return {
