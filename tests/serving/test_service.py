@@ -254,6 +254,7 @@ def test_a_disliked_item_is_not_listed_and_not_popular(service):
     before = service.item(best).popularity
     service.feedback([Event(user="u00007", item=best, type="dislike")])
     assert best not in ids(ask(service, user="u00007", k=90)) and service.item(best).popularity == before
+    assert best not in ids(ask(service, user="u00007", k=90, hide_seen=False))
 
 
 def test_a_user_is_put_described_and_forgotten(service):

@@ -167,7 +167,7 @@ class _Names:
         titles = table["title"].cast(pl.String).to_list() if "title" in table.columns else [None] * num_bundled
         ids += [catalogue.raw_id(row) for row in range(num_bundled, len(catalogue))]
         titles += [None] * (len(catalogue) - num_bundled)
-        for row in catalogue.own_features(""):  # all items that were put since the export, whatever their features
+        for row in catalogue.changed:  # all items that were put since the export, whatever their features
             titles[row] = catalogue.title(row)
         self.ids, self.titles = pl.Series(ids, dtype=pl.String), pl.Series(titles, dtype=pl.String)
 

@@ -123,6 +123,11 @@ class Catalogue:
             return dict(self._changed[row].features)
         return {m: np.asarray(f.values[row]) for m, f in self.bundle.features.items() if f.present[row]}
 
+    @property
+    def changed(self) -> list[int]:
+        """The rows of items that were added, or changed since the export."""
+        return list(self._changed)
+
     def own_features(self, modality: str) -> dict[int, np.ndarray | None]:
         """Returns row -> features of all items whose features differ from the bundle; None where an item has none."""
         return {row: item.features.get(modality) for row, item in self._changed.items()}

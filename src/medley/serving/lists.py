@@ -134,11 +134,7 @@ class Lists:
     def _hidden(self, user: str) -> np.ndarray:
         """Returns the item rows (n,) that are not listed for a user with changes since the export."""
         people = self.service.people
-        hidden = people.hidden(user)
-        if len(self._codes) > 1:
-            return hidden
-        disliked = [*people._person(user).disliked]  # a user may dislike an item of the own history
-        return np.union1d(np.setdiff1d(hidden, people.history(user)), disliked).astype(np.int64)
+        return people.hidden(user) if len(self._codes) > 1 else people.disliked(user)
 
     def _popular(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns the list (k,) of users of whom nothing is known: the most popular items, as the service has it."""

@@ -62,9 +62,12 @@ class People:
 
     def hidden(self, user: str) -> np.ndarray:
         """Returns the item rows that are not listed: seen or disliked."""
+        return np.union1d(self.history(user), self.disliked(user))
+
+    def disliked(self, user: str) -> np.ndarray:
+        """Returns the item rows that a user does not like, ascending: they are never listed."""
         person = self._person(user)
-        disliked = self._bundled(person.learned, (DISLIKED,))
-        return np.unique([*self._before(person), *person.liked, *disliked, *person.disliked]).astype(np.int64)
+        return np.unique([*self._bundled(person.learned, (DISLIKED,)), *person.disliked]).astype(np.int64)
 
     def attributes(self, user: str) -> dict[str, Any]:
         """Returns the metadata of a user."""

@@ -17,7 +17,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from pydantic import ValidationError
@@ -60,6 +60,13 @@ from medley.serving.unsaved import Unsaved
 
 NEGATIVE = frozenset({"dislike", "skip", "hide", "report", "unlike"})  # types of feedback that speak against an item
 NUM_SIMILAR = 6
+
+
+class _Who(NamedTuple):
+    query: np.ndarray | None  # (Q,); None if nothing is known
+    history: np.ndarray  # (n,) item rows
+    disliked: np.ndarray  # (m,) item rows, which are never listed
+    unknown: list[str]  # ids that the service does not know
 
 
 class MediaEncoder(Protocol):
@@ -177,10 +184,10 @@ class Service:
         Raises:
             InputError: an unknown column of the filter, or an unknown part among the weights.
         """
-        query, history, hidden, unknown = self._who(request)
+        query, history, disliked, unknown = self._who(request)
         excluded, strangers = self.catalogue.rows(request.exclude)
         unknown += strangers
-        hidden = np.union1d(hidden if request.hide_seen else hidden[:0], excluded)
+        hidden = np.unique(np.concatenate([history if request.hide_seen else history[:0], disliked, excluded]))
         allowed = self._allowed(request.filter)
         if query is None:
             return self._popular(request, allowed, hidden, unknown)
@@ -439,22 +446,22 @@ class Service:
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
-    def _who(self, request: RecommendRequest) -> tuple[np.ndarray | None, np.ndarray, np.ndarray, list[str]]:
-        """Returns query (or None), history rows, hidden rows and unknown ids of a question."""
+    def _who(self, request: RecommendRequest) -> _Who:
+        """Returns what is known about the user of a question."""
         nothing = np.zeros(0, dtype=np.int64)
         if request.user is not None:
             if not self.people.is_known(request.user):
-                return None, nothing, nothing, [request.user]
-            history = self.people.history(request.user)
-            hidden = self.people.hidden(request.user)
-            return (self.people.query(request.user) if len(hidden) else None), history, hidden, []
+                return _Who(None, nothing, nothing, [request.user])
+            history, disliked = self.people.history(request.user), self.people.disliked(request.user)
+            is_blank = not len(history) and not len(disliked)
+            return _Who(None if is_blank else self.people.query(request.user), history, disliked, [])
         liked, unknown = self.catalogue.rows(request.history if request.history is not None else request.positive or [])
         disliked, strangers = self.catalogue.rows(request.negative or [])
         disliked = np.setdiff1d(disliked, liked)
         if not len(liked):
-            return None, nothing, disliked, [*unknown, *strangers]
+            return _Who(None, nothing, disliked, [*unknown, *strangers])
         query = self.people.fold_in(liked.tolist(), disliked.tolist())
-        return query, liked, np.union1d(liked, disliked), [*unknown, *strangers]
+        return _Who(query, liked, disliked, [*unknown, *strangers])
 
     def _popular(
         self, request: RecommendRequest, allowed: np.ndarray, hidden: np.ndarray, unknown: list[str]
