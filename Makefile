@@ -15,7 +15,7 @@ endif
 .PHONY: help setup demo serve-demo demo-media test check format results-tiktok tastes feature-scale docs bench bench-peers clean
 
 help:  ## show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -E '^[a-z0-9%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 setup: $(VENV)/.installed  ## create .venv and install Medley with everything that development needs
 
@@ -56,6 +56,36 @@ format: setup  ## format the code
 
 results-tiktok: setup  ## the table of docs/results/tiktok.md, from the data in DATA/tiktok
 	$(BIN)/python tools/results_page.py --data $(DATA)/tiktok --out docs/results/tiktok.md
+
+# Studies of docs/results/studies: `make results-lfm2k-controls` writes docs/results/lfm2k-controls.md. Runs are shared.
+RESULTS := runs/results
+JOBS ?= 2
+
+$(RESULTS)/data/lfm2k/manifest.json: | setup
+	$(BIN)/medley import mmrec $(DATA)/lfm2k --out $(@D) --features textual=all-MiniLM-L6-v2.npy \
+		--features acoustic=vggish.npy --features speech=whisper.npy
+
+$(RESULTS)/data/tiktok/manifest.json: | setup
+	$(BIN)/medley import csv $(DATA)/tiktok --out $(@D)
+
+$(RESULTS)/data/ml-100k/manifest.json: | setup
+	$(BIN)/medley import recbole $(DATA)/ml-100k --out $(@D) --rating-threshold 4 --split random
+	$(BIN)/medley extract $(@D) --text title,class --textual minilm
+
+define study
+	$(BIN)/medley study docs/results/studies/$(2).toml $(RESULTS)/data/$(1) --out $(RESULTS)/$(3) --runs $(RESULTS)/runs \
+		--jobs $(JOBS) --threads 1
+	$(BIN)/python tools/study_page.py --results $(RESULTS)/$(3) --out docs/results/$(3).md --made-by "make results-$(3)"
+endef
+
+results-lfm2k-%: $(RESULTS)/data/lfm2k/manifest.json  ## a page of LastFM: comparison, controls, missing, ...
+	$(call study,lfm2k,$*,lfm2k-$*)
+
+results-ml-100k-%: $(RESULTS)/data/ml-100k/manifest.json  ## a page of MovieLens 100K: splits
+	$(call study,ml-100k,$*,ml-100k-$*)
+
+results-tiktok-%: $(RESULTS)/data/tiktok/manifest.json  ## a page of TikTok: missing, modality, depth, cold, controls
+	$(call study,tiktok,tiktok-$*,tiktok-$*)
 
 docs: setup  ## docs/models.md, from the docstrings of the models and the measured results
 	$(BIN)/python tools/models_page.py --results docs/results/tiktok.json --out docs/models.md

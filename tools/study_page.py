@@ -1,0 +1,158 @@
+"""Writes a page of docs/results from the results of a study, for `make results-lfm2k-controls` and its like.
+
+python tools/study_page.py --results runs/results/lfm2k-cold --out docs/results/lfm2k-cold.md --made-by "make ..."
+
+Nothing is trained.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from medley.evaluation.statistics import compare_with_first, with_values
+from medley.experiments.agreement import agreements
+from medley.experiments.results import Result, Results
+from medley.files import write_atomic
+from medley.report.study_results import Condition, conditions
+from medley.report.study_tables import result_tables
+from medley.report.tables import to_markdown
+
+MOST_DIGITS = 16  # of a fingerprint
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parses arguments, writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, required=True, help="folder that medley study wrote")
+    parser.add_argument("--out", type=Path, required=True, help="the page to write")
+    parser.add_argument("--made-by", required=True, help="the command that makes study and page")
+    chosen = parser.parse_args(arguments)
+    write_atomic(chosen.out, page(Results.load(chosen.results), chosen.made_by))
+    print(f"written: {chosen.out}")
+
+
+def page(results: Results, made_by: str) -> str:
+    """Returns the page in Markdown."""
+    data, study = results.data, results.study
+    dims = ", ".join(f"{name} {dim}-d" for name, dim in data["modalities"].items()) or "none"
+    days = " and ".join(sorted({one.measured for one in results.entries}))
+    machines = "; ".join(sorted({one.machine for one in results.entries}))
+    versions = ", ".join(f"{name} {number}" for name, number in results.made_by["versions"].items())
+    seeds = ", ".join(map(str, results.made_by["seeds"]))
+    lines = [
+        f"# {study['title']}: {data['name']}",
+        "",
+        study["about"].replace("\n", " "),
+        "",
+        f"Made by `{made_by}`, measured on {days}; one thread for each training. Machine: {machines}. {versions}.",
+        "",
+        f"Data: {data['num_users']:,} users, {data['num_items']:,} items; features: {dims}.",
+        "",
+        f"Settings are chosen by validation Recall@20 with seed 0; then seeds {seeds}, test scored once per seed, all "
+        "unseen items ranked. Intervals are over users: they say how far the difference depends on who was measured, "
+        "and with two seeds little of how far it depends on the seed.",
+        "",
+    ]
+    for condition in conditions(results):
+        lines += _condition(results, condition)
+    lines += _agreements(results)
+    lines += _settings(results)
+    if results.skipped:
+        lines += ["## Not measured", "", *(f"- {label}: {reason}" for label, reason in results.skipped.items()), ""]
+    return "\n".join(lines)
+
+
+def _condition(results: Results, condition: Condition) -> list[str]:
+    split = results.data["splits"][condition.split]
+    counts = " / ".join(f"{count:,}" for count in split["num_interactions"].values())
+    rows = results.of(condition.split, condition.candidates)
+    tables = result_tables(results, condition)
+    named = set(results.study.get("tables", {}))
+    whole = [table for place, table in enumerate(tables) if place == 0 or table.title in named]
+    shown = [part for table in whole for part in (to_markdown(table), "")]
+    unknown = f", {rows[0].num_unknown_users:,} of the measured users never in train" if rows else ""
+    head = (
+        f"{counts} train / validation / test interactions{unknown}. Split hash `{split['split_hash'][:MOST_DIGITS]}`."
+    )
+    return [f"## {condition}".capitalize(), "", head, "", *shown, *_differences(rows, results.study["metric"])]
+
+
+def _differences(rows: Sequence[Result], metric: str) -> list[str]:
+    """Compares each variant with its entry, and where there are no variants each entry with the best one."""
+    by_label = {one.label: one for one in rows}
+    groups: dict[str, list[str]] = {}
+    for one in rows:
+        if one.entry.variant_of in by_label:
+            groups.setdefault(one.entry.variant_of, []).append(one.label)
+    if not groups and len(rows) > 1:
+        best = max(rows, key=lambda one: one.metrics[metric].mean)
+        groups = {best.label: [one.label for one in rows if one is not best]}
+    if not groups:
+        return []
+    lines = [
+        f"Differences of {metric} to the entry in the second column, with the bootstrap interval (95%) over users and "
+        "the p-value of the paired permutation test (Holm's correction within each entry):",
+        "",
+        "| entry | compared with | difference | interval | p | relative |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for base, labels in groups.items():
+        values = with_values({label: by_label[label].values(metric) for label in (base, *labels)})
+        mean = float(np.mean(values[base]))
+        for label, found in compare_with_first(values).items():
+            if found is not None:
+                relative = f"{found.difference / mean:+.1%}" if mean else "-"
+                interval = f"{found.low:+.4f} to {found.high:+.4f}"
+                cells = (label, base, f"{found.difference:+.4f}", interval, f"{found.p_value:.4f}", relative)
+                lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _agreements(results: Results) -> list[str]:
+    found = agreements(results, results.study["metric"])
+    if not found:
+        return []
+    lines = [
+        "## Do the conclusions agree?",
+        "",
+        "Pairs of entries whose difference a paired t-test with Holm's correction supports under both conditions, with "
+        "the same sign or with opposite signs, or under one of them alone.",
+        "",
+        "| first | second | Kendall's tau | same | opposite | first alone | second alone | neither |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {' '.join(one.first)} | {' '.join(one.second)} | {one.tau:.2f} | {' | '.join(map(str, one[3:]))} |"
+        for one in found
+    ]
+    return [*lines, ""]
+
+
+def _settings(results: Results) -> list[str]:
+    """Lists the chosen settings and costs; variants have the settings of their entry."""
+    lines = [
+        "## Settings and costs",
+        "",
+        "| entry | split | chosen | tried | best epochs | CPU s to best | parameters |",
+        "|---|---|---|---:|---|---:|---:|",
+    ]
+    for one in results.entries:
+        chosen = ", ".join(f"{key}={value}" for key, value in one.chosen.items() if key != "metric")
+        epochs = ", ".join(map(str, one.best_epochs)) if one.num_parameters else "-"
+        shown = chosen if not one.entry.variant_of else f"as {one.entry.variant_of}, " + _changes(one)
+        cells = (one.label, one.split, shown, str(one.num_tried), epochs, f"{one.cpu_to_best.mean:.1f}")
+        lines.append(f"| {' | '.join(cells)} | {one.num_parameters:,} |")
+    return [*lines, ""]
+
+
+def _changes(result: Result) -> str:
+    changed = {**result.entry.options}
+    if result.entry.parameters_of:
+        changed["dim"] = result.chosen["dim"]
+    return ", ".join(f"{key}={value}" for key, value in changed.items())
+
+
+if __name__ == "__main__":
+    main()
