@@ -24,6 +24,7 @@ from medley.data.dataset import Dataset
 from medley.data.parquet import read_parquet
 from medley.errors import InputError
 from medley.models import Recommender
+from medley.models.inputs import CONTROLS
 from medley.models.macridvae import MacridVAE
 from medley.models.registry import name_of
 from medley.runs import Run
@@ -139,8 +140,9 @@ def export(
         name = type(model).__name__
         raise InputError(f"{name} cannot be exported", expected="final vectors or weights between items", got=FUNCTION)
     content = content_path(model, scores, features) if isinstance(scores, Vectors) else None
-    random = getattr(model, "spec", None) is not None and model.spec.options.get("random_features", False)
-    reason = "the model was trained on random features" if random and model.reads_features else ""
+    options = model.spec.options if getattr(model, "spec", None) is not None else {}
+    control = next((name.replace("_", " ") for name in CONTROLS if options.get(name)), None)
+    reason = f"the model was trained on {control}" if control and model.reads_features else ""
     rule = fit_new_items(scores, features, train, content=content, reason=reason, exposure=exposure, seed=seed)
     fold_in = fit_fold_in(scores, train, pairs_of(seen, VALID), seed=seed)
     if cold == "features":
