@@ -16,7 +16,6 @@ import argparse
 import io
 import json
 import pickle
-import resource
 import statistics
 import subprocess
 import sys
@@ -47,7 +46,7 @@ from medley.media.workers import Workers
 
 BATCH = 32  # the default of medley extract
 PARTS = ("read", "decode", "prepare", "hand over", "network")
-MEMORY = ("before", "peak", "largest")
+MEMORY = ("before", "peak")
 SIDE = 8  # pixels of the tiny images that memory is measured with
 
 
@@ -57,8 +56,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with hm and clips")
     parser.add_argument("--only", nargs="+", choices=("rate", "jobs", "memory"), default=["rate", "jobs", "memory"])
     parser.add_argument("--device", default="cpu", help="of the networks")
-    parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2, 4], help="numbers of processes to compare")
-    parser.add_argument("--rounds", type=int, help="of each comparison [default: 5, with --quick 2]")
+    parser.add_argument(
+        "--jobs", type=int, nargs="+", help="numbers of processes to compare [default: 1 2 4, quick: 1 2]"
+    )
+    parser.add_argument("--rounds", type=int, help="of each comparison [default: 5, quick: 1]")
     parser.add_argument("--visual", default=DEFAULTS["image"], metavar="ENCODER")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--peak", type=Path, help=argparse.SUPPRESS)
@@ -72,11 +73,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if {"rate", "jobs"} & set(args.only):
             cases = list(Cases(Path(folder), args.data, args.device, args.visual, quick=args.quick))
-            rounds = args.rounds or (2 if args.quick else 5)
+            rounds = args.rounds or (1 if args.quick else 5)
             if "rate" in args.only:
                 show_rates(cases, rounds)
             if "jobs" in args.only:
-                show_jobs([case for case in cases if case.encoder.reads != "text"], args.jobs, rounds)
+                show_jobs(
+                    [case for case in cases if case.encoder.reads != "text"],
+                    args.jobs or [1, 2, 4][: 2 if args.quick else 3],
+                    rounds,
+                )
         if "memory" in args.only:
             show_memory(Path(folder), (100, 1_000) if args.quick else (2_000, 20_000), 5_000 if args.quick else 200_000)
 
@@ -189,7 +194,8 @@ class Cases:
         else:
             print(f"no {self.data / 'clips'}: clips are left out", file=sys.stderr)
         rendered = self._rendered()
-        yield from self._case("rendered", image, [each for item in rendered if (each := media_of(item, "image"))])
+        seen = [each for item in rendered if (each := media_of(item, "image"))]
+        yield from self._case("rendered", image, seen[: 6 if self.quick else 48])
         yield from self._case("rendered", sound, [each for item in rendered if (each := media_of(item, "sound"))])
 
     def _find(self, spec: str, reads: str) -> Encoder | None:
@@ -280,8 +286,7 @@ def show_jobs(cases: list[Case], jobs: list[int], rounds: int) -> None:
 
 def show_memory(folder: Path, sizes: Sequence[int], num_files: int) -> None:
     """Prints the peaks of extracting tiny images, and of finding many files, each in a process of its own."""
-    print("| tiny images | items/s | MiB before | peak MiB | largest process that decodes, MiB |")
-    print("|---:|---:|---:|---:|---:|")
+    print("| tiny images | items/s | MiB before | peak MiB |\n|---:|---:|---:|---:|")
     for size in sizes:
         found = measured(catalogue(folder / f"images{size}", size, tiny_image()))
         print(f"| {size:,} | {' | '.join(f'{found[key]:,.0f}' for key in ('rate', *MEMORY))} |", flush=True)
@@ -320,20 +325,19 @@ def peak(folder: Path, *, only_find: bool) -> dict[str, float]:
     """Returns seconds, items per second and MiB of finding the media of a catalogue or of extracting their features."""
     data = medley.load(folder / "data")
     find("colour-layout", "image")
-    before, begin = mebibytes(resource.RUSAGE_SELF), time.perf_counter()
+    before, begin = mebibytes(), time.perf_counter()
     if only_find:
         find_media(data, folder / "media")
     else:
         extract(data, folder / "media", visual="colour-layout")
     seconds = time.perf_counter() - begin
-    figures = (before, mebibytes(resource.RUSAGE_SELF), mebibytes(resource.RUSAGE_CHILDREN))
-    rate = data.manifest.num_items / seconds
-    return {"seconds": seconds, "rate": rate, **dict(zip(MEMORY, figures, strict=True))}
+    return {"seconds": seconds, "rate": data.manifest.num_items / seconds, "before": before, "peak": mebibytes()}
 
 
-def mebibytes(whose: int) -> float:
-    """Returns the largest memory of this process, or of the largest of its processes that have ended."""
-    return resource.getrusage(whose).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+def mebibytes() -> float:
+    """Returns the largest memory of this process so far (Linux); `getrusage` would count that of its parent too."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 1024
 
 
 if __name__ == "__main__":
