@@ -15,6 +15,7 @@ machine slow both sides of a ratio.
 import argparse
 import io
 import json
+import os
 import pickle
 import statistics
 import subprocess
@@ -38,7 +39,7 @@ from medley.media.extract import default_jobs, extract
 from medley.media.files import ItemMedia, find_media
 from medley.media.item import Batches, media_of, prepare_of
 from medley.media.journal import Journal
-from medley.media.pieces import Medium, Preparation, Preparations, Task, state_of
+from medley.media.pieces import Made, Medium, Preparation, Preparations, Task, state_of
 from medley.media.progress import ExtractProgress
 from medley.media.render import FOLDER, TABLE, simulate_media
 from medley.media.update import Modality, update
@@ -46,6 +47,7 @@ from medley.media.workers import Workers
 
 BATCH = 32  # the default of medley extract
 PARTS = ("read", "decode", "prepare", "hand over", "network")
+BLAS = "OPENBLAS_NUM_THREADS"
 MEMORY = ("before", "peak")
 SIDE = 8  # pixels of the tiny images that memory is measured with
 
@@ -68,6 +70,8 @@ def main() -> None:
     if args.peak is not None:
         print(json.dumps(peak(args.peak, only_find=args.find)))
         return
+    if BLAS not in os.environ:  # read when numpy is loaded; processes that decode have one thread too
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {BLAS: "1"})
     where = f"{torch.cuda.get_device_name()}, " if args.device.startswith("cuda") else ""
     print(f"{where}{default_jobs()} processes by default, {torch.get_num_threads()} torch threads\n")
     with tempfile.TemporaryDirectory() as folder:
@@ -115,14 +119,15 @@ class Case:
         update(modality, workers, batch=BATCH, num_items=len(self.media), progress=ExtractProgress())
         return time.perf_counter() - begin
 
-    def seconds_in_turn(self) -> float:
-        """Returns the wall clock of the same work in this process, where nothing overlaps."""
+    def seconds_in_turn(self, workers: Workers) -> float:
+        """Returns the wall clock of the same work where nothing overlaps: one medium after the other."""
         batches, begin = Batches(self.encoder, BATCH), time.perf_counter()
         with sharing_cores():
             for media in self.media.values():
                 for medium in media:
-                    made = self.preparation(medium)
-                    if not made.error:
+                    is_text = self.encoder.reads == "text"
+                    made = self.preparation(medium) if is_text else workers.submit(Task(self.name, medium)).result()
+                    if isinstance(made, Made) and not made.error:
                         batches.add(made.pieces)
             batches.finish()
         return time.perf_counter() - begin
@@ -255,7 +260,7 @@ def show_rates(cases: list[Case], rounds: int) -> None:
         with case.pool(default_jobs()) as workers:
             case.seconds(workers)  # warms caches and allocators
             parts = case.parts()
-            pairs = [(case.seconds_in_turn(), case.seconds(workers)) for _ in range(rounds)]
+            pairs = [(case.seconds_in_turn(workers), case.seconds(workers)) for _ in range(rounds)]
         total, count = sum(parts.values()), len(case.media)
         cells = [f"{1e3 * parts[part] / count:.2f} ({parts[part] / total:.0%})" for part in PARTS]
         rate = count / statistics.median(both for _, both in pairs)
