@@ -15,8 +15,8 @@ machine slow both sides of a ratio.
 import argparse
 import io
 import json
+import os
 import pickle
-import resource
 import statistics
 import subprocess
 import sys
@@ -39,7 +39,7 @@ from medley.media.extract import default_jobs, extract
 from medley.media.files import ItemMedia, find_media
 from medley.media.item import Batches, media_of, prepare_of
 from medley.media.journal import Journal
-from medley.media.pieces import Medium, Preparation, Preparations, Task, state_of
+from medley.media.pieces import Made, Medium, Preparation, Preparations, Task, state_of
 from medley.media.progress import ExtractProgress
 from medley.media.render import FOLDER, TABLE, simulate_media
 from medley.media.update import Modality, update
@@ -47,7 +47,8 @@ from medley.media.workers import Workers
 
 BATCH = 32  # the default of medley extract
 PARTS = ("read", "decode", "prepare", "hand over", "network")
-MEMORY = ("before", "peak", "largest")
+BLAS = "OPENBLAS_NUM_THREADS"
+MEMORY = ("before", "peak")
 SIDE = 8  # pixels of the tiny images that memory is measured with
 
 
@@ -57,8 +58,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with hm and clips")
     parser.add_argument("--only", nargs="+", choices=("rate", "jobs", "memory"), default=["rate", "jobs", "memory"])
     parser.add_argument("--device", default="cpu", help="of the networks")
-    parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2, 4], help="numbers of processes to compare")
-    parser.add_argument("--rounds", type=int, help="of each comparison [default: 5, with --quick 2]")
+    parser.add_argument(
+        "--jobs", type=int, nargs="+", help="numbers of processes to compare [default: 1 2 4, quick: 1 2]"
+    )
+    parser.add_argument("--rounds", type=int, help="of each comparison [default: 5, quick: 1]")
     parser.add_argument("--visual", default=DEFAULTS["image"], metavar="ENCODER")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--peak", type=Path, help=argparse.SUPPRESS)
@@ -67,16 +70,22 @@ def main() -> None:
     if args.peak is not None:
         print(json.dumps(peak(args.peak, only_find=args.find)))
         return
+    if BLAS not in os.environ:  # read when numpy is loaded; processes that decode have one thread too
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {BLAS: "1"})
     where = f"{torch.cuda.get_device_name()}, " if args.device.startswith("cuda") else ""
     print(f"{where}{default_jobs()} processes by default, {torch.get_num_threads()} torch threads\n")
     with tempfile.TemporaryDirectory() as folder:
         if {"rate", "jobs"} & set(args.only):
             cases = list(Cases(Path(folder), args.data, args.device, args.visual, quick=args.quick))
-            rounds = args.rounds or (2 if args.quick else 5)
+            rounds = args.rounds or (1 if args.quick else 5)
             if "rate" in args.only:
                 show_rates(cases, rounds)
             if "jobs" in args.only:
-                show_jobs([case for case in cases if case.encoder.reads != "text"], args.jobs, rounds)
+                show_jobs(
+                    [case for case in cases if case.encoder.reads != "text"],
+                    args.jobs or [1, 2, 4][: 2 if args.quick else 3],
+                    rounds,
+                )
         if "memory" in args.only:
             show_memory(Path(folder), (100, 1_000) if args.quick else (2_000, 20_000), 5_000 if args.quick else 200_000)
 
@@ -110,14 +119,15 @@ class Case:
         update(modality, workers, batch=BATCH, num_items=len(self.media), progress=ExtractProgress())
         return time.perf_counter() - begin
 
-    def seconds_in_turn(self) -> float:
-        """Returns the wall clock of the same work in this process, where nothing overlaps."""
+    def seconds_in_turn(self, workers: Workers) -> float:
+        """Returns the wall clock of the same work where nothing overlaps: one medium after the other."""
         batches, begin = Batches(self.encoder, BATCH), time.perf_counter()
         with sharing_cores():
             for media in self.media.values():
                 for medium in media:
-                    made = self.preparation(medium)
-                    if not made.error:
+                    is_text = self.encoder.reads == "text"
+                    made = self.preparation(medium) if is_text else workers.submit(Task(self.name, medium)).result()
+                    if isinstance(made, Made) and not made.error:
                         batches.add(made.pieces)
             batches.finish()
         return time.perf_counter() - begin
@@ -189,7 +199,8 @@ class Cases:
         else:
             print(f"no {self.data / 'clips'}: clips are left out", file=sys.stderr)
         rendered = self._rendered()
-        yield from self._case("rendered", image, [each for item in rendered if (each := media_of(item, "image"))])
+        seen = [each for item in rendered if (each := media_of(item, "image"))]
+        yield from self._case("rendered", image, seen[: 6 if self.quick else 48])
         yield from self._case("rendered", sound, [each for item in rendered if (each := media_of(item, "sound"))])
 
     def _find(self, spec: str, reads: str) -> Encoder | None:
@@ -249,7 +260,7 @@ def show_rates(cases: list[Case], rounds: int) -> None:
         with case.pool(default_jobs()) as workers:
             case.seconds(workers)  # warms caches and allocators
             parts = case.parts()
-            pairs = [(case.seconds_in_turn(), case.seconds(workers)) for _ in range(rounds)]
+            pairs = [(case.seconds_in_turn(workers), case.seconds(workers)) for _ in range(rounds)]
         total, count = sum(parts.values()), len(case.media)
         cells = [f"{1e3 * parts[part] / count:.2f} ({parts[part] / total:.0%})" for part in PARTS]
         rate = count / statistics.median(both for _, both in pairs)
@@ -280,8 +291,7 @@ def show_jobs(cases: list[Case], jobs: list[int], rounds: int) -> None:
 
 def show_memory(folder: Path, sizes: Sequence[int], num_files: int) -> None:
     """Prints the peaks of extracting tiny images, and of finding many files, each in a process of its own."""
-    print("| tiny images | items/s | MiB before | peak MiB | largest process that decodes, MiB |")
-    print("|---:|---:|---:|---:|---:|")
+    print("| tiny images | items/s | MiB before | peak MiB |\n|---:|---:|---:|---:|")
     for size in sizes:
         found = measured(catalogue(folder / f"images{size}", size, tiny_image()))
         print(f"| {size:,} | {' | '.join(f'{found[key]:,.0f}' for key in ('rate', *MEMORY))} |", flush=True)
@@ -320,20 +330,19 @@ def peak(folder: Path, *, only_find: bool) -> dict[str, float]:
     """Returns seconds, items per second and MiB of finding the media of a catalogue or of extracting their features."""
     data = medley.load(folder / "data")
     find("colour-layout", "image")
-    before, begin = mebibytes(resource.RUSAGE_SELF), time.perf_counter()
+    before, begin = mebibytes(), time.perf_counter()
     if only_find:
         find_media(data, folder / "media")
     else:
         extract(data, folder / "media", visual="colour-layout")
     seconds = time.perf_counter() - begin
-    figures = (before, mebibytes(resource.RUSAGE_SELF), mebibytes(resource.RUSAGE_CHILDREN))
-    rate = data.manifest.num_items / seconds
-    return {"seconds": seconds, "rate": rate, **dict(zip(MEMORY, figures, strict=True))}
+    return {"seconds": seconds, "rate": data.manifest.num_items / seconds, "before": before, "peak": mebibytes()}
 
 
-def mebibytes(whose: int) -> float:
-    """Returns the largest memory of this process, or of the largest of its processes that have ended."""
-    return resource.getrusage(whose).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+def mebibytes() -> float:
+    """Returns the largest memory of this process so far (Linux); `getrusage` would count that of its parent too."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 1024
 
 
 if __name__ == "__main__":
