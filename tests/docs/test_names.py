@@ -29,7 +29,7 @@ STRANGERS = {  # of authors' code, of the example in docs/add-a-model.md
     "medley_content/content_mf.py",
     "tests/test_content_mf.py",
 }
-GROUPS = {models.registry.ENTRY_POINTS, sources.ENTRY_POINTS}  # of entry points: not modules
+GROUPS = {models.registry.ENTRY_POINTS, sources.ENTRY_POINTS, "medley.encoders"}  # of entry points: not modules
 
 
 def _can_be_imported(name: str) -> bool:
@@ -42,7 +42,8 @@ def _can_be_imported(name: str) -> bool:
 
 def gone_from(text: str, folder: Path) -> list[str]:
     """Names, files and links of a page in `folder` that do not exist."""
-    names = {name or short for name, short in DOTTED.findall(text) if not short.endswith((".py", ".md"))}
+    files = (".py", ".md", ".json", ".medley")
+    names = {name or short for name, short in DOTTED.findall(text) if not short.endswith(files)}
     packages = ("", "medley.", "torch.")  # `nn.init` is ours, `nn.Linear` is torch's
     gone = [name for name in names - GROUPS if not any(_can_be_imported(package + name) for package in packages)]
     prose = FENCED.sub("", text)
