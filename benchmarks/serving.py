@@ -36,6 +36,7 @@ from medley.version import versions
 
 DIM = 64
 DIM_FEATURES = 32
+NUM_JUDGES = 100  # users who place new items
 NUM_SEEN = 20  # items per user
 NUM_USERS = 20_000
 NUM_SWAPS = 20
@@ -127,14 +128,21 @@ def simulated(num_items: int, *, num_users: int = NUM_USERS, seed: int = 0) -> B
             "C": np.eye(DIM, dtype=np.float32),
             "centre": item[:, :-1].mean(axis=0),
             "mean": user[:, :-1].mean(axis=0),
+            "covariance": np.cov(item[:1000, :-1].T).astype(np.float32),
         },
         {"target": 1.0, "noise": 10.0},
     )
+    mean, judges = values.mean(axis=0), np.arange(NUM_JUDGES)
     new_items = NewItems(
         "neighbours",
+        k={"visual": 10},
+        weights={"visual": 1.0},
         known=np.ones(num_items, dtype=bool),
-        norms={"visual": np.linalg.norm(values, axis=1)},
+        means={"visual": mean},
+        norms={"visual": np.linalg.norm(values - mean, axis=1)},
         centre=item.mean(axis=0),
+        judges=judges,
+        least=np.partition(user[judges] @ item.T, -20, axis=1)[:, -20],
     )
     manifest = BundleManifest(
         model="simulated",

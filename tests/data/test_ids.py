@@ -68,3 +68,8 @@ def test_an_id_that_was_left_out_says_why():
 def test_an_id_twice_is_refused():
     with pytest.raises(InputError, match="item ids must be distinct: got 'x' twice"):
         IdMap(pl.Series(["x", "y", "x"]), kind="item")
+
+
+def test_an_unknown_id_is_not_found_at_once_and_without_an_error():
+    ids = IdMap(pl.Series(["a", "b c"]), kind="item")
+    assert (ids.find("b c"), ids.find(" a "), ids.find("z")) == (1, 0, None)

@@ -44,6 +44,11 @@ class IdMap:
     def __len__(self) -> int:
         return len(self.raw)
 
+    def find(self, raw_id: str) -> int | None:
+        """Returns the row of one raw id, None if the id is unknown; unlike `row`, without looking for similar ids."""
+        row = self._row_of.get(raw_id)
+        return self._row_of.get(raw_id.strip()) if row is None else row
+
     def row(self, raw_id: str | int) -> int:
         """Returns the row of one raw id; whole numbers count as text, white space around text is dropped.
 

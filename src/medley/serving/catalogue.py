@@ -57,12 +57,7 @@ class Catalogue:
     def find(self, raw_id: str) -> int | None:
         """Returns the row of an id, also of a deleted item; None for an unknown id."""
         row = self._added.get(raw_id)
-        if row is not None:
-            return row
-        try:
-            return self.bundle.item_ids.row(raw_id)
-        except InputError:
-            return None
+        return self.bundle.item_ids.find(raw_id) if row is None else row
 
     def row(self, raw_id: str) -> int:
         """Returns the row of an item.

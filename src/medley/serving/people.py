@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from medley.errors import InputError, NotFoundError
+from medley.errors import NotFoundError
 from medley.serving.bundle import DISLIKED, TEST, TRAIN, VALID, Bundle
 from medley.serving.catalogue import Catalogue
 from medley.serving.scores import Vectors
@@ -155,12 +155,7 @@ class People:
         return Person(learned)
 
     def _learned_row(self, user: str) -> int | None:
-        if user in self._forgotten:
-            return None
-        try:
-            return self.bundle.user_ids.row(user)
-        except InputError:
-            return None
+        return None if user in self._forgotten else self.bundle.user_ids.find(user)
 
     def _bundled(self, learned: int | None, codes: tuple[int, ...] = SEEN) -> list[int]:
         return [] if learned is None else self.bundle.history(learned, codes).tolist()
