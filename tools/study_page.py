@@ -6,8 +6,9 @@ Nothing is trained.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,10 +51,10 @@ def page(results: Results, made_by: str) -> str:
         "",
         f"Data: {data['num_users']:,} users, {data['num_items']:,} items; features: {dims}.",
         "",
-        f"Settings are chosen by validation Recall@20 with seed 0; then seeds {seeds}, test scored once per seed, all "
-        "unseen items ranked. Intervals are over users: they say how far the difference depends on who was measured, "
-        "and with two seeds little of how far it depends on the seed.",
+        f"{_choice(results)} Then seeds {seeds}, test scored once per seed. Intervals are over users: they say how far "
+        "the difference depends on who was measured, and with few seeds little of how far it depends on the seed.",
         "",
+        *_cut_short(results.entries),
     ]
     for condition in conditions(results):
         lines += _condition(results, condition)
@@ -62,6 +63,26 @@ def page(results: Results, made_by: str) -> str:
     if results.skipped:
         lines += ["## Not measured", "", *(f"- {label}: {reason}" for label, reason in results.skipped.items()), ""]
     return "\n".join(lines)
+
+
+def _choice(results: Results) -> str:
+    """Says how settings came about; variants never choose their own without a grid."""
+    if max((one.num_tried for one in results.entries), default=0) <= 1:
+        return "Settings are fixed by the study, none were chosen."
+    seed = results.made_by["seeds"][0]
+    return f"Settings are chosen by validation {results.study['metric'].capitalize()} with seed {seed}."
+
+
+def _cut_short(entries: Sequence[Result]) -> list[str]:
+    """Names the entries whose best epoch is one of the last two that the budget allows, for any seed."""
+    found = [
+        one.label
+        for one in entries
+        if one.num_parameters and max(one.best_epochs, default=0) >= int(one.chosen["num_epochs"]) - 1
+    ]
+    if not found:
+        return []
+    return [f"Best in one of the last two epochs for a seed, so longer training may help: {', '.join(found)}.", ""]
 
 
 def _condition(results: Results, condition: Condition) -> list[str]:
@@ -76,11 +97,12 @@ def _condition(results: Results, condition: Condition) -> list[str]:
     head = (
         f"{counts} train / validation / test interactions{unknown}. Split hash `{split['split_hash'][:MOST_DIGITS]}`."
     )
-    return [f"## {condition}".capitalize(), "", head, "", *shown, *_differences(rows, results.study["metric"])]
+    return [f"## {condition}".capitalize(), "", head, "", *shown, *_differences(rows, results.study)]
 
 
-def _differences(rows: Sequence[Result], metric: str) -> list[str]:
-    """Compares each variant with its entry, and where there are no variants each entry with the best one."""
+def _differences(rows: Sequence[Result], study: Mapping[str, Any]) -> list[str]:
+    """Compares variants with their entry; without variants the best entry and the last one of each table with others."""
+    metric = study["metric"]
     by_label = {one.label: one for one in rows}
     groups: dict[str, list[str]] = {}
     for one in rows:
@@ -89,6 +111,9 @@ def _differences(rows: Sequence[Result], metric: str) -> list[str]:
     if not groups and len(rows) > 1:
         best = max(rows, key=lambda one: one.metrics[metric].mean)
         groups = {best.label: [one.label for one in rows if one is not best]}
+        for labels in study.get("tables", {}).values():
+            *others, last = [label for label in labels if label in by_label]
+            groups.setdefault(last, others)
     if not groups:
         return []
     lines = [
@@ -132,19 +157,28 @@ def _agreements(results: Results) -> list[str]:
 
 def _settings(results: Results) -> list[str]:
     """Lists the chosen settings and costs; variants have the settings of their entry."""
+    common = _common(results.entries)
     lines = [
         "## Settings and costs",
+        "",
+        f"Common to all trained entries: {', '.join(f'{key} = {value}' for key, value in common.items())}.",
         "",
         "| entry | split | chosen | tried | best epochs | CPU s to best | parameters |",
         "|---|---|---|---:|---|---:|---:|",
     ]
     for one in results.entries:
-        chosen = ", ".join(f"{key}={value}" for key, value in one.chosen.items() if key != "metric")
+        chosen = ", ".join(f"{key}={value}" for key, value in one.chosen.items() if common.get(key) != value) or "-"
         epochs = ", ".join(map(str, one.best_epochs)) if one.num_parameters else "-"
         shown = chosen if not one.entry.variant_of else f"as {one.entry.variant_of}, " + _changes(one)
         cells = (one.label, one.split, shown, str(one.num_tried), epochs, f"{one.cpu_to_best.mean:.1f}")
         lines.append(f"| {' | '.join(cells)} | {one.num_parameters:,} |")
     return [*lines, ""]
+
+
+def _common(entries: Sequence[Result]) -> dict[str, Any]:
+    """Returns the settings that all trained entries have in common."""
+    first, *others = [one.chosen for one in entries if one.num_parameters]
+    return {key: value for key, value in first.items() if all(one.get(key) == value for one in others)}
 
 
 def _changes(result: Result) -> str:
