@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument(
         "--jobs", type=int, nargs="+", help="numbers of processes to compare [default: 1 2 4, quick: 1 2]"
     )
-    parser.add_argument("--rounds", type=int, help="of each comparison [default: 5, quick: 1]")
+    parser.add_argument("--rounds", type=int, help="of each comparison [default: 3, quick: 1]")
     parser.add_argument("--visual", default=DEFAULTS["image"], metavar="ENCODER")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--peak", type=Path, help=argparse.SUPPRESS)
@@ -77,7 +77,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if {"rate", "jobs"} & set(args.only):
             cases = list(Cases(Path(folder), args.data, args.device, args.visual, quick=args.quick))
-            rounds = args.rounds or (1 if args.quick else 5)
+            rounds = args.rounds or (1 if args.quick else 3)
             if "rate" in args.only:
                 show_rates(cases, rounds)
             if "jobs" in args.only:
@@ -183,24 +183,21 @@ class Cases:
         if photographs and (articles := self.data / "hm" / "articles.parquet").exists():
             media = [[Medium("image", path)] for path in photographs]
             yield from self._case("photographs", image, media)
-            yield from self._case("photographs", layout, media * (1 if self.quick else 4))
+            yield from self._case("photographs", layout, media * (1 if self.quick else 3))
             columns = ["prod_name", "product_type_name", "detail_desc"]
-            rows = pl.read_parquet(articles, columns=columns).head(32 if self.quick else 256).rows()
+            rows = pl.read_parquet(articles, columns=columns).head(32 if self.quick else 128).rows()
             yield from self._case("texts", text, [[Medium("text", ". ".join(filter(None, row)))] for row in rows])
         else:
             print(f"no {self.data / 'hm'}: photographs and texts are left out", file=sys.stderr)
         if clips:
-            yield from self._case(
-                "clips", image, [[Medium("frames", path)] for path in clips * (1 if self.quick else 3)]
-            )
-            yield from self._case(
-                "clips", sound, [[Medium("sound", path)] for path in clips * (2 if self.quick else 16)]
-            )
+            seen, heard = (clips[:1], clips) if self.quick else (clips, clips * 6)
+            yield from self._case("clips", image, [[Medium("frames", path)] for path in seen])
+            yield from self._case("clips", sound, [[Medium("sound", path)] for path in heard])
         else:
             print(f"no {self.data / 'clips'}: clips are left out", file=sys.stderr)
         rendered = self._rendered()
         seen = [each for item in rendered if (each := media_of(item, "image"))]
-        yield from self._case("rendered", image, seen[: 6 if self.quick else 48])
+        yield from self._case("rendered", image, seen[: 4 if self.quick else 24])
         yield from self._case("rendered", sound, [each for item in rendered if (each := media_of(item, "sound"))])
 
     def _find(self, spec: str, reads: str) -> Encoder | None:
