@@ -19,8 +19,10 @@ from medley.files import write_atomic
 from medley.report.study_results import Condition, conditions
 from medley.report.study_tables import result_tables
 from medley.report.tables import to_markdown
+from medley.runs.settings import TrainSettings
 
 MOST_DIGITS = 16  # of a fingerprint
+MOST_EPOCHS = TrainSettings().num_epochs  # where a study does not say
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -78,7 +80,7 @@ def _cut_short(entries: Sequence[Result]) -> list[str]:
     found = [
         one.label
         for one in entries
-        if one.num_parameters and max(one.best_epochs, default=0) >= int(one.chosen["num_epochs"]) - 1
+        if one.num_parameters and max(one.best_epochs, default=0) >= int(one.chosen.get("num_epochs", MOST_EPOCHS)) - 1
     ]
     if not found:
         return []
@@ -101,7 +103,7 @@ def _condition(results: Results, condition: Condition) -> list[str]:
 
 
 def _differences(rows: Sequence[Result], study: Mapping[str, Any]) -> list[str]:
-    """Compares variants with their entry; without variants the best entry and the last one of each table with others."""
+    """Compares variants with their entry; without variants, others with the best and with the last of each table."""
     metric = study["metric"]
     by_label = {one.label: one for one in rows}
     groups: dict[str, list[str]] = {}
@@ -112,8 +114,8 @@ def _differences(rows: Sequence[Result], study: Mapping[str, Any]) -> list[str]:
         best = max(rows, key=lambda one: one.metrics[metric].mean)
         groups = {best.label: [one.label for one in rows if one is not best]}
         for labels in study.get("tables", {}).values():
-            *others, last = [label for label in labels if label in by_label]
-            groups.setdefault(last, others)
+            if labels[-1] in by_label:
+                groups.setdefault(labels[-1], [label for label in labels[:-1] if label in by_label])
     if not groups:
         return []
     lines = [
@@ -161,8 +163,11 @@ def _settings(results: Results) -> list[str]:
     lines = [
         "## Settings and costs",
         "",
-        f"Common to all trained entries: {', '.join(f'{key} = {value}' for key, value in common.items())}.",
-        "",
+        *(
+            [f"Common to all trained entries: {', '.join(f'{k} = {v}' for k, v in common.items())}.", ""]
+            if common
+            else []
+        ),
         "| entry | split | chosen | tried | best epochs | CPU s to best | parameters |",
         "|---|---|---|---:|---|---:|---:|",
     ]
@@ -177,8 +182,12 @@ def _settings(results: Results) -> list[str]:
 
 def _common(entries: Sequence[Result]) -> dict[str, Any]:
     """Returns the settings that all trained entries have in common."""
-    first, *others = [one.chosen for one in entries if one.num_parameters]
-    return {key: value for key, value in first.items() if all(one.get(key) == value for one in others)}
+    chosen = [one.chosen for one in entries if one.num_parameters]
+    return (
+        {key: value for key, value in chosen[0].items() if all(one.get(key) == value for one in chosen)}
+        if chosen
+        else {}
+    )
 
 
 def _changes(result: Result) -> str:
