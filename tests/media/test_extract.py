@@ -285,7 +285,7 @@ def test_killed_at_twenty_random_moments_extraction_gives_the_same_bytes(tmp_pat
     toys.catalogue(14, tmp_path / "data")
     for item in range(0, 14, 2):
         toys.paint(tmp_path / "media", f"{item}.png", seed=item)
-    program = [sys.executable, kills.__file__, str(tmp_path)]
+    program = [sys.executable, "-m", kills.__name__, str(tmp_path)]
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False, timeout=250)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
