@@ -1,6 +1,6 @@
 """Extraction of features from media: items per second, where the time goes, what more processes bring, and memory.
 
-    python benchmarks/media.py --data ../shared/data     # everything, under 3 minutes on 2 cores
+    python benchmarks/media.py --data ../shared/data     # everything, about 3 minutes on 2 quiet cores
     python benchmarks/media.py --device cuda             # the networks on a GPU
     python benchmarks/media.py --quick                   # less of everything, under 30 s
     python benchmarks/media.py --only rate jobs          # some of: rate, jobs, memory
@@ -197,7 +197,7 @@ class Cases:
             print(f"no {self.data / 'clips'}: clips are left out", file=sys.stderr)
         rendered = self._rendered()
         seen = [each for item in rendered if (each := media_of(item, "image"))]
-        yield from self._case("rendered", image, seen[: 4 if self.quick else 24])
+        yield from self._case("rendered", image, seen[: 4 if self.quick else 16])
         yield from self._case("rendered", sound, [each for item in rendered if (each := media_of(item, "sound"))])
 
     def _find(self, spec: str, reads: str) -> Encoder | None:
