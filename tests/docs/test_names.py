@@ -42,7 +42,7 @@ def _can_be_imported(name: str) -> bool:
 
 def gone_from(text: str, folder: Path) -> list[str]:
     """Names, files and links of a page in `folder` that do not exist."""
-    files = (".py", ".md", ".json", ".medley")
+    files = (".py", ".md", ".json", ".medley", ".parquet")
     names = {name or short for name, short in DOTTED.findall(text) if not short.endswith(files)}
     packages = ("", "medley.", "torch.")  # `nn.init` is ours, `nn.Linear` is torch's
     gone = [name for name in names - GROUPS if not any(_can_be_imported(package + name) for package in packages)]

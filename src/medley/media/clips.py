@@ -19,7 +19,11 @@ SECONDS = FRAMES / FRAME_RATE
 CLIPS = {  # suffix -> video codec, its options, audio codec
     ".mp4": ("libx264", {"preset": "veryfast", "crf": "24"}, "aac"),
     ".mkv": ("libx264", {"preset": "veryfast", "crf": "24"}, "libopus"),
-    ".webm": ("libvpx", {"deadline": "realtime", "cpu-used": "8", "crf": "10"}, "libopus"),
+    ".webm": (
+        "libvpx",
+        {"deadline": "good", "cpu-used": "5", "crf": "10"},
+        "libopus",
+    ),  # realtime: bytes depend on load
     ".avi": ("mpeg4", {"qscale": "4"}, "libmp3lame"),
 }
 SOUNDS = {".wav": "pcm_s16le", ".flac": "flac", ".ogg": "libopus", ".mp3": "libmp3lame", ".m4a": "aac"}
