@@ -6,12 +6,15 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from medley.errors import InputError
+
+UNREADABLE_SECONDS = 5.0  # after which a lock without a readable owner is one whose process was killed as it wrote it
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -143,6 +146,44 @@ def _runs(pid: int) -> bool:
     except PermissionError:  # the process of another user
         return True
     return True
+
+
+def release_stale(lock: Path) -> None:
+    """Removes a lock that `files.locked` made for a process of this host that has ended."""
+    content = _read_lock(lock)
+    if content is None or not _is_stale(lock, content):
+        return
+    aside = lock.with_name(f"{lock.name}.{os.getpid()}.stale")
+    try:
+        lock.rename(aside)
+    except FileNotFoundError:
+        return
+    if aside.read_bytes() != content:  # another process was faster, and this is its new lock
+        with suppress(FileExistsError):
+            os.link(aside, lock)
+    aside.unlink()
+
+
+def _read_lock(lock: Path) -> bytes | None:
+    try:
+        return lock.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _is_stale(lock: Path, content: bytes) -> bool:
+    try:
+        owner = json.loads(content)
+        pid, host = int(owner["pid"]), owner["host"]
+    except (ValueError, KeyError, TypeError):
+        while _read_lock(lock) == content:
+            if time.time() - lock.stat().st_mtime > UNREADABLE_SECONDS:
+                return True
+            time.sleep(0.1)
+        return False
+    if host != socket.gethostname():
+        return False
+    return not _runs(pid)
 
 
 def sha256_of_file(path: Path) -> str:

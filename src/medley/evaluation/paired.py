@@ -30,7 +30,7 @@ def permutation_p(differences: ArrayLike, *, generator: np.random.Generator, num
     """Returns the p-value of the sign-flip test of the mean of differences (q,).
 
     Raises:
-        InputError: fewer than two differences, or one is not finite.
+        InputError: fewer than two differences, or a difference is not finite.
     """
     difference = _several(differences)
     batch = max(1, BATCH // len(difference))
@@ -43,7 +43,7 @@ def t_p(differences: ArrayLike) -> float:
     """Returns the p-value of the paired t-test on differences (q,); 1 if all are 0, 0 if all are one other number.
 
     Raises:
-        InputError: fewer than two differences, or one is not finite.
+        InputError: fewer than two differences, or a difference is not finite.
     """
     difference = _several(differences)
     if not np.ptp(ties := difference.round(DECIMALS)):
@@ -55,7 +55,7 @@ def wilcoxon_p(differences: ArrayLike) -> float:
     """Returns the p-value of Wilcoxon's signed-rank test on differences (q,); zeros are left out, 1 if all are 0.
 
     Raises:
-        InputError: fewer than two differences, or one is not finite.
+        InputError: fewer than two differences, or a difference is not finite.
     """
     difference = _several(differences).round(DECIMALS)
     return float(stats.wilcoxon(difference).pvalue) if difference.any() else 1.0
@@ -65,7 +65,7 @@ def effect_size(differences: ArrayLike) -> Effect:
     """Measures how large paired differences (q,) are: `d` is 0 if all are 0, and infinite if all are one other number.
 
     Raises:
-        InputError: fewer than two differences, or one is not finite.
+        InputError: fewer than two differences, or a difference is not finite.
     """
     difference = _several(differences)
     mean, ties = difference.mean(), difference.round(DECIMALS)
@@ -121,7 +121,7 @@ def finite(values: ArrayLike) -> np.ndarray:
     """Returns the values (n,) as float64.
 
     Raises:
-        InputError: there are no values, or one is not finite.
+        InputError: there are no values, or a value is not finite.
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not len(array) or not np.isfinite(array).all():

@@ -142,7 +142,7 @@ def benjamini_hochberg(p_values: ArrayLike) -> np.ndarray:
     share of false claims among all claims stays below the level with which the p-values are compared.
 
     Raises:
-        InputError: there are no p-values, or one is not between 0 and 1.
+        InputError: there are no p-values, or a p-value is not between 0 and 1.
     """
     p = finite(p_values)
     if p.min() < 0 or p.max() > 1:

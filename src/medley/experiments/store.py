@@ -78,7 +78,7 @@ class Trained:
 
 
 class Diverged(NamedTuple):
-    """A training whose loss was no longer a number."""
+    """A training that diverged: its loss became NaN or infinite."""
 
     message: str
 

@@ -352,7 +352,7 @@ def _splits(study: Declaration, data: Dataset, runs: Path, skipped: dict[str, st
 
 
 def _candidates(study: Declaration, data: Dataset, skipped: dict[str, str], watch: Watch, *, quick: bool) -> list[str]:
-    """Returns the kinds of candidates that differ on this data set: a sample of all items is no sample."""
+    """Returns the kinds of candidates that differ on this data set; a sample as large as the catalogue is left out."""
     num_items, chosen = data.manifest.num_items, []
     for each in study.candidates:
         number = re.search(r"\d+", each)

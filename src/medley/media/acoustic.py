@@ -11,9 +11,10 @@ from torch import nn
 
 from medley.errors import InputError
 from medley.files import sha256_of_file
-from medley.media.encoders import Encoder, inference, pick_device, to_tensor, versions
+from medley.media.encoders import Encoder, inference, to_tensor, versions
 from medley.media.huggingface import PROCESSOR, Found, find_model, load_network, pooled, quiet, reading, require
 from medley.media.logmel import MFCC, Examples, FilterBanks, LogMel, RepeatedMel, Statistics
+from medley.nn.device import pick_device
 
 CLIP = 2.0  # VGGish's projections are clipped to [-2, 2] before they are quantised
 MAX_WINDOWS = 30  # of about 10 s that a network reads per sound: 5 minutes without a gap

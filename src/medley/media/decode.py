@@ -1,7 +1,7 @@
 """From one medium to an array, under limits: `decode_image`, `decode_frames`, `decode_sound`.
 
 The content decides the format, never the name of the file. A medium is decoded whole, as far as the limits say, or it
-is refused with a `MediaError`: there are no partial results.
+is refused with a `MediaError`; partial results are never returned.
 """
 
 from medley.media.images import decode_image

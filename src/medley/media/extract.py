@@ -22,12 +22,12 @@ from medley.data.manifest import check_modality_name
 from medley.data.options import checked
 from medley.data.writer import LOCK, MEDIA_COLUMNS
 from medley.errors import InputError
-from medley.files import sha256_of_json
+from medley.files import release_stale, sha256_of_json
 from medley.media.decode import Limits
 from medley.media.encoders import DEFAULTS, MODALITY_OF, Encoder, find
 from medley.media.files import Found, find_media
 from medley.media.item import BY, ENCODER, SCALE, about, media_of, prepare_of
-from medley.media.journal import Chunk, Journal, only_one, release_stale
+from medley.media.journal import Chunk, Journal, only_one
 from medley.media.pieces import Medium, Preparation, Preparations
 from medley.media.progress import ExtractProgress
 from medley.media.update import Modality, update

@@ -16,7 +16,8 @@ import torch
 
 from medley.errors import InputError, MissingExtraError
 from medley.files import read_json, sha256_of_file
-from medley.media.encoders import HUB_IDS, MODALITY_OF, pick_device
+from medley.media.encoders import HUB_IDS, MODALITY_OF
+from medley.nn.device import pick_device
 
 FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "[0-9]_*/*.json", "[0-9]_*/*.safetensors"]  # of a hub's folder
 INCOMPLETE = "download the whole model again: config.json, *.safetensors, the files of its preprocessor or tokenizer"

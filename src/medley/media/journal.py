@@ -11,11 +11,9 @@ scaled, so another scale needs no encoder. The folder may be deleted at any time
 import json
 import os
 import shutil
-import socket
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,14 +22,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from medley.errors import InputError
-from medley.files import locked, read_json, sha256_of_json, write_atomic, write_json
+from medley.files import locked, read_json, release_stale, sha256_of_json, write_atomic, write_json
 from medley.media.pieces import State
 
 FOLDER, LOCK, RECORD, SUFFIX = ".extraction", ".lock", "journal.json", ".safetensors"
 VERSION = 1  # of this format
 CHUNK = 128  # item rows that are written together, and lost at most by a kill: some seconds of work
 KEY_DIGITS = 16
-UNREADABLE_SECONDS = 5.0  # after which a lock without a readable owner is one whose process was killed as it wrote it
 
 
 class Entry(NamedTuple):
@@ -130,47 +127,3 @@ def only_one(dataset: Path) -> Iterator[None]:
     release_stale(dataset / FOLDER / LOCK)
     with locked(dataset / FOLDER / LOCK):
         yield
-
-
-def release_stale(lock: Path) -> None:
-    """Removes a lock that `files.locked` made for a process of this host that has ended."""
-    content = _read_lock(lock)
-    if content is None or not _is_stale(lock, content):
-        return
-    aside = lock.with_name(f"{lock.name}.{os.getpid()}.stale")
-    try:
-        lock.rename(aside)
-    except FileNotFoundError:
-        return
-    if aside.read_bytes() != content:  # another process was faster, and this is its new lock
-        with suppress(FileExistsError):
-            os.link(aside, lock)
-    aside.unlink()
-
-
-def _read_lock(lock: Path) -> bytes | None:
-    try:
-        return lock.read_bytes()
-    except FileNotFoundError:
-        return None
-
-
-def _is_stale(lock: Path, content: bytes) -> bool:
-    try:
-        owner = json.loads(content)
-        pid, host = int(owner["pid"]), owner["host"]
-    except (ValueError, KeyError, TypeError):
-        while _read_lock(lock) == content:
-            if time.time() - lock.stat().st_mtime > UNREADABLE_SECONDS:
-                return True
-            time.sleep(0.1)
-        return False
-    if host != socket.gethostname():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # the process of another user
-        return False
-    return False

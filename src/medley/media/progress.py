@@ -3,11 +3,9 @@
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from rich.text import Text
 
-LINE_SECONDS = 30.0  # between two lines where there is no terminal
+from medley.bars import LINE_SECONDS, bar_of
 
 
 class ExtractProgress:
@@ -33,16 +31,7 @@ class ExtractBar(ExtractProgress):
         """Shows the bar."""
         self.title, self.total, self.done, self.failed = f"{modality} ({encoder})", total, 0, 0
         self.began = self.shown = time.monotonic()
-        self.bar = Bar(
-            TextColumn("[bold]{task.fields[title]}", markup=True),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[state]}"),
-            TimeRemainingColumn(compact=True),
-            console=self.console,
-            disable=not self.console.is_terminal,
-            transient=True,
-        )
+        self.bar = bar_of(self.console)
         self.task = self.bar.add_task("", total=total, title=self.title, state="...")
         self.bar.start()
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from medley.errors import InputError, MissingExtraError
-from medley.media.encoders import Encoder, in_parts, inference, pick_device, versions
+from medley.media.encoders import Encoder, in_parts, inference, versions
 from medley.media.huggingface import (
     INCOMPLETE,
     TOKENIZER,
@@ -21,6 +21,7 @@ from medley.media.huggingface import (
     require,
 )
 from medley.media.words import not_empty
+from medley.nn.device import pick_device
 
 PART = 8  # texts of like length at a time on a CPU: little padding, and the layers stay in its caches
 OFFSET_POSITIONS = 2  # RoBERTa and its relatives count positions from 2 on

@@ -9,7 +9,7 @@ import torch
 
 from medley.errors import InputError, MissingExtraError
 from medley.files import read_json, sha256_of_file
-from medley.media.encoders import Encoder, in_parts, inference, pick_device, to_tensor, versions
+from medley.media.encoders import Encoder, in_parts, inference, to_tensor, versions
 from medley.media.huggingface import PROCESSOR, Found, find_model, load_network, pooled, quiet, reading, require
 from medley.media.pixels import (
     CELLS,
@@ -21,6 +21,7 @@ from medley.media.pixels import (
     ResizeAndCrop,
     colour_layout,
 )
+from medley.nn.device import pick_device
 
 # Processors that `ResizeAndCrop` repeats; the others are used as they are.
 REPEATED = ("CLIP", "Siglip", "Bit", "ViT", "ConvNext")

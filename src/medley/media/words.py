@@ -12,8 +12,9 @@ import numpy as np
 
 from medley.errors import InputError
 from medley.files import sha256_of_file
-from medley.media.encoders import Encoder, pick_device, versions
+from medley.media.encoders import Encoder, versions
 from medley.media.limits import MediaError
+from medley.nn.device import pick_device
 
 TOKEN = re.compile(r"\w+|[^\w\s]")  # a word, or one sign such as an emoji
 

@@ -73,7 +73,7 @@ class Workers(Generic[Task, Result]):
                 arrays and the named tuples of this library.
             jobs: processes.
             seconds: wall clock per task.
-            memory: MiB that a process may take above what it holds when it starts (Linux; elsewhere there is no limit).
+            memory: MiB that a process may take above what it holds when it starts (on Linux alone).
             look_ahead: tasks of `map` that are begun before their results are taken.
 
         Raises:

@@ -19,10 +19,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from rich.text import Text
 
+from medley.bars import LINE_SECONDS, bar_of
 from medley.errors import InputError
 from medley.files import sync_folder
 from medley.serving.catalogue import Catalogue
@@ -31,7 +30,6 @@ from medley.serving.lists import Block, Lists
 SUFFIXES = (".csv", ".parquet", ".jsonl")
 SCHEMA = {"user_id": pl.String, "place": pl.Int64, "item_id": pl.String, "title": pl.String, "score": pl.Float64}
 ROW_GROUP = 2**18  # rows of a parquet file that are read at a time
-LINE_SECONDS = 30.0  # between two lines where there is no terminal
 
 
 class BatchProgress:
@@ -57,17 +55,8 @@ class BatchBar(BatchProgress):
         """Shows the bar."""
         self.total, self.done = num_users, 0
         self.began = self.shown = time.monotonic()
-        self.bar = Bar(
-            TextColumn("[bold]users"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[state]}"),
-            TimeRemainingColumn(compact=True),
-            console=self.console,
-            disable=not self.console.is_terminal,
-            transient=True,
-        )
-        self.task = self.bar.add_task("", total=num_users, state="...")
+        self.bar = bar_of(self.console)
+        self.task = self.bar.add_task("", total=num_users, title="users", state="...")
         self.bar.start()
 
     def block(self, num_users: int) -> None:

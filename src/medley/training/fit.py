@@ -12,9 +12,10 @@ from medley.engine.threads import sharing_cores
 from medley.errors import InputError, TrainingError
 from medley.evaluation.evaluator import Evaluator
 from medley.models import Recommender
+from medley.nn.device import pick_device
 from medley.runs import DataRecord, Epoch, History, Recipe, Run, RunRecord, TrainSettings
 from medley.training.checkpoint import TrainingState
-from medley.training.device import deterministic, pick_device
+from medley.training.device import deterministic
 from medley.training.progress import Progress
 from medley.training.recorder import Recorder, RunRecorder
 from medley.training.sampling import TripletSampler, batches

@@ -1,10 +1,9 @@
 """Progress of a training, as a bar on standard error, or not shown."""
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from rich.text import Text
 
+from medley.bars import bar_of
 from medley.runs.history import Epoch
 
 
@@ -34,16 +33,7 @@ class ProgressBar(Progress):
 
     def start(self, num_epochs: int, num_batches: int) -> None:
         """Shows the bar."""
-        self.bar = Bar(
-            TextColumn("[bold]{task.fields[title]}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[state]}"),
-            TimeRemainingColumn(compact=True),
-            console=self.console,
-            disable=not self.console.is_terminal,
-            transient=True,
-        )
+        self.bar = bar_of(self.console)
         self.task = self.bar.add_task("", total=num_epochs, title=self.title, state="...")
         self.num_batches = max(1, num_batches)
         self.bar.start()

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medley.errors import InputError
-from medley.files import locked, read_json, write_json
-from medley.media.journal import release_stale
+from medley.files import locked, read_json, release_stale, write_json
 from medley.models.spaces import Choice, Log, Space, Whole
 from medley.tuning.journal import NAME, id_of, load_optuna, pruner, quiet, repair, storage_of
 from medley.tuning.trials import Outcome, Trial
