@@ -125,15 +125,24 @@ def parse_assignments(assignments: Sequence[str] | None) -> dict[str, Any]:
     Raises:
         InputError: no `=`, or a key given twice.
     """
-    values: dict[str, Any] = {}
+    return {key: _parse(text) for key, text in split_keys(assignments, option="--set", expected="key=value").items()}
+
+
+def split_keys(assignments: Sequence[str] | None, *, option: str, expected: str) -> dict[str, str]:
+    """Splits `["num-layers=2"]` to {"num_layers": "2"}.
+
+    Raises:
+        InputError: no `=`, or a key given twice.
+    """
+    values: dict[str, str] = {}
     for assignment in assignments or ():
         key, equals, text = assignment.partition("=")
         key = key.strip().replace("-", "_")
         if not equals or not key:
-            raise InputError("--set", expected="key=value", got=repr(assignment))
+            raise InputError(option, expected=expected, got=repr(assignment))
         if key in values:
-            raise InputError(f"--set {key}", expected="once", got="twice")
-        values[key] = _parse(text)
+            raise InputError(f"{option} {key}", expected="once", got="twice")
+        values[key] = text
     return values
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medley.cli.options import Assignments, DatasetFolder, Json, Out, Seed, agreed, parse_assignments
+from medley.cli.options import Assignments, DatasetFolder, Json, Out, Seed, agreed, parse_assignments, split_keys
 from medley.errors import InputError
 from medley.report.terminal import show_json, show_line, show_table
 
@@ -80,16 +80,8 @@ def parse_spaces(given: Sequence[str]) -> "dict[str, Space]":
     """
     from medley.models.spaces import parse_space
 
-    spaces = {}
-    for each in given:
-        key, equals, text = each.partition("=")
-        key = key.strip().replace("-", "_")
-        if not equals or not key:
-            raise InputError("--try", expected="KEY=VALUES", got=repr(each))
-        if key in spaces:
-            raise InputError(f"--try {key}", expected="once", got="twice")
-        spaces[key] = parse_space(text)
-    return spaces
+    split = split_keys(given, option="--try", expected="KEY=VALUES")
+    return {key: parse_space(text) for key, text in split.items()}
 
 
 def parse_duration(text: str) -> float:
