@@ -73,3 +73,19 @@ def test_codes_of_pairs_are_wide_enough_for_large_catalogues():
     of([70_000, 70_000], [60_000, 60_001], num_users=100_000, num_items=100_000)
     with pytest.raises(InputError, match="user 70000 with item 60000"):
         of([70_000, 70_000], [60_000, 60_000], num_users=100_000, num_items=100_000)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(0, 4)), max_size=12))
+def test_the_age_of_an_interaction_counts_the_strictly_later_ones_of_its_user(rows):
+    rows = list({(user, item): (user, item, time) for user, item, time in rows}.values())
+    user, item, time = (np.array(column, dtype="i4") for column in (zip(*rows, strict=True) if rows else ([], [], [])))
+    ages = Interactions(user, item, num_users=3, num_items=4, time=time).ages()
+    assert ages.tolist() == [sum(u == mine and t > now for u, _, t in rows) for mine, _, now in rows]
+
+
+def test_ages_without_times_are_refused_and_times_have_the_length_of_the_pairs():
+    pairs = np.array([0, 1], "i4"), np.array([2, 2], "i4")
+    with pytest.raises(InputError, match="recency=1"):
+        Interactions(*pairs, num_users=2, num_items=3).ages()
+    with pytest.raises(InputError, match="one per interaction"):
+        Interactions(*pairs, num_users=2, num_items=3, time=np.array([1.0]))

@@ -177,7 +177,7 @@ def fit(
     if "seed" in settings:
         remedy = "build(..., seed=...) decides the parameters, the batches and the negatives"
         raise InputError("seed of fit", expected="the seed of the model", got=settings["seed"], remedy=remedy)
-    checked = check_settings(settings)
+    checked = check_settings({**type(model).default_settings, **settings})
     shown = _progress(progress, type(model).__name__, checked)
     return fit_with(model, _dataset(data), checked, out=out, resume=resume, progress=shown)
 
@@ -271,7 +271,7 @@ def refit(
         got = record.status if record.status != "finished" else "a run without validation"
         expected = "a finished run that validation has judged"
         raise InputError("run to refit", file=run.folder, expected=expected, got=got, remedy=remedy)
-    recipe = record.recipe.refitted(record.best_epoch or 0, include_test=include_test)
+    recipe = record.recipe.refitted(record.best_epoch or 0, chosen=record.chosen, include_test=include_test)
     recipe = recipe.changed({"device": device}) if device is not None else recipe
     data = run.dataset() if data is None else _dataset(data)
     again = train(recipe, data, out=out, resume=resume, progress=progress, track=track)

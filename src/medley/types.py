@@ -28,6 +28,7 @@ class Interactions:
     item: np.ndarray  # (n,) int32, 0 <= item < num_items
     num_users: int
     num_items: int
+    time: np.ndarray | None = None  # (n,) numbers that order the interactions of a user; None: no order is known
 
     def __post_init__(self) -> None:
         _check_rows(self.user, self.num_users, "users")
@@ -35,10 +36,18 @@ class Interactions:
         if len(self.user) != len(self.item):
             got = f"{len(self.user):,} users and {len(self.item):,} items"
             raise InputError("interactions", expected="one user and one item each", got=got)
+        if self.time is not None and np.shape(self.time) != self.user.shape:
+            expected, got = f"({len(self.user)},), one per interaction", np.shape(self.time)
+            raise InputError("times of interactions", expected=expected, got=got)
         _check_distinct(self.user.astype(np.int64) * self.num_items + self.item, self.num_items)
 
     def __len__(self) -> int:
         return len(self.user)
+
+    def only(self, kept: np.ndarray) -> "Interactions":
+        """Returns some of the interactions, by a mask or places (k,)."""
+        time = None if self.time is None else self.time[kept]
+        return Interactions(self.user[kept], self.item[kept], self.num_users, self.num_items, time)
 
     def csr(self) -> sp.csr_array:
         """Returns the 0/1 matrix R (U, I), float32, columns ascending within each row."""
@@ -54,6 +63,24 @@ class Interactions:
     def users_per_item(self) -> np.ndarray:
         """Returns (I,), the number of interactions of each item: its popularity."""
         return np.bincount(self.item, minlength=self.num_items)
+
+    def ages(self) -> np.ndarray:
+        """Returns (n,) int64, the number of strictly later interactions of the same user: 0 for the latest.
+
+        Raises:
+            InputError: no times.
+        """
+        if self.time is None:
+            remedy = "import the data with a time column, or choose recency=1"
+            raise InputError("interactions", expected="times, for weights by age", got="none", remedy=remedy)
+        order = np.lexsort((self.time, self.user))
+        user, time = self.user[order], np.asarray(self.time)[order]
+        last_of_time = np.flatnonzero(np.append((user[1:] != user[:-1]) | (time[1:] != time[:-1]), True))
+        upto = last_of_time[np.searchsorted(last_of_time, np.arange(len(order)))]  # the last at the same moment
+        end = np.cumsum(self.items_per_user())[user] - 1  # the last of the user
+        ages = np.empty(len(order), dtype=np.int64)
+        ages[order] = end - upto
+        return ages
 
 
 def _check_rows(rows: np.ndarray, count: int, what: str) -> None:
@@ -123,6 +150,7 @@ class Seen(NamedTuple):
     row: Tensor  # (e,) int64, ascending, 0 <= row < B: the user of each pair
     item: Tensor  # (e,) int64, ascending within a user
     start: Tensor  # (B,) int64, the first pair of each user
+    weight: Tensor | None = None  # (e,) float32; None: each pair counts 1
 
 
 class Neighbours(NamedTuple):
@@ -134,7 +162,7 @@ class Neighbours(NamedTuple):
 
 class ItemToItem(NamedTuple):
     """Weights between items; the score of user u for item i is the sum over parts p and over the items j that u has
-    seen of W_p[j, i]. A new user is a list of seen items."""
+    seen of W_p[j, i], times the weight of the pair (u, j) if `seen` has weights. A new user is a list of seen items."""
 
     seen: Callable[[Tensor], Seen]  # user rows (B,) -> the items they have seen in train
     weights: Mapping[str, Tensor | Neighbours]  # part of the score -> W_p (I, I), dense or sparse

@@ -2,8 +2,11 @@ import numpy as np
 import pytest
 import torch
 
+from medley.errors import InputError
+from medley.nn.chosen import numbers_to_choose
 from medley.nn.seen import SeenItems, total
-from medley.types import Interactions
+from medley.scoring.blocks import sum_of_rows
+from medley.types import Interactions, Neighbours
 
 SEEN = {0: [0, 1], 1: [], 2: [2], 3: [0, 2, 3]}
 
@@ -33,3 +36,46 @@ def test_totals_are_weighted_sums_and_zero_for_users_without_items(seen_items, u
         plain[row] += table[item]
     assert torch.allclose(total(seen, table, weight), expected)
     assert torch.allclose(total(seen, table), plain)
+
+
+def timed() -> Interactions:
+    pairs = [(user, item) for user, items in SEEN.items() for item in items]
+    user, item = (np.array(column, dtype="i4") for column in zip(*pairs, strict=True))
+    return Interactions(user, item, num_users=4, num_items=5, time=-item)  # a higher row was seen earlier
+
+
+def test_with_recency_a_pair_weighs_less_for_every_later_one_of_its_user():
+    seen = SeenItems(timed(), 0.5)(torch.tensor([3, 0]))
+    assert seen.item.tolist() == [0, 2, 3, 0, 1]
+    assert seen.weight.tolist() == [1.0, 0.5, 0.25, 1.0, 0.5]
+
+
+def test_without_recency_or_times_nothing_is_weighed():
+    users = torch.tensor([3, 0])
+    assert SeenItems(timed(), 1.0)(users).weight is None
+    without = Interactions(timed().user, timed().item, num_users=4, num_items=5)
+    auto = SeenItems(without, "auto")
+    assert auto(users).weight is None
+    assert not numbers_to_choose(auto)
+    with pytest.raises(InputError, match="times"):
+        SeenItems(without, 0.5)
+
+
+def test_another_history_has_the_recency_that_was_chosen():
+    seen = SeenItems(timed(), "auto")
+    numbers_to_choose(seen)["recency"].value.fill_(0.5)
+    later = Interactions(
+        np.array([0, 0], "i4"), np.array([4, 3], "i4"), num_users=4, num_items=5, time=np.array([1, 2])
+    )
+    found = seen.of(later)(torch.tensor([0, 3]))
+    assert found.item.tolist() == [3, 4]
+    assert found.weight.tolist() == [1.0, 0.5]
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_weighted_pairs_scale_the_rows_of_weights_between_items(dense):
+    weight = torch.rand(5, 5)
+    between = weight if dense else Neighbours(torch.arange(5).repeat(5, 1), weight)
+    seen = SeenItems(timed(), 0.5)(torch.tensor([3]))
+    expected = weight[0] + 0.5 * weight[2] + 0.25 * weight[3]
+    assert torch.allclose(sum_of_rows(seen, between)[0], expected)

@@ -27,6 +27,9 @@ def models(
         if name:
             rows = [(key, option["type"], str(option["default"])) for key, option in options.items()]
             show_table("Options, for --set", ("option", "type", "default"), rows)
+            if model["settings"]:
+                own = ", ".join(f"{key}={value}" for key, value in model["settings"].items())
+                show_line(f"    settings of the training: {own}")
         else:
             listed = ", ".join(f"{key}={option['default']}" for key, option in options.items())
             show_line(f"    options: {listed or 'none'}\n")

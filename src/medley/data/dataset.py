@@ -143,7 +143,7 @@ class Dataset:
         m = self.manifest
         parts = {split: self.log.filter(pl.col("split") == split) for split in SPLITS}
         return {
-            split: Interactions(part["user"].to_numpy(), part["item"].to_numpy(), m.num_users, m.num_items)
+            split: Interactions(part["user"].to_numpy(), part["item"].to_numpy(), m.num_users, m.num_items, _time(part))
             for split, part in parts.items()
         }
 
@@ -187,8 +187,11 @@ class Dataset:
         parts = [self.interactions(split) for split in chosen]
         m = self.manifest
         code = np.concatenate([part.user.astype(np.int64) * m.num_items + part.item for part in parts])
-        user, item = np.divmod(np.unique(code), m.num_items)
-        return Interactions(user.astype(np.int32), item.astype(np.int32), m.num_users, m.num_items)
+        code, first = np.unique(code, return_index=True)
+        user, item = np.divmod(code, m.num_items)
+        times = [part.time for part in parts if part.time is not None]
+        time = np.concatenate(times)[first] if len(times) == len(parts) else None
+        return Interactions(user.astype(np.int32), item.astype(np.int32), m.num_users, m.num_items, time)
 
     def inputs(self, splits: str = "train") -> Inputs:
         """The inputs of a model: train interactions and item features, nothing of validation or test.
@@ -321,3 +324,10 @@ class Dataset:
         dataset = type(self)(self.folder)
         dataset._temporary = self._temporary
         return dataset
+
+
+def _time(log: pl.DataFrame) -> np.ndarray | None:
+    """Returns the times (n,) of a log; None if the log has none."""
+    if "timestamp" not in log.columns or log["timestamp"].null_count():
+        return None
+    return log["timestamp"].to_numpy()

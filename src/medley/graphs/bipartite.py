@@ -1,7 +1,5 @@
 """Users and items joined by interactions."""
 
-from dataclasses import replace
-
 import numpy as np
 import scipy.sparse as sp
 from torch import nn
@@ -50,4 +48,4 @@ def mean_over_neighbours(train: Interactions, *, of: Features | None = None) -> 
 def with_modality(train: Interactions, features: Features) -> Interactions:
     """Returns the interactions with items that have a modality: the edges of the modality's graph."""
     kept = features.present[train.item]
-    return replace(train, user=train.user[kept], item=train.item[kept])
+    return train.only(kept)

@@ -7,9 +7,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from medley.errors import InputError
 from medley.models.spaces import LR, Space
 from medley.scoring.blocks import parts_of
-from medley.types import Embeddings, Inputs, ItemToItem, Scorer, Triplets
+from medley.types import Embeddings, Inputs, Interactions, ItemToItem, Scorer, Triplets
 
 Count = Annotated[int, Field(ge=1)]  # of what a model cannot do without: dimensions, neighbours, intents
 Layers = Annotated[int, Field(ge=0)]  # 0 leaves the layers out
@@ -73,7 +74,9 @@ class Recommender(nn.Module):
 
     spec: Spec  # set by `build`
     reads_features: bool = True  # False, for a class or with some options: the model reads interactions alone
+    folds_in: bool = False  # whether `scorer_of` works: a user is made of seen items alone
     search_space: ClassVar[Mapping[str, Space]] = {"lr": LR}  # option or setting -> the values that `medley tune` tries
+    default_settings: ClassVar[Mapping[str, Any]] = {}  # settings of the training that differ from `TrainSettings`
 
     def __init__(self, inputs: Inputs):
         super().__init__()
@@ -110,6 +113,21 @@ class Recommender(nn.Module):
         nothing at random, and gives finite scores to a user without train interactions.
         """
         return self()
+
+    def scorer_of(self, history: Interactions) -> Scorer:
+        """Returns the score of users who are made of `history` in place of their train interactions.
+
+        Only for models with `folds_in`: nothing is trained on `history`. Call this method under `torch.no_grad()`.
+
+        Raises:
+            InputError: the model has learned a vector per user.
+        """
+        raise InputError(
+            f"users of {type(self).__name__} from a history",
+            expected="a model that makes users of their items (itemknn, ease, mosaic, sasrec, ...)",
+            got="a model with a learned vector per user",
+            remedy="refit the model on the new history, or export it: its bundle folds new users in",
+        )
 
     @torch.no_grad()
     def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:

@@ -100,6 +100,7 @@ def describe(model: str | type[Recommender]) -> dict[str, Any]:
             key: {"type": _type_of(field), "default": field.default}
             for key, field in _schema(model).model_fields.items()
         },
+        "settings": dict(found.default_settings),
     }
 
 

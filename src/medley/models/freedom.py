@@ -30,7 +30,6 @@ anew); W_m has no bias, which cancels in BPR.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -103,7 +102,7 @@ class FREEDOM(Recommender):
         order = torch.empty_like(self.p).exponential_() / self.p
         kept = order.topk(len(order) - num_left_out, largest=False).indices.cpu().numpy()
         train = self.train_edges
-        thinned = graphs.symmetric(replace(train, user=train.user[kept], item=train.item[kept]))
+        thinned = graphs.symmetric(train.only(kept))
         self.thinned = thinned.to(self.p.device)  # built on the CPU, whatever the device of the model
 
     def forward(self, rows: Rows | None = None) -> Embeddings:

@@ -36,6 +36,7 @@ class History:
     best_epoch: int = 0
     ending: Ending = "num_epochs"
     seconds: float = 0.0  # of all epochs, those before a resume included
+    chosen: dict[str, float] = field(default_factory=dict)  # option that was "auto" -> the value that validation chose
 
 
 def append_epoch(path: Path, epoch: Epoch) -> None:

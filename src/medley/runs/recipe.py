@@ -11,7 +11,7 @@ from medley.errors import InputError, invalid
 from medley.files import read_json, sha256_of_json, write_json
 from medley.models import Recommender, check_options
 from medley.models.inputs import FEATURE_OPTIONS
-from medley.models.registry import name_of
+from medley.models.registry import find, name_of
 from medley.runs.settings import SETTINGS, TrainSettings, check_settings
 
 
@@ -32,6 +32,8 @@ class Recipe(BaseModel):
     def of(cls, flat: Mapping[str, Any]) -> "Recipe":
         """Returns a checked recipe; this is the one place that splits options from settings.
 
+        Settings that are not given are the `default_settings` of the model, and else those of `TrainSettings`.
+
         Args:
             flat: `model` (a name, an import path or a class), optionally `seed`, and options and settings together:
                 `{"model": "lightgcn", "dim": 32, "lr": 1e-3, "seed": 1}`.
@@ -46,7 +48,8 @@ class Recipe(BaseModel):
         model, seed = rest.pop("model", None), rest.pop("seed", 0)
         if not isinstance(model, str) and not (isinstance(model, type) and issubclass(model, Recommender)):
             raise InputError("model of a recipe", expected="a name, an import path or a class", got=repr(model))
-        settings = check_settings({key: rest.pop(key) for key in list(rest) if key in SETTINGS})
+        given = {key: rest.pop(key) for key in list(rest) if key in SETTINGS}
+        settings = check_settings({**find(model).default_settings, **given})
         options = check_options(model, rest, settings=(*SETTINGS, "seed"))
         chosen = {key: value for key, value in options.items() if key not in FEATURE_OPTIONS or value}
         try:
@@ -70,10 +73,18 @@ class Recipe(BaseModel):
             del document["settings"]["train_on"]
         return sha256_of_json(document)
 
-    def refitted(self, num_epochs: int, *, include_test: bool = False) -> "Recipe":
-        """Returns the recipe of a last training on train and validation (and test), which runs for a fixed time."""
+    def refitted(
+        self, num_epochs: int, *, chosen: Mapping[str, float] | None = None, include_test: bool = False
+    ) -> "Recipe":
+        """Returns the recipe of a last training on train and validation (and test), which runs for a fixed time.
+
+        Args:
+            num_epochs: as validation found best.
+            chosen: option that was "auto" -> the value that validation chose.
+            include_test: learn from the test interactions too.
+        """
         splits = "train+valid+test" if include_test else "train+valid"
-        return self.changed({"train_on": splits, "num_epochs": num_epochs, "patience": 0})
+        return self.changed({**(chosen or {}), "train_on": splits, "num_epochs": num_epochs, "patience": 0})
 
     def differences(self, other: "Recipe") -> dict[str, tuple[Any, Any]]:
         """Returns name of an option or setting, `model` or `seed` -> two values that differ; the device is ignored."""
@@ -107,4 +118,5 @@ class Recipe(BaseModel):
             recipe = cls.model_validate(document)
         except ValidationError as error:
             raise invalid(error, "field", of="a recipe", file=path, known={"fields": [*cls.model_fields]}) from None
-        return Recipe.of(recipe.flat())
+        given = recipe.settings.model_dump(exclude_unset=True)  # the model has defaults of its own for the others
+        return Recipe.of({"model": recipe.model, **recipe.options, **given, "seed": recipe.seed})

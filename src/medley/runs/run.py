@@ -81,7 +81,8 @@ class RunRecord(BaseModel):
     device: str = "cpu"
     num_epochs_done: int = 0
     best_epoch: int | None = None
-    best: float | None = None  # the validation metric at the best epoch
+    best: float | None = None  # the validation metric at the best epoch, with the chosen numbers
+    chosen: dict[str, float] = {}  # option that was "auto" -> the value that validation chose after the training
     refit_of: str | None = None  # hash of the run record whose settings and epoch this run repeats on more data
     seconds: float = 0.0
     peak_gb: float = 0.0  # largest resident memory of the process that trained, so far

@@ -83,11 +83,13 @@ def parts_of(score: ItemToItem, users: Tensor) -> dict[str, Tensor]:
 def sum_of_rows(seen: Seen, weight: Tensor | Neighbours) -> Tensor:
     """Sums the rows of an (I, I) matrix over the seen items of each user, (B, I)."""
     if isinstance(weight, Tensor):
-        return F.embedding_bag(seen.item, weight, seen.start, mode="sum")
+        return F.embedding_bag(seen.item, weight, seen.start, mode="sum", per_sample_weights=seen.weight)
     num_users, num_items = len(seen.start), len(weight.index)
     place = seen.row[:, None] * num_items + weight.index[seen.item]  # (e, k)
     flat = weight.value.new_zeros(num_users * num_items)
-    return flat.index_add_(0, place.flatten(), weight.value[seen.item].flatten()).view(num_users, num_items)
+    value = weight.value[seen.item]  # (e, k)
+    value = value if seen.weight is None else value * seen.weight[:, None]
+    return flat.index_add_(0, place.flatten(), value.flatten()).view(num_users, num_items)
 
 
 def _inner_products(vectors: Embeddings, num_rows: int) -> Callable[[Tensor], Tensor]:

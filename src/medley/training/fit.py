@@ -12,6 +12,7 @@ from medley.engine.threads import sharing_cores
 from medley.errors import InputError, TrainingError
 from medley.evaluation.evaluator import Evaluator
 from medley.models import Recommender
+from medley.nn.chosen import numbers_to_choose
 from medley.nn.device import pick_device
 from medley.runs import DataRecord, Epoch, History, Recipe, Run, RunRecord, TrainSettings
 from medley.training.checkpoint import TrainingState
@@ -117,6 +118,7 @@ class _Loop:
             self.progress.stop()
             self.model.load_state_dict(self.state.best)
             self.model.eval()
+            self._choose_numbers()
             self.recorder.weights(self.state)
         self.recorder.close(self.state)
         return self.state.history
@@ -125,6 +127,7 @@ class _Loop:
         """Records a model without parameters, which is complete when it is built."""
         history = self.state.history
         history.ending, history.best = "nothing to train", self._validate()
+        self._choose_numbers()
         self.recorder.weights(self.state)
         self.recorder.close(self.state)
         return history
@@ -175,6 +178,21 @@ class _Loop:
                 "or more regularisation (reg). The best parameters so far are kept"
             )
         return mean
+
+    def _choose_numbers(self) -> None:
+        """Chooses the numbers of the score that are "auto" on validation, one after the other, and keeps them."""
+        history = self.state.history
+        for name, number in numbers_to_choose(self.model).items():
+            best = float(number())
+            for value in number.among if self.validation is not None else ():
+                number.value.fill_(value)
+                metric = self._validate()
+                if metric is not None and (history.best is None or metric > history.best):
+                    history.best, best = metric, value
+            number.value.fill_(best)
+            history.chosen[name] = best
+        if history.chosen:
+            self.state.keep_best()
 
     def _validate(self) -> float | None:
         if self.validation is None:

@@ -71,6 +71,7 @@ class RunRecorder(Recorder):
             num_epochs_done=len(history.epochs),
             best_epoch=history.best_epoch,
             best=history.best,
+            chosen=history.chosen,
             seconds=round(history.seconds, 3),
             peak_gb=round(max(self.run.record.peak_gb, peak_gb()), 3),
         )

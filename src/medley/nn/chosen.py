@@ -1,0 +1,46 @@
+"""Numbers of a score that are chosen on validation after training, without training again."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+Auto = Literal["auto"]
+Recency = Annotated[float, Field(gt=0, le=1)] | Auto  # an item weighs recency^age; 1: the order does not matter
+
+RECENCIES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.3)
+
+
+class ChosenNumber(nn.Module):
+    """A number that the score depends on and the training does not.
+
+    An option of a model with the value "auto" becomes such a module under the name of the option; `training.fit` tries
+    `among` on validation when the training has ended and keeps the best value, which is saved with the parameters.
+    """
+
+    value: Tensor  # () float32
+
+    def __init__(self, given: float | Auto, *, among: Sequence[float], start: float):
+        """Fixes the number, or starts it.
+
+        Args:
+            given: the number, or "auto".
+            among: values to try if the number is "auto".
+            start: the value until then; also the final one if no validation split chooses.
+        """
+        super().__init__()
+        self.among = tuple(among) if given == "auto" else ()
+        value = torch.tensor(start if given == "auto" else given, dtype=torch.float32)
+        self.register_buffer("value", value, persistent=bool(self.among))
+
+    def forward(self) -> Tensor:
+        """Returns the number, ()."""
+        return self.value
+
+
+def numbers_to_choose(model: nn.Module) -> dict[str, ChosenNumber]:
+    """Returns option -> number, of the numbers that are "auto"; the option has the name of the module."""
+    numbers = {name: module for name, module in model.named_modules() if isinstance(module, ChosenNumber)}
+    return {name.rpartition(".")[2]: number for name, number in numbers.items() if number.among}
