@@ -68,9 +68,18 @@ $(RESULTS)/data/lfm2k/manifest.json: | setup
 $(RESULTS)/data/tiktok/manifest.json: | setup
 	$(BIN)/medley import csv $(DATA)/tiktok --out $(@D)
 
+$(RESULTS)/data/tiktok-random/manifest.json: | setup
+	$(BIN)/medley import csv $(DATA)/tiktok --out $(@D) --split random-user
+
 $(RESULTS)/data/ml-100k/manifest.json: | setup
-	$(BIN)/medley import recbole $(DATA)/ml-100k --out $(@D) --rating-threshold 4 --split random
+	$(BIN)/medley import recbole $(DATA)/ml-100k --out $(@D) --rating-threshold 4 --split time-user
 	$(BIN)/medley extract $(@D) --text title,class --textual minilm
+
+$(RESULTS)/data/microlens-50k/manifest.json: | setup
+	$(BIN)/medley import sequences $(DATA)/microlens-50k --out $(@D) --split leave-one-out
+	$(BIN)/medley extract $(@D) --text title --textual minilm
+
+data-%: $(RESULTS)/data/%/manifest.json ;  ## a data set of the benchmark: microlens-50k, lfm2k, ml-100k, tiktok, tiktok-random
 
 define study
 	$(BIN)/medley study docs/results/studies/$(2).toml $(RESULTS)/data/$(1) --out $(RESULTS)/$(3) --runs $(RESULTS)/runs \
