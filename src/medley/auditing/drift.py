@@ -3,9 +3,12 @@
 If the held-out items of user u are any m_u of the n_u + m_u items of u, item i is held out with chance
 p_u = m_u / (n_u + m_u) for each of its users, so its held-out count h_i has
 
-    mean E_i = sum_u p_u,  variance V_i = sum_u p_u (1 - p_u),  fourth cumulant K_i = sum_u p_u (1 - p_u) (1 - 6 p_u (1 - p_u))
+    mean E_i = sum_u p_u                   variance V_i = sum_u q_u,  q_u = p_u (1 - p_u)
+    fourth cumulant K_i = sum_u q_u (1 - 6 q_u)
 
-and  dispersion = sum_i (h_i - E_i)^2 / sum_i V_i  is 1 by chance, with the variance sum_i (2 V_i^2 + K_i) / (sum_i V_i)^2.
+The dispersion, sum_i (h_i - E_i)^2 / sum_i V_i, is then 1 by chance. Its variance is sum_i (2 V_i^2 + K_i) /
+(sum_i V_i)^2, in which the small covariances of items with common users are left out. Its excess over chance, relative
+to the counts, is the typical change of a popular item: sqrt((sum_i (h_i - E_i)^2 - sum_i V_i) / sum_i E_i^2).
 """
 
 import numpy as np

@@ -63,7 +63,7 @@ def _duplicates(name: str, size: np.ndarray) -> Finding:
         0.0,
         None,
         twice >= EQUAL * total,
-        f"{twice:,} of {total:,} items share their {name} features with another item, up to {size.max():,} items the same",
+        f"{twice:,} of {total:,} items share their {name} features with others; the largest group has {size.max():,}",
         "Models by content cannot tell these items apart; equal features often stand for media that could not be read.",
         "look at the largest groups, mark media that could not be read as missing, and merge items that are the same",
         {"items": twice, "largest_group": int(size.max())},
@@ -114,9 +114,9 @@ def _narrow_cone(name: str, features: Features, sample: np.ndarray) -> Finding:
         0.0,
         error,
         exceeds(cosine, 0, error, size=NARROW),
-        f"two items have a mean cosine similarity of {cosine:.2f} in {name}; 0 if their directions had nothing in common",
+        f"the mean cosine similarity of two items is {cosine:.2f} in {name}, 0 if directions have nothing in common",
         "All items then look alike to a cosine or an inner product, and what differs between them is drowned.",
-        "centre or whiten the features: feature_scale=pca-whitening-32, or --scale at the extraction",
+        "centre or whiten the features: train with feature_scale=pca-whitening-32, or extract with scale=...",
         {"sampled": n},
     )
 

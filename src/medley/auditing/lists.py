@@ -16,7 +16,7 @@ from numba import njit
 
 from medley.auditing.finding import Finding, exceeds
 from medley.auditing.pairs import Pairs
-from medley.auditing.splits import timestamps
+from medley.auditing.splits import Timed
 from medley.data.dataset import Dataset
 from medley.evaluation.ranking import Queries
 from medley.evaluation.ties import tie_places
@@ -27,8 +27,12 @@ HALVINGS = 9  # half-lives: the whole span of train, a half, a quarter, ...
 SAME_START = 0.9  # of the users: k-cores and dropped rows may take the first place of some
 LARGE = 0.2  # of the recall of popularity, gained by a list
 TOO_SMALL = 0.002  # recall that is not worth a flag
-WHY_ORDER = "Whoever knows the order of rows finds held-out items without knowing anybody's taste; the split measures that."
-WHY_TIME = "A list that ignores taste beats popularity: a model must beat this list, not popularity, before taste is shown."
+WHY_ORDER = (
+    "Whoever knows the order of rows finds held-out items without knowing anybody's taste; the split measures that."
+)
+WHY_TIME = (
+    "A list that ignores taste beats popularity: a model must beat this list, not popularity, before taste is shown."
+)
 REMEDY_ORDER = "split again, or shuffle the items before numbering them; publish this list beside every model"
 REMEDY_TIME = "publish this list beside every model, and give models the time of an interaction"
 
@@ -60,7 +64,9 @@ class Judge(NamedTuple):
         after = np.full(len(queries.user), -1, dtype=np.int64) if after is None else after
         hits = np.zeros(len(queries.user), dtype=np.int64)
         excluded, held = np.zeros(queries.num_items, dtype=np.bool_), np.zeros(queries.num_items, dtype=np.bool_)
-        _count_hits(order, queries.start, queries.item, queries.seen_start, queries.seen_item, after, excluded, held, hits)
+        _count_hits(
+            order, queries.start, queries.item, queries.seen_start, queries.seen_item, after, excluded, held, hits
+        )
         return hits / np.diff(queries.start)
 
 
@@ -86,7 +92,7 @@ def _popularity(test: Judge, popular: np.ndarray) -> Finding:
         by_chance,
         None,
         False,
-        f"the {K} most popular unseen items have a test Recall@{K} of {popular.mean():.4f}, random items {by_chance:.4f}",
+        f"the most popular unseen items: test Recall@{K} {popular.mean():.4f}, random items {by_chance:.4f}",
         "It is the least that a model must beat.",
         "publish this list beside every model",
     )
@@ -115,12 +121,11 @@ def _by_row(valid: Judge, test: Judge, popular: np.ndarray) -> Finding:
 
 def _recent(data: Dataset, valid: Judge, test: Judge, popular: np.ndarray) -> list[Finding]:
     """Weighs a train pair by .5^(age / half-life); the age is in places of the user where timestamps are places."""
-    time = timestamps(data)
-    if time is None:
+    timed = Timed.of(data)
+    if timed is None:
         return []
-    user, item, split = (data.log[column].to_numpy() for column in ("user", "item", "split"))
-    are_places = _are_places(user, time)
-    user, item, time = user[split == "train"], item[split == "train"], time[split == "train"].astype(np.float64)
+    are_places = _are_places(timed.user, timed.time)
+    user, item, time = (column[timed.is_train] for column in (timed.user, timed.item, timed.time))
     newest = np.full(data.manifest.num_users, -np.inf)
     np.maximum.at(newest, user, time)
     age = (newest[user] if are_places else time.max()) - time
@@ -181,9 +186,7 @@ def _compared(
 
 
 @njit(cache=True, nogil=True)
-def _count_hits(
-    order, start, item, seen_start, seen_item, after, excluded, held, hits
-):  # pragma: no cover (compiled)
+def _count_hits(order, start, item, seen_start, seen_item, after, excluded, held, hits):  # pragma: no cover (compiled)
     for row in range(len(hits)):
         of_user, of_split = seen_item[seen_start[row] : seen_start[row + 1]], item[start[row] : start[row + 1]]
         excluded[of_user] = True

@@ -1,13 +1,14 @@
 """Do the rows or the raw ids of the items tell which items are held out?
 
-If the split does not follow the order, each of the n_u + 1 items that are a held-out item of user u and the n_u train
-items is the largest with the same chance:
+If the split does not follow the order, a held-out item of user u is the largest of itself and the n_u train items of u
+with the chance of each of them:
 
     P(held-out item above all train items of u) = 1 / (n_u + 1)
     P(two held-out items of u are both above all train items) = 2 / ((n_u + 1) (n_u + 2))
 
-which gives the variance for a user with m_u held-out items. AUC is the share of the train items of a user that lie below
-a held-out item; it is .5 by chance, with the variance of the Mann-Whitney statistic, (n_u + m_u + 1) / (12 n_u m_u).
+which gives the variance for a user with m_u held-out items. AUC is the share of the train items of a user that lie
+below a held-out item; it is .5 by chance, with the variance of the Mann-Whitney statistic,
+(n_u + m_u + 1) / (12 n_u m_u).
 """
 
 import numpy as np
@@ -23,8 +24,8 @@ WHY = (
     "anybody; figures on such a split measure how much of the order a model uses."
 )
 REMEDY = (
-    "split again (medley import ... --split time if there are timestamps, else --split random-user), shuffle the items "
-    "before numbering them, and publish the list 'popularity among later rows' beside every model"
+    "import again with split=time-user if there are timestamps, else with split=random-user; publish list-later-rows "
+    "beside every model"
 )
 
 

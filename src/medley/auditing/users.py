@@ -33,12 +33,14 @@ def _judged(pairs: Pairs) -> Finding:
         "users_with_half_of_train": int(most.sum()),
         "share_of_train_of_never_judged": float(pairs.num_train[~judged].sum() / len(pairs.train_user)),
         "median_train_pairs_of_judged": float(np.median(pairs.num_train[judged])),
-        "mean_activity_seen_by_a_train_pair": float((pairs.num_train.astype(np.float64) ** 2).sum() / len(pairs.train_user)),
+        "mean_activity_seen_by_a_train_pair": float(
+            (pairs.num_train.astype(np.float64) ** 2).sum() / len(pairs.train_user)
+        ),
     }
     says = (
-        f"the {most.sum():,} users who hold {train:.0%} of train are {held:.1%} of the held-out pairs; half of the judged "
-        f"users have at most {details['median_train_pairs_of_judged']:g} train items, and a train pair belongs to a user "
-        f"with {details['mean_activity_seen_by_a_train_pair']:.0f} on average"
+        f"the {most.sum():,} users who hold {train:.0%} of train are {held:.1%} of the held-out pairs; half of the "
+        f"judged users have at most {details['median_train_pairs_of_judged']:g} train items, and a train pair belongs "
+        f"to a user with {details['mean_activity_seen_by_a_train_pair']:.0f} on average"
     )
     return Finding(
         "judged-users",
@@ -48,7 +50,7 @@ def _judged(pairs: Pairs) -> Finding:
         exceeds(-float(held), -float(train), error, size=FAR),
         says,
         "Models learn from one kind of users and are judged on another; what helps the first may not help the second.",
-        "hold out a share of the pairs of every user (--split random-user or time-user), or weigh the loss per user",
+        "import again with split=random-user or split=time-user, or weigh the loss per user",
         details,
     )
 
@@ -65,6 +67,6 @@ def _without_history(pairs: Pairs) -> Finding:
         share >= MANY,
         f"{count:,} of {judged.sum():,} judged users ({share:.1%}) have no train item",
         "No model can know these users: for them all models show a list for everybody, which dilutes every difference.",
-        "report users with history alone, or split per user (--split time-user)",
+        "report users with history alone, or import again with split=time-user",
         {"users": count},
     )
