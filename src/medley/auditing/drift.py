@@ -52,6 +52,8 @@ def moments(pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarra
     user = np.concatenate([pairs.train_user, pairs.user])
     item = np.concatenate([pairs.train_item, pairs.item])
     q = p * (1 - p)
-    moment = [np.bincount(item, weights=each[user], minlength=pairs.num_items) for each in (p, q, q * (1 - 6 * q))]
+    mean, variance, fourth = (
+        np.bincount(item, weights=each[user], minlength=pairs.num_items) for each in (p, q, q * (1 - 6 * q))
+    )
     held = np.bincount(pairs.item[both[pairs.user]], minlength=pairs.num_items)
-    return held, *moment
+    return held, mean, variance, fourth

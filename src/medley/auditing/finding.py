@@ -1,5 +1,6 @@
 """One finding of an audit, and the rule for flags."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,7 +19,7 @@ class Finding:
     says: str  # the figure in words, one sentence
     why: str  # why it matters
     remedy: str
-    details: dict[str, float | int | str] = field(default_factory=dict)  # further figures
+    details: Mapping[str, float | int | str] = field(default_factory=dict)  # further figures
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values, ready for JSON."""

@@ -7,7 +7,7 @@ no list beats popularity but by chance: the error of a difference is that of its
 Shapes: q users with held-out items, I items, K = 20.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -175,7 +175,7 @@ def _compared(
     popular: np.ndarray,
     why: str,
     remedy: str,
-    details: dict[str, float | int | str],
+    details: Mapping[str, float | int | str],
 ) -> Finding:
     gain = recall - popular
     error = float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else 0.0
