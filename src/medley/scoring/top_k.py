@@ -65,7 +65,8 @@ def top_k(
             if by_place is None:
                 chosen[crowded] = better | (tied & (tied.cumsum(dim=1) <= room))
             else:
-                tied[:, by_place] &= tied[:, by_place].cumsum(dim=1) <= room
+                first = by_place.to(tied.device)
+                tied[:, first] &= tied[:, first].cumsum(dim=1) <= room
                 chosen[crowded] = better | tied
         row, item = chosen.nonzero(as_tuple=True)
         if place is not None:
