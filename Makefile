@@ -12,7 +12,7 @@ export GOMP_SPINCOUNT ?= 100000
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve-demo demo-media test check format results-tiktok tastes feature-scale docs bench bench-peers clean
+.PHONY: help setup demo serve-demo demo-media test check format results-tiktok audits tastes feature-scale docs bench bench-peers clean
 
 help:  ## show this list
 	@grep -E '^[a-z0-9%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -95,6 +95,11 @@ results-ml-100k-%: $(RESULTS)/data/ml-100k/manifest.json  ## a page of MovieLens
 
 results-tiktok-%: $(RESULTS)/data/tiktok/manifest.json  ## a page of TikTok: missing, modality, depth, cold, controls
 	$(call study,tiktok,tiktok-$*,tiktok-$*)
+
+audits: setup  ## the pages of docs/audits, from the data sets under RESULTS/data
+	for name in tiktok microlens-50k lfm2k ml-100k; do \
+		$(BIN)/medley audit $(RESULTS)/data/$$name --format markdown --out docs/audits/$$name.md || exit 1; \
+	done
 
 docs: setup  ## docs/models.md, from the docstrings of the models and the measured results
 	$(BIN)/python tools/models_page.py --results docs/results/tiktok.json --out docs/models.md
