@@ -34,7 +34,8 @@ from medley.serving.bundle import DISLIKED, TEST, TRAIN, VALID, Bundle, BundleMa
 from medley.serving.content_paths import PATHS, content_path
 from medley.serving.fold_in import FoldIn, Rule, fit_fold_in
 from medley.serving.in_memory import Function, InMemory, NoFoldIn, NoNewItems, evaluating
-from medley.serving.new_items import NewItems, fit_new_items
+from medley.serving.new_items import NewItems
+from medley.serving.new_items_calibration import fit_new_items
 from medley.serving.scores import Concepts, ItemToItem, Scores, Vectors, spread
 from medley.types import Embeddings, Neighbours
 from medley.types import ItemToItem as Weights
