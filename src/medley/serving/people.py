@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from medley.errors import NotFoundError
-from medley.serving.bundle import DISLIKED, TEST, TRAIN, VALID, Bundle
+from medley.serving.bundle import Bundle
 from medley.serving.catalogue import Catalogue
 from medley.serving.scores import Vectors
+from medley.serving.seen import DISLIKED, TEST, TRAIN, VALID
 
 SEEN = (TRAIN, VALID, TEST)
 REMEDY = "PUT /v1/users/{id} with a history, or post feedback"
