@@ -20,6 +20,10 @@ class MediaError(MedleyError):
     """This medium cannot be used. The message is the short reason for the report: "silent", "no audio track", ..."""
 
 
+class NoSoundTrack(MediaError):
+    """The medium may be whole, but it has no sound track."""
+
+
 class Limits(BaseModel):
     """What one medium may cost at most. A medium above a limit of size or time is refused, never cut in silence;
     `max_seconds` and `max_video_seconds` say how much of a long medium is read, `max_frames` and `side` how much of it
