@@ -11,7 +11,7 @@ from medley.errors import InputError
 from medley.serving.export import export
 
 
-@pytest.mark.parametrize("scale", ["none", "l2", "standard"])
+@pytest.mark.parametrize("scale", ["none", "l2", "standard", "pca-whitening", "pca-whitening-5"])
 @pytest.mark.parametrize("name", ["duif", "cb2cf"])
 def test_an_item_of_the_catalogue_gets_its_own_vector_by_the_models_content_path(name, scale, simulated):
     model = models.build(name, simulated.inputs(), dim=8, feature_scale=scale)
@@ -26,8 +26,14 @@ def test_an_item_of_the_catalogue_gets_its_own_vector_by_the_models_content_path
         np.testing.assert_allclose(vector, bundle.item[row], atol=1e-4 * np.abs(bundle.item[row]).max())
 
 
-def test_modality_parts_follow_from_features_by_the_path_of_vbpr(simulated):
-    bundle = export(models.build("vbpr", simulated.inputs(), dim=8), simulated)
+@pytest.mark.parametrize("scale", ["none", "l2", "standard", "pca-whitening", "pca-whitening-5"])
+def test_modality_parts_follow_from_features_by_the_path_of_vbpr(scale, simulated):
+    model = models.build("vbpr", simulated.inputs(), dim=8, feature_scale=scale)
+    with torch.no_grad():
+        for parameter in model.parameters():  # also those that start at 0
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    bundle = export(model, simulated)
+    assert bundle.new_item_rule.rule == "content"
     row = int(np.flatnonzero(~bundle.features["visual"].present)[0])
     vector = bundle.embed(own_features(bundle, row)).vector
     for m in bundle.features:

@@ -129,7 +129,7 @@ def _arrays_of(rule: NewItems) -> dict[str, np.ndarray]:
         arrays |= {f"content.{name}": array for name, array in rule.content.arrays.items()}
         for m, scaling in rule.content.scaling.items():
             arrays |= {f"to_unit.{m}": np.array([scaling.to_unit]), f"shift.{m}": scaling.shift}
-            arrays[f"factor.{m}"] = scaling.factor
+            arrays[f"{'matrix' if scaling.factor.ndim == 2 else 'factor'}.{m}"] = scaling.factor
     return arrays
 
 
@@ -218,7 +218,7 @@ def _new_items(arrays: dict[str, np.ndarray], manifest: BundleManifest) -> NewIt
         own = {name.removeprefix("content."): a for name, a in arrays.items() if name.startswith("content.")}
         read = [name.removeprefix("shift.") for name in arrays if name.startswith("shift.")]
         scaling = {
-            m: Scaling(bool(arrays[f"to_unit.{m}"][0]), arrays[f"shift.{m}"], arrays[f"factor.{m}"])
+            m: Scaling(bool(arrays[f"to_unit.{m}"][0]), arrays[f"shift.{m}"], _factor(arrays, m))
             for m in manifest.modalities
             if m in read
         }
@@ -229,6 +229,10 @@ def _new_items(arrays: dict[str, np.ndarray], manifest: BundleManifest) -> NewIt
     )
     plain: dict[str, Any] = {name: arrays[name] for name in PLAIN}
     return NewItems(**fields, **plain, content=content, means=means, norms=norms)
+
+
+def _factor(arrays: Mapping[str, np.ndarray], modality: str) -> np.ndarray:
+    return arrays[f"factor.{modality}"] if f"factor.{modality}" in arrays else arrays[f"matrix.{modality}"]
 
 
 def _check_shapes(manifest: BundleManifest, fields: Mapping[str, Any], path: Path) -> None:

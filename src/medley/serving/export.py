@@ -144,7 +144,7 @@ def export(
     if isinstance(scores, Function):
         name = type(model).__name__
         raise InputError(f"{name} cannot be exported", expected="final vectors or weights between items", got=FUNCTION)
-    content = content_path(model, scores, features) if isinstance(scores, Vectors) else None
+    content = content_path(model, scores, features, train) if isinstance(scores, Vectors) else None
     options = model.spec.options if getattr(model, "spec", None) is not None else {}
     control = next((name.replace("_", " ") for name in CONTROLS if options.get(name)), None)
     reason = f"the model was trained on {control}" if control and model.reads_features else ""

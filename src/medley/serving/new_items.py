@@ -16,7 +16,8 @@ The numbers of the rule are found at export, by `medley.serving.new_items_calibr
                `exposure`. So new items neither flood the lists nor vanish from them, and each is shown to those whom
                it fits best. Without the unit, the users with the longest vectors would get all of them.
 
-Shapes: U users, I items, V columns of item vectors, d_m raw dimension of modality m, k neighbours, n new items.
+Shapes: U users, I items, V columns of item vectors, d_m raw dimension of modality m, d' dimension that a matrix leaves,
+k neighbours, n new items.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,15 +45,18 @@ class ItemFeatures(NamedTuple):
 
 
 class Scaling(NamedTuple):
-    """What scales raw features for the model: f -> f / |f| if `to_unit`, else (f - shift) * factor."""
+    """What scales raw features for the model: f -> f / |f| if `to_unit`, else (f - shift) * factor, or (f - shift) @
+    factor if the factor is a matrix."""
 
     to_unit: bool
     shift: np.ndarray  # (d_m,)
-    factor: np.ndarray  # (d_m,)
+    factor: np.ndarray  # (d_m,), or (d_m, d')
 
     def __call__(self, f: np.ndarray) -> np.ndarray:
-        """Scales features (n, d_m)."""
+        """Scales features (n, d_m) to (n, d_m) or (n, d'), float32."""
         f = np.asarray(f, dtype=np.float32)
+        if self.factor.ndim == 2:
+            return ((f - self.shift) @ self.factor).astype(np.float32)
         if self.to_unit:
             return f / np.maximum(np.linalg.norm(f, axis=1, keepdims=True), SMALLEST)
         return (f - self.shift) * self.factor
