@@ -125,3 +125,9 @@ def damage(what: str) -> Iterator[None]:
         text = str(getattr(error, "strerror", None) or error).strip().removeprefix("Error : ")  # libsndfile
         first = text.splitlines()[0][:200] if text else type(error).__name__
         raise MediaError(f"{what}: {first}") from None
+
+
+def kind_and_line(error: Exception) -> str:
+    """Returns the type of an error and the first line of its message, for errors that libraries raise."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else ''}"
