@@ -101,7 +101,7 @@ class Study:
                         trained,
                         place,
                         split=split,
-                        candidates=protocol.candidates,
+                        protocol=protocol,
                         folder=self.store.folder,
                     )
                     for place, protocol in enumerate(self.protocols)

@@ -11,7 +11,7 @@ import numpy as np
 from medley.evaluation.statistics import spread
 from medley.experiments.entries import Entry, Options
 from medley.experiments.results import Result
-from medley.experiments.store import Trained
+from medley.experiments.store import Protocol, Trained
 from medley.runs import History, Recipe
 
 NOT_RECORDED = "a machine that was not recorded"  # of older runs
@@ -24,7 +24,7 @@ def summarise(
     place: int,
     *,
     split: str,
-    candidates: str,
+    protocol: Protocol,
     folder: Path,
 ) -> Result:
     """Returns the result of an entry.
@@ -33,9 +33,9 @@ def summarise(
         entry: what was trained.
         options: the chosen settings.
         runs: one run per seed.
-        place: of the protocol, among the evaluations of the runs.
+        place: of the evaluation under this protocol, among those of a run.
         split: how the log was divided.
-        candidates: who competed on test under this protocol.
+        protocol: how the runs were evaluated.
         folder: of the store, to which the folders of the runs are relative.
     """
     histories = [one.history for one in runs]
@@ -59,7 +59,7 @@ def summarise(
         measured=f"{datetime.now(UTC):%Y-%m-%d}",
         machine="; ".join(dict.fromkeys(each for one in runs for each in one.machines or (NOT_RECORDED,))),
         split=split,
-        candidates=candidates,
+        candidates=protocol.candidates,
         seeds=tuple(one.recipe.seed for one in runs),
         recipe=first.fingerprint,
         command=_command(first),
