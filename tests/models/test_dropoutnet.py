@@ -12,6 +12,7 @@ from medley.models.dropoutnet import NUM_STEPS, wmf
 from medley.testing import BATCH, DIM, SEEN, content_of, drawn, parameters_of, scores_of, vectors_of
 from medley.types import Inputs, Interactions, Triplets
 
+REG = 10.0  # the default of latent_reg
 build = partial(drawn, "dropoutnet", hidden_dim=5)
 
 
@@ -33,7 +34,7 @@ def expected(
 ) -> tuple[np.ndarray, np.ndarray]:
     """g of users and of items; without `keep`, items lose their preference vectors."""
     w = parameters_of(model)
-    user, item = (x.astype(float) for x in wmf(inputs.train, DIM, alpha=10.0, reg=1.0))
+    user, item = (x.astype(float) for x in wmf(inputs.train, DIM, alpha=10.0, reg=REG))
     known_users = sorted(set(inputs.train.user.tolist()))
     user, item = standardised(user, known_users), standardised(item, sorted(set(inputs.train.item.tolist())))
     g_user = [w["A2.weight"] @ np.tanh(w["A1.weight"] @ x + w["A1.bias"]) + w["A2.bias"] for x in user]
@@ -60,7 +61,7 @@ def test_the_last_sweep_solves_for_users_exactly(five_nodes: Inputs):
 
 def test_rows_without_interactions_have_no_latent_vector():
     train = Interactions(np.array([0, 2], "i4"), np.array([1, 1], "i4"), num_users=4, num_items=3)
-    user, item = wmf(train, DIM, alpha=10.0, reg=1.0)
+    user, item = wmf(train, DIM, alpha=10.0, reg=REG)
     assert not user[[1, 3]].any() and not item[[0, 2]].any()
     assert user[[0, 2]].any(axis=1).all() and item[1].any()
 
@@ -79,13 +80,15 @@ def test_an_item_without_interactions_is_scored_by_its_content_alone(cold_item: 
 
 
 @pytest.mark.parametrize("dropout", [0.0, 1.0])
-def test_the_loss_is_the_squared_distance_from_the_latent_scores(cold_item: Inputs, dropout: float):
+def test_the_loss_is_the_squared_distance_from_the_latent_scores_of_all_pairs(cold_item: Inputs, dropout: float):
     model = build(cold_item, dropout=dropout)
-    user, item = wmf(cold_item.train, DIM, alpha=10.0, reg=1.0)
+    user, item = wmf(cold_item.train, DIM, alpha=10.0, reg=REG)
     g_user, g_item = expected(model, cold_item, keep=dropout == 0)
-    pairs = [(u, i) for u, i, j in torch.stack(BATCH).T.tolist()] + [(u, j) for u, i, j in torch.stack(BATCH).T.tolist()]
-    distances = [(user[u] @ item[i] - g_user[u] @ g_item[i]) ** 2 for u, i in pairs if i != 1]  # 1 has no score
+    pairs = [(u, i) for u in range(2) for i in (0, 2)]  # the cold item has no latent score
+    distances = [(user[u] @ item[i] - g_user[u] @ g_item[i]) ** 2 for u, i in pairs]
     assert model.train().loss(BATCH).item() == pytest.approx(np.mean(distances), rel=1e-4)
+    one = Triplets(torch.tensor([1, 1]), torch.tensor([2, 2]), torch.tensor([1, 1]))
+    assert model.loss(one).item() == pytest.approx(distances[3], rel=1e-3)
 
 
 def test_dropout_takes_its_share_of_the_preference_vectors_and_none_in_evaluation_mode(five_nodes: Inputs):
@@ -102,7 +105,7 @@ def test_a_batch_of_items_without_latent_scores_has_no_loss(cold_item: Inputs):
 
 def test_scores_follow_the_latent_model_where_the_networks_can(five_nodes: Inputs):
     model = build(five_nodes, std=0.3)
-    user, item = wmf(five_nodes.train, DIM, alpha=10.0, reg=1.0)
+    user, item = wmf(five_nodes.train, DIM, alpha=10.0, reg=REG)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     every = Triplets(*(torch.tensor(rows) for rows in ([0, 0, 1, 1, 0, 1], [0, 1, 2, 0, 2, 1], [2, 2, 0, 1, 1, 2])))
     torch.manual_seed(0)

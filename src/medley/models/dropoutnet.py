@@ -9,10 +9,10 @@ with r_ui = 1 for train interactions, else 0. Two networks read its preference v
 content f_i, the concatenation of all modalities, and learn to reproduce its scores:
 
     g_u = A2 tanh(A1 U~_u + a1) + a2        g_i = W2 tanh(P V~_i + W1 f_i + b1) + b2        U~, V~: standardised
-    loss = mean of (U_u . V_i - g_u . g_i)^2 over the pairs (user, positive) and (user, negative)            (eq. 2)
+    loss = mean of (U_u . V_i - g_u . g_i)^2 over all pairs of a user and an item of the batch               (eq. 2)
 
-Input dropout: in a share `dropout` of the pairs, drawn at random, V~_i is 0, so that content has to give the score.
-An item without train interactions has V~_i = 0 always.
+Input dropout: for a share `dropout` of the items, drawn at random in each batch, V~_i is 0, so that content has to give
+the score. An item without train interactions has V~_i = 0 always.
 
     s_ui = g_u . g_i
 
@@ -22,8 +22,9 @@ The paper leaves open: an item that lacks a modality (here a learned vector stan
 train interactions are not in the loss: WMF has no score to reproduce for them.
 Differs from the paper: users have no content here, so their preference is never dropped, and the means of item vectors
 that stand in for new users at inference (Sec. 4.3) are left out. No batch normalisation: an item's score depends on no
-other item of its batch. Pairs are those of the triplets (there the highest scores of WMF and random ones). One hidden
-layer, as in the authors' code for CiteULike. WMF is solved by conjugate gradients, NUM_STEPS per vector and sweep, from
+other item of its batch. Sampled pairs are all those of the users and items of a batch, and an item is dropped for all
+of its pairs (the authors' code samples pairs: the highest scores of each user in WMF, and random ones). One hidden
+layer, as in that code for CiteULike. WMF is solved by conjugate gradients, NUM_STEPS per vector and sweep, from
 users drawn under a fixed seed, so U and V follow from the train interactions alone.
 """
 
@@ -41,7 +42,6 @@ from medley.models.base import Count, Positive, Recommender, Share
 from medley.models.spaces import LR, Log, Space, Uniform
 from medley.nn.init import affine, linear
 from medley.nn.modalities import Content, FeatureScale, item_features, sum_of
-from medley.nn.propagation import distinct_rows
 from medley.types import Embeddings, Inputs, Interactions, Triplets
 
 NUM_SWEEPS = 10  # the authors' factors of CiteULike
@@ -57,7 +57,7 @@ class DropoutNet(Recommender):
 
     search_space: ClassVar[Mapping[str, Space]] = {
         "lr": LR,
-        "dropout": Uniform(0.0, 1.0),  # Sec. 5.1
+        "dropout": Uniform(0.0, 1.0),  # Fig. 2
         "alpha": Log(1.0, 100.0),
         "latent_reg": Log(0.1, 100.0),
     }
@@ -75,8 +75,8 @@ class DropoutNet(Recommender):
         dim: Count = 64,
         hidden_dim: Count = 200,  # the authors' code, CiteULike
         dropout: Share = 0.5,  # the authors' code
-        alpha: Positive = 10.0,  # with latent_reg: the authors' factors of CiteULike
-        latent_reg: Positive = 1.0,
+        alpha: Positive = 10.0,  # the authors' factors of CiteULike
+        latent_reg: Positive = 10.0,  # 1: the authors; 10 is better on validation of lfm2k
         feature_scale: FeatureScale = "standard",  # the authors' code
     ):
         super().__init__(inputs)
@@ -92,44 +92,52 @@ class DropoutNet(Recommender):
 
     def forward(self) -> Embeddings:
         """User (U, d) and item (I, d) vectors g."""
-        return Embeddings(self._users(self.U_input), self.W2((self.P(self.V_input) + self.W1()).tanh()))
+        items = torch.arange(self.num_items, device=self.warm.device)
+        return Embeddings(self._users(self.U_input), self._items(self.V_input, items))
 
     def loss(self, batch: Triplets) -> Tensor:
         """Mean squared distance of g_u . g_i from the scores of WMF, with some V~ dropped."""
-        rows, places = distinct_rows(batch)
-        content, preference = self._content(rows.item), self.P(self.V_input[rows.item])  # (n, h)
-        user = self._users(self.U_input[rows.user]).index_select(0, places.user)  # (B, d)
-        total, count = user.new_zeros(()), user.new_zeros(())
-        for items, place in ((batch.pos, places.pos), (batch.neg, places.neg)):
-            hidden = content.index_select(0, place) + self._kept(items) * preference.index_select(0, place)  # (B, h)
-            target = (self.U_latent[batch.user] * self.V_latent[items]).sum(dim=1)
-            distance = (target - (user * self.W2(hidden.tanh())).sum(dim=1)).square()
-            total, count = total + (distance * self.warm[items]).sum(), count + self.warm[items].sum()
-        return total / count.clamp(min=1)
+        users, items = batch.user.unique(), torch.cat([batch.pos, batch.neg]).unique()
+        items = items[self.warm[items]]
+        preference = self.V_input[items] * self._kept(items)
+        g_user, g_item = self._users(self.U_input[users]), self._items(preference, items)
+        return _distance(Embeddings(self.U_latent[users], self.V_latent[items]), Embeddings(g_user, g_item))
 
     def _users(self, preference: Tensor) -> Tensor:
         """Returns g of users with preference vectors (n, d), (n, d)."""
         return self.A2(self.A1(preference).tanh())
 
-    def _kept(self, items: Tensor) -> Tensor:
-        """Returns which of the items (B,) keep their preference vector: 0 or 1, (B, 1)."""
-        if not self.training:
-            return torch.ones(len(items), 1, device=items.device)
-        return (torch.rand(len(items), 1, device=items.device) >= self.dropout).float()
-
-    def _content(self, items: Tensor) -> Tensor:
-        """Returns W1 f + b1 of items (n,), (n, h)."""
-        parts = []
+    def _items(self, preference: Tensor, items: Tensor) -> Tensor:
+        """Returns g of items (n,) with preference vectors (n, d), (n, d)."""
+        parts = [self.P(preference)]
         for m, f in self.W1.f.items():
             part = self.W1.W[m](f.values[items])
             absent = self.W1.absent[m] if m in self.W1.absent else None
             parts.append(part if absent is None else part.where(f.present[items], absent))
-        return sum_of(parts) + self.W1.b
+        return self.W2((sum_of(parts) + self.W1.b).tanh())
+
+    def _kept(self, items: Tensor) -> Tensor:
+        """Returns which of the items (n,) keep their preference vector: 0 or 1, (n, 1)."""
+        if not self.training:
+            return torch.ones(len(items), 1, device=items.device)
+        return (torch.rand(len(items), 1, device=items.device) >= self.dropout).float()
 
     def _hold(self, **arrays: np.ndarray) -> None:
         """Registers arrays as buffers, which building the model makes again."""
         for name, array in arrays.items():
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
+
+
+def _distance(latent: Embeddings, g: Embeddings) -> Tensor:
+    """Returns the mean of (U_u . V_i - g_u . g_i)^2 over all users (n, d) and items (k, d), without a matrix (n, k).
+
+    |U V^T - G H^T|^2 = <U^T U, V^T V> - 2 <U^T G, V^T H> + <G^T G, H^T H>
+    """
+    (u, v), (g_user, g_item) = latent, g
+    constant = ((u.T @ u) * (v.T @ v)).sum()
+    both = ((u.T @ g_user) * (v.T @ g_item)).sum()
+    own = ((g_user.T @ g_user) * (g_item.T @ g_item)).sum()
+    return (constant - 2 * both + own) / max(len(u) * len(v), 1)
 
 
 def wmf(train: Interactions, dim: int, *, alpha: float, reg: float) -> tuple[np.ndarray, np.ndarray]:
