@@ -1,4 +1,4 @@
-"""Models for items without interactions: on simulated data, content ranks these items far better than random features."""
+"""Models for items without interactions: content ranks such items far better than random features do."""
 
 from pathlib import Path
 

@@ -25,8 +25,8 @@ def cold_item(five_nodes: Inputs) -> Inputs:
 
 def standardised(x: np.ndarray, known: list[int]) -> np.ndarray:
     """Columns of mean 0 and variance 1 over the known rows; 0 elsewhere."""
-    deviation = np.maximum(x[known].std(axis=0), 1e-6)
-    return np.array([(x[row] - x[known].mean(axis=0)) / deviation if row in known else 0 * x[row] for row in range(len(x))])
+    centre, deviation = x[known].mean(axis=0), np.maximum(x[known].std(axis=0), 1e-6)
+    return np.array([(x[row] - centre) / deviation if row in known else 0 * x[row] for row in range(len(x))])
 
 
 def expected(

@@ -69,7 +69,7 @@ class CLCRec(Recommender):
         dim: Count = 64,
         hidden_dim: Count = 128,
         num_negatives: Count = 512,  # the authors, Amazon; 128 for MovieLens
-        temperature: Positive = 0.2,
+        temperature: Positive = 1.0,
         content_weight: Share = 0.5,  # the authors, MovieLens
         hybrid: Share = 0.5,  # the authors
         reg: Weight = 1e-2,
@@ -126,7 +126,9 @@ class CLCRec(Recommender):
         (z, x), (pos, neg) = (F.normalize(v, dim=1) for v in vectors), places
         z, has = z.index_select(0, pos), described[pos]
         left_out = (pos[:, None] == neg) | ~described[neg]  # (B, N)
-        contrast = _nce((z * x.index_select(0, pos)).sum(dim=1), z @ x.index_select(0, neg).T, left_out, self.temperature)
+        contrast = _nce(
+            (z * x.index_select(0, pos)).sum(dim=1), z @ x.index_select(0, neg).T, left_out, self.temperature
+        )
         return (contrast * has).sum() / has.sum().clamp(min=1)
 
     def _hybrid(self, z: Tensor, x: Tensor) -> Tensor:
@@ -140,7 +142,7 @@ class CLCRec(Recommender):
         parts = []
         for m, f in self.W1.f.items():
             part = self.W1.W[m](f.values[items])
-            absent = self.W1.absent[m] if m in self.W1.absent else None
+            absent = self.W1.absent.get(m, None)
             parts.append(part if absent is None else part.where(f.present[items], absent))
         return self.W2(F.leaky_relu(sum_of(parts) + self.W1.b))
 

@@ -24,7 +24,8 @@ Differs from the paper: users have no content here, so their preference is never
 that stand in for new users at inference (Sec. 4.3) are left out. No batch normalisation: an item's score depends on no
 other item of its batch. Sampled pairs are all those of the users and items of a batch, and an item is dropped for all
 of its pairs (the authors' code samples pairs: the highest scores of each user in WMF, and random ones). One hidden
-layer, as in that code for CiteULike. WMF is solved by conjugate gradients, NUM_STEPS per vector and sweep, from
+layer, as in that code for CiteULike. Features have length one (there columns are standardised, in front of batch
+normalisation). WMF is solved by conjugate gradients, NUM_STEPS per vector and sweep, from
 users drawn under a fixed seed, so U and V follow from the train interactions alone.
 """
 
@@ -39,7 +40,7 @@ from torch import Tensor
 from medley.engine import threads
 from medley.engine.kernels import compiled
 from medley.models.base import Count, Positive, Recommender, Share
-from medley.models.spaces import LR, Log, Space, Uniform
+from medley.models.spaces import LR, Choice, Log, Space, Uniform
 from medley.nn.init import affine, linear
 from medley.nn.modalities import Content, FeatureScale, item_features, sum_of
 from medley.types import Embeddings, Inputs, Interactions, Triplets
@@ -60,6 +61,7 @@ class DropoutNet(Recommender):
         "dropout": Uniform(0.0, 1.0),  # Fig. 2
         "alpha": Log(1.0, 100.0),
         "latent_reg": Log(0.1, 100.0),
+        "feature_scale": Choice(("l2", "standard")),
     }
 
     U_latent: Tensor  # (U, d), WMF
@@ -77,7 +79,7 @@ class DropoutNet(Recommender):
         dropout: Share = 0.5,  # the authors' code
         alpha: Positive = 10.0,  # the authors' factors of CiteULike
         latent_reg: Positive = 10.0,  # 1: the authors; 10 is better on validation of lfm2k
-        feature_scale: FeatureScale = "standard",  # the authors' code
+        feature_scale: FeatureScale = "l2",  # standardised features, as the authors' code has them, saturate tanh
     ):
         super().__init__(inputs)
         self.dropout = dropout
@@ -112,7 +114,7 @@ class DropoutNet(Recommender):
         parts = [self.P(preference)]
         for m, f in self.W1.f.items():
             part = self.W1.W[m](f.values[items])
-            absent = self.W1.absent[m] if m in self.W1.absent else None
+            absent = self.W1.absent.get(m, None)
             parts.append(part if absent is None else part.where(f.present[items], absent))
         return self.W2((sum_of(parts) + self.W1.b).tanh())
 
