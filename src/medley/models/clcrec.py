@@ -27,7 +27,7 @@ not squared). In evaluation mode the loss replaces no vector, because nothing is
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -141,10 +141,9 @@ class CLCRec(Recommender):
         """Returns x of items (n,), (n, d)."""
         parts = []
         for m, f in self.W1.f.items():
-            part = self.W1.W[m](f.values[items])
-            absent = self.W1.absent.get(m, None)
-            parts.append(part if absent is None else part.where(f.present[items], absent))
-        return self.W2(F.leaky_relu(sum_of(parts) + self.W1.b))
+            part, absent = self.W1.W[m](cast(Tensor, f.values)[items]), self.W1.absent.get(m, None)
+            parts.append(part if absent is None else part.where(cast(Tensor, f.present)[items], absent))
+        return self.W2(F.leaky_relu(sum_of(parts) + cast(Tensor, self.W1.b)))
 
     def _has_seen(self, users: Tensor, items: Tensor) -> Tensor:
         """Returns whether users (B,) have seen items (N,), which are distinct: (B, N) bool."""

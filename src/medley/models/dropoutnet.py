@@ -30,7 +30,7 @@ users drawn under a fixed seed, so U and V follow from the train interactions al
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -113,10 +113,9 @@ class DropoutNet(Recommender):
         """Returns g of items (n,) with preference vectors (n, d), (n, d)."""
         parts = [self.P(preference)]
         for m, f in self.W1.f.items():
-            part = self.W1.W[m](f.values[items])
-            absent = self.W1.absent.get(m, None)
-            parts.append(part if absent is None else part.where(f.present[items], absent))
-        return self.W2((sum_of(parts) + self.W1.b).tanh())
+            part, absent = self.W1.W[m](cast(Tensor, f.values)[items]), self.W1.absent.get(m, None)
+            parts.append(part if absent is None else part.where(cast(Tensor, f.present)[items], absent))
+        return self.W2((sum_of(parts) + cast(Tensor, self.W1.b)).tanh())
 
     def _kept(self, items: Tensor) -> Tensor:
         """Returns which of the items (n,) keep their preference vector: 0 or 1, (n, 1)."""
