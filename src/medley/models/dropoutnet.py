@@ -19,7 +19,8 @@ the score. An item without train interactions has V~_i = 0 always.
 Shapes: U users, I items, d = dim (of U, V and g), h = hidden_dim, d_m raw dimension of modality m, B triplets, n
 distinct items of a batch.
 The paper leaves open: an item that lacks a modality (here a learned vector stands in for W1_m f_im). Items without
-train interactions are not in the loss: WMF has no score to reproduce for them.
+train interactions are not in the loss: WMF has no score to reproduce for them. The squared loss shrinks what content
+cannot predict, so these items have lower scores than others; the authors' code ranks them among themselves alone.
 Differs from the paper: users have no content here, so their preference is never dropped, and the means of item vectors
 that stand in for new users at inference (Sec. 4.3) are left out. No batch normalisation: an item's score depends on no
 other item of its batch. Sampled pairs are all those of the users and items of a batch, and an item is dropped for all
@@ -53,7 +54,7 @@ SMALLEST = 1e-6  # standard deviation that columns are divided by
 class DropoutNet(Recommender):
     """Two networks that reproduce a factorisation, of users and of items with content; items often lose their vector.
 
-    Choose it when a factorisation ranks known items well and new items must be scored by content in the same space.
+    Choose it when a factorisation ranks known items well, and new items are ranked among themselves.
     """
 
     search_space: ClassVar[Mapping[str, Space]] = {
