@@ -127,7 +127,7 @@ def test_every_name_of_the_interface_is_there_and_a_wrong_one_is_not():
 
 def test_models_are_described(simulated):
     described = {model["name"]: model for model in medley.api.models()}
-    assert described["mmgcn"]["options"]["num_layers"]["default"] == 2 and len(described) >= 26
+    assert described["mmgcn"]["options"]["num_layers"]["default"] == 2 and len(described) >= 28
     assert np.all([model["summary"] for model in described.values()])
 
 

@@ -9,7 +9,9 @@ from medley.models.acf import ACF
 from medley.models.base import Recommender
 from medley.models.bm3 import BM3
 from medley.models.cb2cf import CB2CF
+from medley.models.clcrec import CLCRec
 from medley.models.disengcn import DisenGCN
+from medley.models.dropoutnet import DropoutNet
 from medley.models.dualgnn import DualGNN
 from medley.models.duif import DUIF
 from medley.models.ease import EASE
@@ -60,6 +62,8 @@ MODELS: dict[str, type[Recommender]] = {
     "disengcn": DisenGCN,
     "grcn": GRCN,
     "lattice": LATTICE,
+    "dropoutnet": DropoutNet,
+    "clcrec": CLCRec,
 }
 
 ENTRY_POINTS = "medley.models"  # the group under which another package lists its models

@@ -42,6 +42,8 @@ BEYOND = (
     _grid("freedom", "FREEDOM", lr=(1e-3,), dropout=(0.2, 0.5, 0.8)),
     _grid("bm3", "BM3", lr=(1e-3,), reg=(1e-2,), patience=(30,)),  # ranks by popularity at first
     _grid("mgcn", "MGCN", lr=(1e-3,), reg=(1e-4, 1e-2)),
+    _grid("dropoutnet", "DropoutNet", lr=(5e-3,), dropout=(0.5, 0.8)),
+    _grid("clcrec", "CLCRec", lr=(5e-3,), temperature=(0.2, 1.0)),
 )
 SYSTEMS = (
     _grid("mmgcn", "MMGCN", lr=(1e-3,), reg=(1e-3, 1e-2)),
