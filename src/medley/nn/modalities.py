@@ -5,7 +5,7 @@ Shapes: I items, d_m raw dimension of modality m, M modalities, n rows.
 
 from collections.abc import Iterable, Mapping
 from functools import reduce
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,12 @@ class ItemFeatures(nn.Module):
         super().__init__()
         self.register_buffer("values", torch.from_numpy(scaled.values), persistent=False)
         self.register_buffer("present", torch.tensor(scaled.present)[:, None], persistent=False)
+
+    def at(self, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Returns values and presence of the items in these rows, (n, d_m) and (n, 1); None: all items."""
+        if rows is None:
+            return self.values, self.present
+        return self.values.index_select(0, rows), self.present.index_select(0, rows)
 
     @property
     def dim(self) -> int:
@@ -67,17 +73,18 @@ class Content(nn.Module):
         bias: whether b is learned; else b = 0.
         """
         super().__init__()
-        self.f = nn.ModuleDict(features)  # m -> (I, d_m)
+        self.f = by_name(features)  # m -> (I, d_m)
         self.W = nn.ModuleDict({m: linear(f.dim, dim) for m, f in features.items()})
         lacking = [m for m, f in features.items() if not f.present.all()]
         self.absent = nn.ParameterDict({m: xavier(1, dim) for m in lacking})
         self.b = nn.Parameter(torch.zeros(dim)) if bias else None
 
-    def forward(self) -> Tensor:
-        """(I, dim)"""
+    def forward(self, rows: Tensor | None = None) -> Tensor:
+        """(I, dim); with `rows` (n,) of the items (n, dim)."""
         parts: list[Tensor] = []
         for m, f in self.f.items():
-            part, present = self.W[m](f.values), cast(Tensor, f.present)
+            values, present = f.at(rows)
+            part = self.W[m](values)
             parts.append(part.where(present, self.absent[m]) if m in self.absent else part)
         total = torch.stack(parts).sum(dim=0) if len(parts) > 1 else parts[0]
         return total if self.b is None else total + self.b
