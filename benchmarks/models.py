@@ -105,9 +105,8 @@ def cost(name: str, folder: str, chosen: argparse.Namespace) -> dict[str, float 
 
 def compare(data: Dataset, chosen: argparse.Namespace) -> None:
     """Prints one row per model: seconds of an epoch before and now, and the ratios of the turns."""
-    print(
-        f"\n{data}\n\n| model | before, s/epoch | now | before / now | smallest | largest |\n|---|---:|---:|---:|---:|---:|"
-    )
+    print(f"\n{data}\n\n| model | before, s/epoch | now | before / now | smallest | largest |")
+    print("|---|---:|---:|---:|---:|---:|")
     for name in chosen.models:
         command = [sys.executable, __file__, "--turns", name, str(data.folder)]
         command += ["--batch-size", str(chosen.batch_size), "--batches", str(chosen.batches)]
