@@ -68,13 +68,6 @@ def lrgccf(model, batch: Triplets) -> Tensor:
     return bpr_loss(model(), batch) + model.reg * l2_of_batch(Embeddings(model.e0_user, model.e0_item), batch)
 
 
-def grcn(model, batch: Triplets) -> Tensor:
-    l2 = l2_of_batch(Embeddings(model.e_user, model.e_item), batch)
-    for prototypes in model.prototypes.values():
-        l2 = l2 + prototypes.user[batch.user].square().sum() / (2 * len(batch.user))
-    return bpr_loss(model(), batch) + model.reg * l2
-
-
 def stargcn(model, batch: Triplets) -> Tensor:
     """Every node is decoded and scored in every block; a mask chooses the nodes to reconstruct."""
     x = Embeddings(model.x_user, model.x_item)
@@ -103,8 +96,6 @@ OLD_FORMS: list[tuple[Callable[[Recommender, Triplets], Tensor], dict[str, Any]]
     *((graphsage, {"num_layers": num_layers}) for num_layers in (1, 2)),
     (graphsage, {"aggregation": "max", "normalise": False}),
     *((lrgccf, {"num_layers": num_layers}) for num_layers in (0, 2)),
-    (grcn, {}),
-    (grcn, {"fusion": "id"}),
     *((stargcn, {"num_blocks": num_blocks, "mask_rate": 0.3}) for num_blocks in (1, 3)),
     (stargcn, {"dropout": 0.4, "mask_rate": 0.0}),
 ]

@@ -37,7 +37,7 @@ from medley.models.base import Count, Layers, Rate, Recommender, Weight
 from medley.models.spaces import LR, Choice, Log, Space, Uniform
 from medley.nn.init import affine, xavier
 from medley.nn.losses import l2_of_batch
-from medley.nn.modalities import FeatureScale, ItemFeatures, item_features
+from medley.nn.modalities import FeatureScale, ItemFeatures, item_features, sum_of
 from medley.nn.propagation import Rows, distinct_rows, lightgcn
 from medley.nn.sparse import add_at, select, widened
 from medley.types import Embeddings, Inputs, Triplets
@@ -92,14 +92,25 @@ class BM3(Recommender):
         near = near + self._agreement(h.item, _total(target_u, i, len(h.item)))
         loss = 2 - near / num_triplets
         if self.content:
-            aligned, count = _total(target_i, i, len(h.item)), i.bincount(minlength=len(h.item))  # (b, d), (b,)
-        for content in self.content.values():
-            h_m, has = content(rows.item)  # (b, d), (b, 1)
-            targets = aligned + _total(self._target(h_m, i), i, len(h_m))
-            num = (count * has[:, 0]).sum()
-            distance = 2 * num - self._agreement(h_m, targets * has)
-            loss = loss + self.content_weight * distance / num.clamp(min=1)
+            loss = loss + self.content_weight * self._content_loss(rows.item, i, target_i)
         return loss + self.reg * l2_of_batch(h, places)
+
+    def _content_loss(self, items: Tensor, i: Tensor, target_i: Tensor) -> Tensor:
+        """Sums align_m + mask_m over the modalities, each a mean over the triplets whose item has m.
+
+        Args:
+            items: (b,), the distinct items of the batch.
+            i: (B,), the item of each triplet among them.
+            target_i: (B, d), the view of the item of each triplet.
+        """
+        aligned, count = _total(target_i, i, len(items)), i.bincount(minlength=len(items))  # (b, d), (b,)
+        losses = []
+        for content in self.content.values():
+            h_m, has = content(items)  # (b, d), (b, 1)
+            targets = aligned + _total(self._target(h_m, i), i, len(items))
+            num = (count * has[:, 0]).sum()
+            losses.append((2 * num - self._agreement(h_m, targets * has)) / num.clamp(min=1))
+        return sum_of(losses)
 
     def _propagated(self, rows: Rows | None = None) -> Embeddings:
         """Returns h_u (U, d) and h_i (I, d); with `rows` these alone."""

@@ -41,7 +41,6 @@ from medley.nn.edges import Pattern, edge_dot, edge_product, edge_softmax
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch, squared_rows
 from medley.nn.modalities import FeatureScale, ItemFeatures, by_name, item_features
-from medley.nn.propagation import distinct_rows, take_rows
 from medley.types import Embeddings, Inputs, Triplets
 
 EdgeWeight = Literal["confidence", "max", "mean"]
@@ -118,9 +117,7 @@ class GRCN(Recommender):
         l2 = l2_of_batch(Embeddings(self.e_user, self.e_item), batch)
         for prototypes in self.prototypes.values():
             l2 = l2 + squared_rows(prototypes.user, batch.user) / (2 * len(batch.user))
-        rows, places = distinct_rows(batch)
-        users, items = zip(*(take_rows(part, rows) for part in self.parts().values()), strict=True)
-        return bpr_loss(Embeddings(torch.cat(users, dim=1), torch.cat(items, dim=1)), places) + self.reg * l2
+        return bpr_loss(self(), batch) + self.reg * l2
 
     @torch.no_grad()
     def about_user(self, user: int) -> list[Insight]:

@@ -28,7 +28,7 @@ Differs from the authors' code: with its settings for nodes known in training, M
 """
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -128,7 +128,7 @@ class STARGCN(Recommender):
     ) -> Iterator[tuple["_Block", Embeddings, Embeddings]]:
         """Yields every block, the h of all nodes and the recovered vectors x^ of the masked nodes."""
         z = act(self.W_f())  # (I, d)
-        *others, last = self.blocks
+        *others, last = cast(list[_Block], list(self.blocks))
         for block in others:
             h = block(self.dropout(x.user), self.dropout(torch.cat([x.item, z], dim=1)), graph)
             x = block.decode(h)

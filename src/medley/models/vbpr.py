@@ -14,7 +14,7 @@ Differs from the paper: any number of modalities instead of one; one `reg` for a
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from medley.models.base import Count, Recommender, Weight
 from medley.models.spaces import LR, Choice, Log, Space
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters
-from medley.nn.modalities import FeatureScale, by_name, item_features, sum_of
+from medley.nn.modalities import FeatureScale, ItemFeatures, item_features, sum_of
 from medley.nn.propagation import Rows, distinct_rows, take_rows
 from medley.types import Embeddings, Inputs, Triplets
 
@@ -44,7 +44,7 @@ class VBPR(Recommender):
         super().__init__(inputs)
         self.reg = reg
         features = item_features(inputs, feature_scale)
-        self.f = by_name(features)  # m -> (I, d_m)
+        self.f = nn.ModuleDict(features)  # m -> (I, d_m)
         self.p = xavier(self.num_users, dim)  # (U, d)
         self.q = xavier(self.num_items, dim)  # (I, d)
         self.beta = nn.Parameter(torch.zeros(self.num_items, 1))  # (I, 1)
@@ -84,7 +84,7 @@ class VBPR(Recommender):
         """Returns modality -> E_m f_im and beta'_m . f_im, (I, d + 1); with `rows` of these items alone."""
         contents = {}
         for m, f in self.f.items():
-            values, _ = f.at(None if rows is None else rows.item)
+            values, _ = cast(ItemFeatures, f).at(None if rows is None else rows.item)
             contents[m] = torch.cat([self.E[m](values), self.beta_content[m](values)], dim=1)
         return contents
 

@@ -5,7 +5,7 @@ Shapes: I items, d_m raw dimension of modality m, M modalities, n rows.
 
 from collections.abc import Iterable, Mapping
 from functools import reduce
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +73,7 @@ class Content(nn.Module):
         bias: whether b is learned; else b = 0.
         """
         super().__init__()
-        self.f = by_name(features)  # m -> (I, d_m)
+        self.f = nn.ModuleDict(features)  # m -> (I, d_m)
         self.W = nn.ModuleDict({m: linear(f.dim, dim) for m, f in features.items()})
         lacking = [m for m, f in features.items() if not f.present.all()]
         self.absent = nn.ParameterDict({m: xavier(1, dim) for m in lacking})
@@ -83,7 +83,7 @@ class Content(nn.Module):
         """(I, dim); with `rows` (n,) of the items (n, dim)."""
         parts: list[Tensor] = []
         for m, f in self.f.items():
-            values, present = f.at(rows)
+            values, present = cast(ItemFeatures, f).at(rows)
             part = self.W[m](values)
             parts.append(part.where(present, self.absent[m]) if m in self.absent else part)
         total = torch.stack(parts).sum(dim=0) if len(parts) > 1 else parts[0]
