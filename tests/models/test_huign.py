@@ -152,6 +152,17 @@ def test_the_loss_is_equation_18_and_each_term_can_be_switched_off(shared: Input
     assert model.loss(BATCH).item() == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("intent_reg", [0.0, 1.0, 4.0])
+def test_the_weights_of_intents_have_a_multiple_of_the_reg_of_ids(shared: Inputs, intent_reg: float):
+    model, without = build(shared, reg=0.3, intent_reg=intent_reg), build(shared, reg=0.0)
+    w, squares = parameters_of(model), 0.0
+    for u, pos, neg in zip(*(rows.tolist() for rows in BATCH), strict=True):
+        squares += sum((row**2).sum() for row in (w["id_user"][u], w["id_item"][pos], w["id_item"][neg]))
+        squares += intent_reg * (w["u"][u] ** 2).sum()
+    expected = without.loss(BATCH).item() + 0.3 * squares / (2 * len(BATCH.user))
+    assert model.loss(BATCH).item() == pytest.approx(expected, abs=1e-5)
+
+
 @pytest.mark.parametrize("levels", [(3,), (3, 2), (2, 4, 2)])
 def test_gradients_are_the_slopes_of_the_loss(shared: Inputs, levels: tuple[int, ...]):
     model = build(shared, levels=levels, entropy_reg=1.0, independence_reg=1.0).double()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from medley.engine import kernels
 from medley.errors import InputError
 from medley.nn import sparse
-from medley.nn.sparse import Addend, SparseMatrix, add_at, from_columns, multiply
+from medley.nn.sparse import Addend, SparseMatrix, add_at, from_columns, multiply, product_rows
 
 
 def by_hand(matrix: sp.csr_array, x: torch.Tensor) -> torch.Tensor:
@@ -143,3 +143,26 @@ def test_where_no_cache_can_be_written_the_loops_are_compiled_without_one(monkey
 
     monkeypatch.setattr(numba, "njit", refuse)
     assert kernels.compiled(lambda a, b: a + b)(1, 2) == 3
+
+
+@pytest.mark.parametrize("rows", [[], [3], [4, 0, 2], list(range(40))])
+def test_some_rows_of_a_product_and_their_gradient_are_those_of_the_whole_product(rows):
+    rng = np.random.default_rng(0)
+    matrix = SparseMatrix(sp.csr_array(rng.random((40, 7)) * (rng.random((40, 7)) < 0.3)))
+    x = torch.from_numpy(rng.normal(size=(7, 3)).astype("f4")).requires_grad_()
+    chosen, weight = (
+        torch.tensor(rows, dtype=torch.int64),
+        torch.from_numpy(rng.normal(size=(len(rows), 3)).astype("f4")),
+    )
+    results = []
+    for some in (product_rows(matrix, x, chosen), (matrix @ x)[chosen]):
+        x.grad = None
+        (some * weight).sum().backward()
+        results.append((some.detach(), x.grad.clone()))
+    for one, other in zip(*results, strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_some_rows_of_a_product_with_too_few_vectors_are_refused():
+    with pytest.raises(InputError, match="sparse product"):
+        product_rows(SparseMatrix(sp.csr_array(np.eye(3))), torch.ones(2, 4), torch.tensor([0]))

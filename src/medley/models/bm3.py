@@ -32,11 +32,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley import graphs
+from medley.engine.memory import empty_like
 from medley.models.base import Count, Layers, Rate, Recommender, Weight
 from medley.models.spaces import LR, Choice, Log, Space, Uniform
 from medley.nn.init import affine, xavier
-from medley.nn.modalities import FeatureScale, ItemFeatures, item_features
+from medley.nn.losses import l2_of_batch
+from medley.nn.modalities import FeatureScale, ItemFeatures, item_features, sum_of
 from medley.nn.propagation import Rows, distinct_rows, lightgcn
+from medley.nn.sparse import add_at, select, widened
 from medley.types import Embeddings, Inputs, Triplets
 
 
@@ -83,24 +86,44 @@ class BM3(Recommender):
         """Distances of the two views, and L2 of h."""
         rows, places = distinct_rows(batch._replace(neg=batch.neg[:0]))  # the loss needs no negatives
         h = self._propagated(rows)
-        h_u, h_i = h.user.index_select(0, places.user), h.item.index_select(0, places.pos)  # (B, d)
-        target_u, target_i = self._target(h_u), self._target(h_i)
-        loss = (_distance(self.predictor(h_u), target_i) + _distance(self.predictor(h_i), target_u)).mean()
+        u, i, num_triplets = places.user, places.pos, len(batch.user)
+        target_u, target_i = self._target(h.user, u), self._target(h.item, i)  # (B, d)
+        near = self._agreement(h.user, _total(target_i, u, len(h.user)))
+        near = near + self._agreement(h.item, _total(target_u, i, len(h.item)))
+        loss = 2 - near / num_triplets
+        if self.content:
+            loss = loss + self.content_weight * self._content_loss(rows.item, i, target_i)
+        return loss + self.reg * l2_of_batch(h, places)
+
+    def _content_loss(self, items: Tensor, i: Tensor, target_i: Tensor) -> Tensor:
+        """Sums align_m + mask_m over the modalities, each a mean over the triplets whose item has m.
+
+        Args:
+            items: (b,), the distinct items of the batch.
+            i: (B,), the item of each triplet among them.
+            target_i: (B, d), the view of the item of each triplet.
+        """
+        aligned, count = _total(target_i, i, len(items)), i.bincount(minlength=len(items))  # (b, d), (b,)
+        losses = []
         for content in self.content.values():
-            h_m, has = content(batch.pos)  # (B, d), (B,)
-            predicted = self.predictor(h_m)
-            distance = _distance(predicted, target_i) + _distance(predicted, self._target(h_m))
-            loss = loss + self.content_weight * (distance * has).sum() / has.sum().clamp(min=1)
-        return loss + self.reg * (h_u.square().sum() + h_i.square().sum()) / (2 * len(batch.user))
+            h_m, has = content(items)  # (b, d), (b, 1)
+            targets = aligned + _total(self._target(h_m, i), i, len(items))
+            num = (count * has[:, 0]).sum()
+            losses.append((2 * num - self._agreement(h_m, targets * has)) / num.clamp(min=1))
+        return sum_of(losses)
 
     def _propagated(self, rows: Rows | None = None) -> Embeddings:
         """Returns h_u (U, d) and h_i (I, d); with `rows` these alone."""
         h, h_0 = lightgcn(self.graph, Embeddings(self.e_user, self.e_item), self.num_layers, rows)
         return Embeddings(h.user, h.item + h_0.item)
 
-    def _target(self, h: Tensor) -> Tensor:
-        """Returns h., the view without a gradient."""
-        return F.dropout(h.detach(), self.dropout, self.training)
+    def _target(self, h: Tensor, row: Tensor) -> Tensor:
+        """Returns h. of length one, the view without a gradient: (n, d), (B,) -> (B, d)."""
+        return _unit(F.dropout(select(widened(h), row), self.dropout, self.training))
+
+    def _agreement(self, h: Tensor, targets: Tensor) -> Tensor:
+        """Sums the cosines of h~ and targets: those of one row have the sum of the targets, (n, d), as their factor."""
+        return (_unit(self.predictor(h)) * targets).sum()
 
 
 class _Content(nn.Module):
@@ -111,10 +134,16 @@ class _Content(nn.Module):
         self.f, self.project = features, affine(features.dim, dim)
 
     def forward(self, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns h_m (B, d) of items (B,), and whether each item has the modality (B,)."""
-        return self.project(self.f.values[items]), self.f.present[items, 0]
+        """Returns h_m (b, d) of items (b,), and whether each item has the modality (b, 1)."""
+        values, present = self.f.at(items)
+        return self.project(values), present
 
 
-def _distance(x: Tensor, y: Tensor) -> Tensor:
-    """Returns 1 - cos of the rows, (B, d), (B, d) -> (B,)."""
-    return 1 - F.cosine_similarity(x, y, dim=1)
+def _unit(x: Tensor) -> Tensor:
+    """Returns rows of length one, so that C(x, y) = 1 - x . y; 0 stays 0."""
+    return F.normalize(x, eps=1e-8)  # as in torch's cosine_similarity
+
+
+def _total(x: Tensor, row: Tensor, num_rows: int) -> Tensor:
+    """Sums the vectors of each row, (B, d), (B,) -> (num_rows, d), without gradient."""
+    return add_at(empty_like(x, num_rows, x.shape[1]).zero_(), row, x)

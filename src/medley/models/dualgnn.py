@@ -49,8 +49,8 @@ from medley.models.spaces import LR, REG, Choice, Space
 from medley.nn.init import affine, linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_parameters, squared_rows
 from medley.nn.modalities import FeatureScale, by_name, item_features, sum_of
-from medley.nn.propagation import lightgcn
-from medley.nn.sparse import SparseMatrix
+from medley.nn.propagation import Rows, distinct_rows, lightgcn, take
+from medley.nn.sparse import SparseMatrix, product_rows
 from medley.types import Embeddings, Inputs, Triplets
 
 Construction = Literal["sum", "max", "concat", "mean"]
@@ -118,8 +118,8 @@ class DualGNN(Recommender):
             convolved[m], _ = lightgcn(self.graph[m], Embeddings(user, item), self.num_layers, combine="sum")
         return convolved
 
-    def _fused(self, users: Sequence[Tensor]) -> Tensor:
-        """u_m of every modality, (U, d) each -> u* (U, d)."""
+    def _fused(self, users: Sequence[Tensor], rows: Tensor | None = None) -> Tensor:
+        """u_m of every modality, (U, d) each -> u* (U, d); with `rows` (n,) of these users alone, (n, d)."""
         if self.alpha is None:
             user = sum_of(users) / len(users)  # Table IV
         else:
@@ -131,14 +131,19 @@ class DualGNN(Recommender):
             else:
                 user = reduce(torch.maximum, users)  # eq. 5
         if self.neighbours is not None:
-            for _ in range(self.num_user_layers):
+            num_whole = self.num_user_layers if rows is None else self.num_user_layers - 1
+            for _ in range(num_whole):
                 user = user + self.neighbours @ user  # eq. 6 or 7
-        return user
+            if rows is not None:
+                return take(user, rows) + product_rows(self.neighbours, user, rows)
+        return user if rows is None else take(user, rows)
 
-    def forward(self) -> Embeddings:
-        """User (U, d) and item (I, d) vectors (eq. 8)."""
+    def forward(self, rows: Rows | None = None) -> Embeddings:
+        """User (U, d) and item (I, d) vectors (eq. 8); with `rows` these alone."""
         users, items = zip(*self._convolved().values(), strict=True)  # M x (U, d), M x (I, d)
-        return Embeddings(self._fused(users), sum_of(items))
+        if rows is None:
+            return Embeddings(self._fused(users), sum_of(items))
+        return Embeddings(self._fused(users, rows.user), take(sum_of(items), rows.item))
 
     def parts(self) -> dict[str, Embeddings]:
         """Modality -> u* and i_m."""
@@ -150,9 +155,10 @@ class DualGNN(Recommender):
         """BPR; L2 of the rows of users in the batch and of whole matrices (eq. 11)."""
         tables = [*self.u.values(), *([] if self.alpha is None else [self.alpha])]
         matrices = [*self.project.parameters(), *([] if self.W_m is None else self.W_m.parameters())]
-        rows = sum_of(squared_rows(table, batch.user) for table in tables)
-        l2 = rows / (2 * len(batch.user)) + (l2_of_parameters(matrices) if matrices else 0)
-        return bpr_loss(self(), batch) + self.reg * l2
+        of_users = sum_of(squared_rows(table, batch.user) for table in tables)
+        l2 = of_users / (2 * len(batch.user)) + (l2_of_parameters(matrices) if matrices else 0)
+        rows, places = distinct_rows(batch)
+        return bpr_loss(self(rows), places) + self.reg * l2
 
     def about_user(self, user: int) -> list[Insight]:
         """The user's alpha, and the users whose vectors it aggregates."""

@@ -21,6 +21,7 @@ from medley.models.spaces import LR, REG, Choice, Space
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.nn.modalities import Content, FeatureScale, item_features
+from medley.nn.propagation import Rows, distinct_rows, take
 from medley.types import Embeddings, Inputs, Triplets
 
 
@@ -51,11 +52,13 @@ class DUIF(Recommender):
         self.W1 = Content(item_features(inputs, feature_scale), hidden_dim, bias=True)
         self.W2 = linear(hidden_dim, dim)
 
-    def forward(self) -> Embeddings:
-        """User (U, d) and item (I, d) vectors."""
-        return Embeddings(self.p, self.W2(nn.functional.relu(self.W1())))
+    def forward(self, rows: Rows | None = None) -> Embeddings:
+        """User (U, d) and item (I, d) vectors; with `rows` these alone."""
+        p, item = (self.p, None) if rows is None else (take(self.p, rows.user), rows.item)
+        return Embeddings(p, self.W2(nn.functional.relu(self.W1(item))))
 
     def loss(self, batch: Triplets) -> Tensor:
         """BPR and L2 of the vectors of the batch."""
-        vectors = self()
-        return bpr_loss(vectors, batch) + self.reg * l2_of_batch(vectors, batch)
+        rows, places = distinct_rows(batch)
+        vectors = self(rows)
+        return bpr_loss(vectors, places) + self.reg * l2_of_batch(vectors, places)

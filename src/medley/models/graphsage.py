@@ -32,6 +32,7 @@ from medley.nn.edges import Pattern, neighbour_max
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters
 from medley.nn.modalities import Content, FeatureScale, item_features
+from medley.nn.propagation import Rows, distinct_rows, take_rows
 from medley.types import Embeddings, Inputs, Interactions, Triplets
 
 
@@ -75,18 +76,21 @@ class GraphSAGE(Recommender):
 
     def loss(self, batch: Triplets) -> Tensor:
         """BPR; L2 of the layer-0 rows in the batch, and of the matrices."""
-        h = self._inputs()
+        h, (rows, places) = self._inputs(), distinct_rows(batch)
         l2 = l2_of_batch(h, batch) + l2_of_parameters([*self.W.parameters(), *self.W_pool.parameters()])
-        return bpr_loss(self._layers(h), batch) + self.reg * l2
+        return bpr_loss(self._layers(h, rows), places) + self.reg * l2
 
     def _inputs(self) -> Embeddings:
         return Embeddings(self.user, self.content())
 
-    def _layers(self, h: Embeddings) -> Embeddings:
+    def _layers(self, h: Embeddings, rows: Rows | None = None) -> Embeddings:
+        """Returns the last layer; with `rows` of these users and items alone."""
         last = len(self.W) - 1
         for k, W in enumerate(self.W):
             sent = Embeddings(*(F.relu(self.W_pool[k](x)) for x in h)) if self.W_pool else h
             n = self.neighbours(*sent)  # line 4 or eq. 3
+            if k == last:  # the other rows are not needed
+                h, n = take_rows(h, rows), take_rows(n, rows)
             h = Embeddings(*(W(torch.cat(pair, dim=1)) for pair in zip(h, n, strict=True)))  # line 5
             h = h if k == last else Embeddings(*map(F.relu, h))
             h = Embeddings(*map(F.normalize, h)) if self.normalise else h  # line 7

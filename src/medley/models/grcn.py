@@ -59,7 +59,7 @@ class GRCN(Recommender):
         "lr": LR,
         "reg": REG,
         "num_layers": Whole(1, 3),
-        "num_routings": Whole(1, 4),
+        "num_routings": Whole(0, 4),  # 0: what the authors' code computes
         "edge_weight": Choice(("confidence", "max", "mean")),
         "fusion": Choice(("concat", "id")),
     }

@@ -19,6 +19,9 @@ An item is its distribution over the intents of all levels, a user one weight fo
 so an item's modality m has the part u* . v_im of the score. HUIGN-C, -I and -C-I are entropy_reg = 0,
 independence_reg = 0 and both.
 
+The weights u* of the intents have intent_reg times the reg of the IDs (the paper: once): a reg that keeps K weights per
+user from fitting the train triplets may be more than the IDs need.
+
 Shapes: U users, I items, d = dim, d_m raw dimension of modality m, L levels of K1..KL intents, K = K1 + .. + KL.
 The paper leaves open: an item without neighbours, for which eq. 4 gives z_i = 0 and so equal shares of all intents
 (`self_loops` = False). By default z_i is, as eq. 1 allows, its own features, and an item that users have seen, but none
@@ -91,6 +94,7 @@ class HUIGN(Recommender):
     search_space: ClassVar[Mapping[str, Space]] = {
         "lr": LR,  # Sec. 4.1.4 goes on to 1
         "reg": Log(1e-5, 1.0),  # Sec. 4.1.4; README of the authors' code: 0.1 for TikTok and Kwai
+        "intent_reg": Log(1e-2, 1e2),
         "threshold": Choice((1, 2, 5, 10)),  # Sec. 4.1.1: 5
         "entropy_reg": Log(1e-5, 1e-1),  # Sec. 4.1.4
         "independence_reg": Log(1e-5, 1e-1),  # Sec. 4.1.4
@@ -105,13 +109,15 @@ class HUIGN(Recommender):
         threshold: Count = 5,  # Sec. 4.1.1
         self_loops: bool = True,  # False: eq. 2 and 4 as printed
         reg: Weight = 1e-1,  # README of the authors' code: TikTok, Kwai
+        intent_reg: Weight = 1.0,  # of u*, times reg
         entropy_reg: Weight = 1e-4,
         independence_reg: Weight = 1e-4,
         feature_scale: FeatureScale = "standard",
     ):
         super().__init__(inputs)
         self.levels = tuple(levels)
-        self.reg, self.entropy_reg, self.independence_reg = reg, entropy_reg, independence_reg
+        self.reg, self.intent_reg = reg, intent_reg
+        self.entropy_reg, self.independence_reg = entropy_reg, independence_reg
         self.id_user = xavier(self.num_users, dim)  # (U, d)
         self.id_item = xavier(self.num_items, dim)  # (I, d)
         self.u = xavier(self.num_users, sum(self.levels))  # (U, K), eq. 13, u* of eq. 14
@@ -139,7 +145,8 @@ class HUIGN(Recommender):
         loss = F.softplus(-margin).mean()  # eq. 17
         for level in [level for hierarchy in hierarchies.values() for level in hierarchy]:
             loss = loss + self.entropy_reg * entropy(level) + self.independence_reg * dependence(level.X)
-        return loss + self.reg * sum_of(x.square().sum() for x in (*ids, intents[0])) / (2 * len(margin))
+        squares = [*(x.square().sum() for x in ids), self.intent_reg * intents[0].square().sum()]
+        return loss + self.reg * sum_of(squares) / (2 * len(margin))
 
     def parts(self) -> dict[str, Embeddings]:
         """`id` -> the IDs u^_u and v^_i; modality -> u* and v_im."""

@@ -26,6 +26,7 @@ from medley.models.base import Count, Layers, Recommender, Weight
 from medley.models.spaces import LR, REG, Space, Whole
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
+from medley.nn.propagation import distinct_rows, take_rows
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Inputs, Triplets
 
@@ -73,5 +74,7 @@ class LRGCCF(Recommender):
 
     def loss(self, batch: Triplets) -> Tensor:
         """BPR and L2 of the layer-0 rows in the batch."""
-        l2 = l2_of_batch(Embeddings(self.e0_user, self.e0_item), batch)
-        return bpr_loss(self(), batch) + self.reg * l2
+        rows, places = distinct_rows(batch)
+        layers = [take_rows(layer, rows) for layer in self.parts().values()]
+        vectors = Embeddings(*(torch.cat(side, dim=1) for side in zip(*layers, strict=True)))
+        return bpr_loss(vectors, places) + self.reg * l2_of_batch(layers[0], places)

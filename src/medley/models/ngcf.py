@@ -34,6 +34,7 @@ from medley.nn.edges import Pattern, edge_product
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters
 from medley.nn.modalities import Content, FeatureScale, item_features
+from medley.nn.propagation import Rows, distinct_rows, take_rows
 from medley.types import Embeddings, Inputs, Triplets
 
 
@@ -79,23 +80,30 @@ class NGCF(Recommender):
 
     def loss(self, batch: Triplets) -> Tensor:
         """BPR; L2 of the layer-0 rows in the batch, and of the matrices (eq. 11)."""
-        e = self._inputs()
-        l2 = l2_of_batch(e, batch) + l2_of_parameters([*self.W1.parameters(), *self.W2.parameters()])
-        return bpr_loss(self._layers(e), batch) + self.reg * l2
+        rows, places = distinct_rows(batch)
+        vectors = self._layers(self._inputs(), rows)
+        e = Embeddings(*(x[:, : self.user.shape[1]] for x in vectors))
+        l2 = l2_of_batch(e, places) + l2_of_parameters([*self.W1.parameters(), *self.W2.parameters()])
+        return bpr_loss(vectors, places) + self.reg * l2
 
     def _inputs(self) -> Embeddings:
         return Embeddings(self.user, self.item + self.content())
 
-    def _layers(self, e: Embeddings) -> Embeddings:
-        users, items = [e.user], [e.item]
+    def _layers(self, e: Embeddings, rows: Rows | None = None) -> Embeddings:
+        """Returns all layers side by side; with `rows` of these users and items alone."""
+        layers, last = [take_rows(e, rows)], len(self.W1) - 1
         p_user, p_item = self.p, self.items_of_users.transposed(self.p)
-        for W1, W2 in zip(self.W1, self.W2, strict=True):
-            user, item = users[-1], items[-1]
-            h_user = edge_product(self.items_of_users, self._dropped(p_user), item)
-            h_item = edge_product(self.users_of_items, self._dropped(p_item), user)
-            users.append(F.leaky_relu(W1(user + h_user) + W2(h_user * user), 0.2))  # eq. 5, 6
-            items.append(F.leaky_relu(W1(item + h_item) + W2(h_item * item), 0.2))
-        return Embeddings(torch.cat(users, dim=1), torch.cat(items, dim=1))  # eq. 9
+        for k, (W1, W2) in enumerate(zip(self.W1, self.W2, strict=True)):
+            h_user = edge_product(self.items_of_users, self._dropped(p_user), e.item)
+            h_item = edge_product(self.users_of_items, self._dropped(p_item), e.user)
+            h = Embeddings(h_user, h_item)
+            if k == last:  # the other rows are not needed
+                e, h = layers[-1], take_rows(h, rows)
+            e = Embeddings(
+                *(F.leaky_relu(W1(x + h_x) + W2(h_x * x), 0.2) for x, h_x in zip(e, h, strict=True))
+            )  # eq. 5, 6
+            layers.append(e if k == last else take_rows(e, rows))
+        return Embeddings(*(torch.cat(side, dim=1) for side in zip(*layers, strict=True)))  # eq. 9
 
     def _dropped(self, p: Tensor) -> Tensor:
         """p (n,), with dropout while training."""

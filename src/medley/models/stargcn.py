@@ -28,7 +28,7 @@ Differs from the authors' code: with its settings for nodes known in training, M
 """
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +39,7 @@ from medley.models.spaces import LR, REG, Log, Space, Uniform, Whole
 from medley.nn.init import affine, linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.nn.modalities import Content, FeatureScale, item_features
+from medley.nn.propagation import Rows, distinct_rows, take_rows
 from medley.nn.sparse import SparseMatrix
 from medley.types import Embeddings, Inputs, Triplets
 
@@ -90,29 +91,29 @@ class STARGCN(Recommender):
     def forward(self) -> Embeddings:
         """User (U, d) and item (I, d) vectors."""
         none = torch.zeros(0, dtype=torch.int64, device=self.x_user.device)
-        *_, (_, scoring) = self._blocks(Embeddings(self.x_user, self.x_item), self._graph(none, none))
-        return scoring
+        x = Embeddings(self.x_user, self.x_item)
+        *_, (block, h, _) = self._blocks(x, self._graph(none, none), Rows(none, none))
+        return block.score(h)
 
     def loss(self, batch: Triplets) -> Tensor:
         """BPR and reconstruction of every block; L2 of the layer-0 rows in the batch."""
         x = Embeddings(self.x_user, self.x_item)
-        masked = Embeddings(*map(self._mask, x))
+        masked = Rows(*map(self._mask, x))
         num_removed = len(batch.user) if self.remove_batch and 2 * len(batch.user) <= self.num_pairs else 0
         graph = self._graph(batch.user[:num_removed], batch.pos[:num_removed])
-        seen = Embeddings(*(side.masked_fill(gone, 0) for side, gone in zip(x, masked, strict=True)))
-        loss = self.reg * l2_of_batch(x, batch)
-        for recovered, scoring in self._blocks(seen, graph):
-            loss = loss + bpr_loss(scoring, batch)
-            for rebuilt, true, gone in zip(recovered, x, masked, strict=True):
-                squares = (rebuilt - true).square().sum(dim=1, keepdim=True) * gone
-                loss = loss + self.reconstruction * squares.sum() / gone.sum().clamp(min=1)
+        seen = Embeddings(*(side.index_fill(0, gone, 0) for side, gone in zip(x, masked, strict=True)))
+        true, (rows, places) = take_rows(x, masked), distinct_rows(batch)
+        loss = self.reg * l2_of_batch(take_rows(x, rows), places)
+        for block, h, recovered in self._blocks(seen, graph, masked):
+            loss = loss + bpr_loss(block.score(take_rows(h, rows)), places)
+            for rebuilt, own in zip(recovered, true, strict=True):
+                loss = loss + self.reconstruction * (rebuilt - own).square().sum() / max(1, len(own))
         return loss
 
     def _mask(self, x: Tensor) -> Tensor:
-        """Draws which of n nodes are masked, (n, 1) bool: none outside of training."""
-        if not self.training:
-            return torch.zeros(len(x), 1, dtype=torch.bool, device=x.device)
-        return torch.rand(len(x), 1, device=x.device) < self.mask_rate
+        """Draws which of the nodes are masked, and returns their rows: none outside of training."""
+        share = torch.rand(len(x), device=x.device) if self.training else x.new_ones(len(x))
+        return (share < self.mask_rate).nonzero()[:, 0]
 
     def _graph(self, user: Tensor, item: Tensor) -> "_Graph":
         """Returns the graph without these interactions, which may repeat."""
@@ -122,12 +123,18 @@ class STARGCN(Recommender):
         degree_item = self.degree_item - item.bincount(minlength=self.num_items)
         return _Graph(self.R, _scale(degree_user), _scale(degree_item), user, item)
 
-    def _blocks(self, x: Embeddings, graph: "_Graph") -> Iterator[tuple[Embeddings, Embeddings]]:
-        """Yields, of every block, the recovered vectors and the vectors whose inner product is its score."""
+    def _blocks(
+        self, x: Embeddings, graph: "_Graph", masked: Rows
+    ) -> Iterator[tuple["_Block", Embeddings, Embeddings]]:
+        """Yields every block, the h of all nodes and the recovered vectors x^ of the masked nodes."""
         z = act(self.W_f())  # (I, d)
-        for block in self.blocks:
-            x, scoring = block(self.dropout(x.user), self.dropout(torch.cat([x.item, z], dim=1)), graph)
-            yield x, scoring
+        *others, last = cast(list[_Block], list(self.blocks))
+        for block in others:
+            h = block(self.dropout(x.user), self.dropout(torch.cat([x.item, z], dim=1)), graph)
+            x = block.decode(h)
+            yield block, h, take_rows(x, masked)
+        h = last(self.dropout(x.user), self.dropout(torch.cat([x.item, z], dim=1)), graph)
+        yield last, h, last.decode(take_rows(h, masked))  # no block reads the other rows
 
 
 class _Block(nn.Module):
@@ -138,12 +145,18 @@ class _Block(nn.Module):
         self.user, self.item = _Side(2 * dim, dim), _Side(dim, dim)  # users aggregate [x_i || z_i]
         self.Q_u, self.Q_i = affine(dim, dim), linear(dim, dim)  # an offset of items would cancel in BPR
 
-    def forward(self, user: Tensor, item: Tensor, graph: "_Graph") -> tuple[Embeddings, Embeddings]:
-        """User (U, d) and item (I, 2d) vectors -> recovered vectors, scoring vectors."""
+    def forward(self, user: Tensor, item: Tensor, graph: "_Graph") -> Embeddings:
+        """User (U, d) and item (I, 2d) vectors -> h."""
         h_user = self.user.encode(graph.to_users(self.user.W(item)))
-        h_item = self.item.encode(graph.to_items(self.item.W(user)))
-        recovered = Embeddings(self.user.decode(h_user), self.item.decode(h_item))
-        return recovered, Embeddings(self.Q_u(h_user), self.Q_i(h_item))
+        return Embeddings(h_user, self.item.encode(graph.to_items(self.item.W(user))))
+
+    def decode(self, h: Embeddings) -> Embeddings:
+        """Maps h of any nodes to x^."""
+        return Embeddings(self.user.decode(h.user), self.item.decode(h.item))
+
+    def score(self, h: Embeddings) -> Embeddings:
+        """Maps h of any nodes to the vectors whose inner product is the score."""
+        return Embeddings(self.Q_u(h.user), self.Q_i(h.item))
 
 
 class _Side(nn.Module):

@@ -14,7 +14,7 @@ Differs from the paper: any number of modalities instead of one; one `reg` for a
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,8 @@ from medley.models.base import Count, Recommender, Weight
 from medley.models.spaces import LR, Choice, Log, Space
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch, l2_of_parameters
-from medley.nn.modalities import FeatureScale, item_features
+from medley.nn.modalities import FeatureScale, ItemFeatures, item_features, sum_of
+from medley.nn.propagation import Rows, distinct_rows, take_rows
 from medley.types import Embeddings, Inputs, Triplets
 
 
@@ -53,24 +54,51 @@ class VBPR(Recommender):
 
     def forward(self) -> Embeddings:
         """User (U, 2d + 2) and item (I, 2d + 2) vectors: ID and bias, then content and its bias."""
-        identity, *contents = self.parts().values()
-        content = torch.stack([part.item for part in contents]).sum(dim=0)  # E f, beta' . f
-        return Embeddings(
-            torch.cat([identity.user, contents[0].user], dim=1), torch.cat([identity.item, content], dim=1)
-        )
+        return self._joined(self._trained(), self._contents())
 
     def parts(self) -> dict[str, Embeddings]:
         """`id` and every modality, with the biases: user and item vectors (., d + 1)."""
+        trained = self._trained()
         one = self.p.new_ones(self.num_users, 1)
-        parts = {"id": Embeddings(torch.cat([self.p, one], dim=1), torch.cat([self.q, self.beta], dim=1))}
-        theta = torch.cat([self.theta, one], dim=1)  # (U, d + 1)
-        for m, f in self.f.items():
-            content = torch.cat([self.E[m](f.values), self.beta_content[m](f.values)], dim=1)  # (I, d + 1)
-            parts[m] = Embeddings(theta, content)
-        return parts
+        theta = torch.cat([trained.theta, one], dim=1)  # (U, d + 1)
+        identity = Embeddings(torch.cat([trained.p, one], dim=1), torch.cat([trained.q, trained.beta], dim=1))
+        return {"id": identity} | {m: Embeddings(theta, content) for m, content in self._contents().items()}
 
     def loss(self, batch: Triplets) -> Tensor:
         """BPR; L2 of the rows in the batch and of the content matrices."""
-        matrices = [*self.E.parameters(), *self.beta_content.parameters()]
-        rows = Embeddings(torch.cat([self.p, self.theta], dim=1), torch.cat([self.q, self.beta], dim=1))
-        return bpr_loss(self(), batch) + self.reg * (l2_of_batch(rows, batch) + l2_of_parameters(matrices))
+        rows, places = distinct_rows(batch)
+        trained = self._trained(rows)
+        penalised = Embeddings(
+            torch.cat([trained.p, trained.theta], dim=1), torch.cat([trained.q, trained.beta], dim=1)
+        )
+        l2 = l2_of_batch(penalised, places) + l2_of_parameters([*self.E.parameters(), *self.beta_content.parameters()])
+        return bpr_loss(self._joined(trained, self._contents(rows)), places) + self.reg * l2
+
+    def _trained(self, rows: Rows | None = None) -> "_Trained":
+        """Returns the vectors and biases of all users and items; with `rows` of these alone."""
+        p, q = take_rows(Embeddings(self.p, self.q), rows)
+        theta, beta = take_rows(Embeddings(self.theta, self.beta), rows)
+        return _Trained(p, theta, q, beta)
+
+    def _contents(self, rows: Rows | None = None) -> dict[str, Tensor]:
+        """Returns modality -> E_m f_im and beta'_m . f_im, (I, d + 1); with `rows` of these items alone."""
+        contents = {}
+        for m, f in self.f.items():
+            values, _ = cast(ItemFeatures, f).at(None if rows is None else rows.item)
+            contents[m] = torch.cat([self.E[m](values), self.beta_content[m](values)], dim=1)
+        return contents
+
+    def _joined(self, trained: "_Trained", contents: Mapping[str, Tensor]) -> Embeddings:
+        """Returns the vectors whose inner product is the score (eq. 4)."""
+        one = trained.p.new_ones(len(trained.p), 1)
+        user = torch.cat([trained.p, one, trained.theta, one], dim=1)
+        return Embeddings(user, torch.cat([trained.q, trained.beta, sum_of(contents.values())], dim=1))
+
+
+class _Trained(NamedTuple):
+    """Vectors and biases of n users and k items."""
+
+    p: Tensor  # (n, d)
+    theta: Tensor  # (n, d)
+    q: Tensor  # (k, d)
+    beta: Tensor  # (k, 1)

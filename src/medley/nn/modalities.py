@@ -27,6 +27,12 @@ class ItemFeatures(nn.Module):
         self.register_buffer("values", torch.from_numpy(scaled.values), persistent=False)
         self.register_buffer("present", torch.tensor(scaled.present)[:, None], persistent=False)
 
+    def at(self, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Returns values and presence of the items in these rows, (n, d_m) and (n, 1); None: all items."""
+        if rows is None:
+            return self.values, self.present
+        return self.values.index_select(0, rows), self.present.index_select(0, rows)
+
     @property
     def dim(self) -> int:
         """d_m, or the dimensions that the scale leaves"""
@@ -73,11 +79,12 @@ class Content(nn.Module):
         self.absent = nn.ParameterDict({m: xavier(1, dim) for m in lacking})
         self.b = nn.Parameter(torch.zeros(dim)) if bias else None
 
-    def forward(self) -> Tensor:
-        """(I, dim)"""
+    def forward(self, rows: Tensor | None = None) -> Tensor:
+        """(I, dim); with `rows` (n,) of the items (n, dim)."""
         parts: list[Tensor] = []
         for m, f in self.f.items():
-            part, present = self.W[m](f.values), cast(Tensor, f.present)
+            values, present = cast(ItemFeatures, f).at(rows)
+            part = self.W[m](values)
             parts.append(part.where(present, self.absent[m]) if m in self.absent else part)
         total = torch.stack(parts).sum(dim=0) if len(parts) > 1 else parts[0]
         return total if self.b is None else total + self.b

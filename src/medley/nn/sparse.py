@@ -58,6 +58,14 @@ class SparseMatrix(nn.Module):
         return f"shape={self.shape}, num_entries={self.by_row.index.numel():,}"
 
 
+def product_rows(matrix: SparseMatrix, x: Tensor, rows: Tensor) -> Tensor:
+    """Returns some rows of `matrix @ x`, (C, d) and (a,) distinct rows -> (a, d), with a gradient to x.
+
+    Neither the product nor its gradient reads the entries of the other rows.
+    """
+    return _ProductRows.apply(widened(x), matrix.by_row, matrix.by_column, rows)
+
+
 class Transposed:
     """`SparseMatrix.T`: the same storage with its directions swapped."""
 
@@ -237,3 +245,22 @@ class _Product(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None, None]:  # pyrefly: ignore[bad-override]
         return multiply(ctx.transposed.arrays, grad_outputs[0]), None, None
+
+
+class _ProductRows(torch.autograd.Function):
+    """As `_Product`, for some rows."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, matrix: Csr, transposed: Csr, rows: Tensor) -> Tensor:
+        ctx.matrix, ctx.transposed, ctx.rows = matrix, transposed, rows
+        if x.ndim != 2 or len(x) != len(transposed):
+            raise InputError("sparse product", expected=f"({len(transposed):,}, d)", got=tuple(x.shape))
+        return multiply(matrix.arrays, x, rows=rows)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None, None, None]:  # pyrefly: ignore[bad-override]
+        (grad,) = grad_outputs
+        whole = empty_like(grad, len(ctx.matrix), grad.shape[1]).zero_().index_copy_(0, ctx.rows, grad)
+        kept = from_columns(ctx.transposed.arrays, ctx.matrix.arrays, ctx.rows)
+        return multiply(kept, whole), None, None, None
