@@ -18,6 +18,7 @@ import torch
 from medley import models
 from medley.data.dataset import Dataset
 from medley.errors import InputError
+from medley.evaluation.histories import reason_against_fresh
 from medley.evaluation.statistics import spread
 from medley.experiments.capacity import dim_of_size
 from medley.experiments.declaration import Declaration, load
@@ -33,6 +34,7 @@ from medley.version import versions
 __all__ = ["Entry", "Result", "Results", "Study", "run_study"]
 
 Key = tuple[str, str]  # split, label
+FRESH = "fresh histories"
 FINALISTS = 3  # of a search, trained with every seed before one is chosen
 
 
@@ -60,7 +62,7 @@ class Study:
         data: the data set, or split -> data set.
         folder: the folder of the runs, which other studies may share.
         seeds: the first one also chooses the settings.
-        protocols: how each run is evaluated on test; the candidates of all of them differ.
+        protocols: how each run is evaluated on test; all of them differ in candidates or histories.
         resources: how many trainings run at a time, and with how much; one process by default.
         watch: is told what happens; nothing is shown by default.
         """
@@ -68,6 +70,7 @@ class Study:
         self.store, self.seeds, self.protocols = Store(folder), tuple(seeds), tuple(protocols)
         self.resources, self.watch, self.peaks = resources or Resources(), watch or Watch(), Peaks()
         self.skipped: dict[str, str] = {}
+        self._applies: dict[str, tuple[Protocol, ...]] = {}  # split -> protocols
 
     def run(self, entries: Sequence[Entry], known: Mapping[str, Options] | None = None) -> Found:
         """Chooses settings on validation, trains with every seed, evaluates on test once per seed.
@@ -103,9 +106,10 @@ class Study:
             ended = [next(outcomes) for _ in made]
             trained = self._usable(split, entry, ended)
             if trained:
-                options = chosen[split, entry.label]
-                results += [self._result(split, entry, options, trained, place) for place in range(len(self.protocols))]
-        results.sort(key=lambda one: [protocol.candidates for protocol in self.protocols].index(one.candidates))
+                options, places = chosen[split, entry.label], range(len(self._protocols(split)))
+                results += [self._result(split, entry, options, trained, place) for place in places]
+        conditions = [(protocol.candidates, protocol.history) for protocol in self.protocols]
+        results.sort(key=lambda one: conditions.index((one.candidates, one.history)))
         results.sort(key=lambda one: list(self.data).index(one.split))
         return Found(results, self.skipped)
 
@@ -206,8 +210,20 @@ class Study:
         return self.seeds if models.find(entry.model).loss is not models.Recommender.loss else self.seeds[:1]
 
     def _tasks(self, split: str, entry: Entry, options: Options) -> list[Task]:
-        tasks = [self._task(split, entry, options, seed, self.protocols) for seed in self._seeds(entry)]
+        protocols = self._protocols(split)
+        tasks = [self._task(split, entry, options, seed, protocols) for seed in self._seeds(entry)]
         return [task for task in tasks if task is not None]
+
+    def _protocols(self, split: str) -> tuple[Protocol, ...]:
+        """Returns the protocols that apply to a split: only a split by time has fresh histories."""
+        if split not in self._applies:
+            reason = reason_against_fresh(self.data[split])
+            self._applies[split] = tuple(one for one in self.protocols if one.history == "train" or reason is None)
+            if len(self._applies[split]) < len(self.protocols):
+                name = FRESH if len(self.data) == 1 else f"{FRESH} ({split} split)"
+                self.skipped[name] = f"the split is not by time: {reason}"
+                self.watch.note(f"{name} do not apply: {reason}")
+        return self._applies[split]
 
     def _task(
         self, split: str, entry: Entry, options: Options, seed: int, protocols: tuple[Protocol, ...]
@@ -238,7 +254,7 @@ class Study:
 
     def _result(self, split: str, entry: Entry, options: Options, runs: Sequence[Trained], place: int) -> Result:
         histories = [one.history for one in runs]
-        evaluations = [one.evaluations[place] for one in runs]
+        evaluations, protocol = [one.evaluations[place] for one in runs], self._protocols(split)[place]
         num_epochs = sum(len(history.epochs) for history in histories)
         first = runs[0].recipe
         # with one seed a model may rely on a modality most for some users, and with another seed for none
@@ -258,7 +274,9 @@ class Study:
             measured=f"{datetime.now(UTC):%Y-%m-%d}",
             machine=_machine(),
             split=split,
-            candidates=self.protocols[place].candidates,
+            candidates=protocol.candidates,
+            history=protocol.history,
+            users_of=evaluations[0].history,
             seeds=tuple(one.recipe.seed for one in runs),
             recipe=first.fingerprint,
             command=_command(first),
@@ -314,7 +332,9 @@ def run_study(
     for label, reason in left_out.items():
         watch.note(f"{label} does not apply: {reason}")
     protocols = [
-        Protocol(tuple(study.at), each, study.groups, tuple(study.metrics), study.beyond) for each in candidates
+        Protocol(tuple(study.at), each, study.groups, tuple(study.metrics), study.beyond, history)
+        for each in candidates
+        for history in study.histories
     ]
     inner = Study(datasets, runs, seeds=range(num_seeds), protocols=protocols, resources=resources, watch=watch)
     found = inner.run([entry.quick() for entry in entries] if quick else entries)
