@@ -15,8 +15,8 @@ part_m. age(u, j) is the number of items that u has seen after j; recency < 1 fo
 Shapes: U users, I items, k neighbours.
 The paper leaves open: which of several equally similar items is a neighbour (here the item in the lower row).
 Differs from the paper: shrinkage, content and recency are not in it; its conditional probabilities, its similarities
-that sum to one over the neighbours of an item, and its models of sets of items are left out. A user without interactions
-has the score 0 for all items.
+that sum to one over the neighbours of an item, and its models of sets of items are left out. A user without
+interactions has the score 0 for all items.
 """
 
 from collections.abc import Mapping

@@ -36,6 +36,7 @@ from medley.data.manifest import FileRecord
 from medley.errors import InputError, invalid
 from medley.files import sha256_of_json
 from medley.serving import archive, fold_in, new_items
+from medley.serving.ages import weighted
 from medley.serving.archive import REMEDY, Archive, Buffers
 from medley.serving.fold_in import FoldIn
 from medley.serving.new_items import ContentPath, Embedded, ItemFeatures, NewItems, Scaling
@@ -116,6 +117,7 @@ class Bundle:
     features: Mapping[str, ItemFeatures]
     fold_in_rule: FoldIn
     new_item_rule: NewItems
+    age: np.ndarray | None = None  # (n,) int32, of the pairs of `seen`: `medley.serving.ages`; None: no rule reads it
     fitted: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)  # modality -> arrays of its encoder
     thumbnails: Mapping[int, bytes] = field(default_factory=dict)  # item row -> a small JPEG
 
@@ -164,8 +166,14 @@ class Bundle:
         row = slice(self.seen.indptr[user], self.seen.indptr[user + 1])
         return self.seen.indices[row][np.isin(self.seen.data[row], codes)]
 
+    def ages(self, user: int) -> np.ndarray:
+        """Returns the ages (n,) of what the model has learned from, in the order of `history`."""
+        row = slice(self.seen.indptr[user], self.seen.indptr[user + 1])
+        learned = self.seen.data[row] == TRAIN
+        return np.zeros(learned.sum(), dtype=np.int32) if self.age is None else self.age[row][learned]
+
     def fold_in(self, history: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-        """Returns the query (Q,) of a user with this history of item rows: `medley.serving.fold_in.FoldIn`.
+        """Returns the query (Q,) of a user with this history of item rows, the latest last: `medley.serving.fold_in.FoldIn`.
 
         Raises:
             InputError: rows out of range or twice, or wrong weights.
@@ -304,6 +312,7 @@ def _manifest(files: Archive) -> BundleManifest:
 def _files(bundle: Bundle) -> dict[str, Buffers]:
     """Name -> content of all files but the manifest."""
     seen = {"indptr": bundle.seen.indptr, "indices": bundle.seen.indices, "code": bundle.seen.data}
+    seen |= {} if bundle.age is None else {"age": bundle.age}
     files: dict[str, Buffers] = {
         "users.parquet": [_parquet(bundle.users)],
         "items.parquet": [_parquet(bundle.items)],
@@ -374,8 +383,9 @@ def _read(files: Archive, manifest: BundleManifest) -> Bundle:
         manifest,
         users=pl.read_parquet(io.BytesIO(files.read("users.parquet"))),
         items=pl.read_parquet(io.BytesIO(files.read("items.parquet"))),
-        scores=_scores(files, manifest, seen),
+        scores=_scores(files, manifest, _learned(seen, arrays.get("age"), fold_in_rule)),
         seen=seen,
+        age=arrays.get("age"),
         features=features,
         fold_in_rule=fold_in_rule,
         new_item_rule=_new_items(tensors("new_items.safetensors"), manifest),
@@ -391,14 +401,19 @@ def pairs_of(seen: sp.csr_array, code: int) -> sp.csr_array:
     return found
 
 
-def _scores(files: Archive, manifest: BundleManifest, seen: sp.csr_array) -> Scores:
+def _learned(seen: sp.csr_array, age: np.ndarray | None, rule: FoldIn) -> sp.csr_array:
+    """Returns (U, I), the weights of the items that users are made of."""
+    return weighted(pairs_of(seen, TRAIN), None if age is None else age[seen.data == TRAIN], rule.recency)
+
+
+def _scores(files: Archive, manifest: BundleManifest, history: sp.csr_array) -> Scores:
     parts = {name: slice(*columns) for name, columns in manifest.parts.items()}
     if manifest.kind == "vectors":
         return Vectors(files.array("scores/user.npy"), files.array("scores/item.npy"), parts)
     if manifest.kind == "concepts":
         item, concept = files.array("scores/item.npy"), files.array("scores/concept.npy")
         encoder = load(files.read("scores/encoder.safetensors"))
-        return Concepts(item, concept, encoder, float(manifest.scores["tau"]), pairs_of(seen, TRAIN))
+        return Concepts(item, concept, encoder, float(manifest.scores["tau"]), history)
     weights: dict[str, np.ndarray | sp.csr_array] = {}
     for at, name in enumerate(manifest.scores["weights"]):
         if f"scores/weights_{at}.npy" in manifest.files:
@@ -407,7 +422,7 @@ def _scores(files: Archive, manifest: BundleManifest, seen: sp.csr_array) -> Sco
             arrays = load(files.read(f"scores/weights_{at}.safetensors"))
             shape = (manifest.num_items, manifest.num_items)
             weights[name] = sp.csr_array((arrays["value"], arrays["indices"], arrays["indptr"]), shape=shape)
-    return ItemToItem(weights, pairs_of(seen, TRAIN), parts)
+    return ItemToItem(weights, history, parts)
 
 
 def _thumbnails(files: Archive, manifest: BundleManifest) -> dict[int, bytes]:

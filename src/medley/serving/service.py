@@ -460,7 +460,8 @@ class Service:
         disliked = np.setdiff1d(disliked, liked)
         if not len(liked):
             return _Who(None, nothing, disliked, [*unknown, *strangers])
-        query = self.people.fold_in(liked.tolist(), disliked.tolist())
+        ages = None if request.positive is None else np.zeros(len(liked))  # examples have no order
+        query = self.people.fold_in(liked.tolist(), disliked.tolist(), ages=ages)
         return _Who(query, liked, disliked, [*unknown, *strangers])
 
     def _popular(
