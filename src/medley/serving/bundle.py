@@ -173,7 +173,9 @@ class Bundle:
         return np.zeros(learned.sum(), dtype=np.int32) if self.age is None else self.age[row][learned]
 
     def fold_in(self, history: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-        """Returns the query (Q,) of a user with this history of item rows, the latest last: `medley.serving.fold_in.FoldIn`.
+        """Returns the query (Q,) of a user with this history of item rows (n,), the latest last.
+
+        How it is made: `medley.serving.fold_in.FoldIn`.
 
         Raises:
             InputError: rows out of range or twice, or wrong weights.
