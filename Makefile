@@ -12,7 +12,7 @@ export GOMP_SPINCOUNT ?= 100000
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve-demo demo-media test check format results-tiktok tastes feature-scale docs bench bench-peers clean
+.PHONY: help setup demo serve-demo demo-media test check format results-tiktok audits tastes feature-scale docs bench bench-peers clean
 
 help:  ## show this list
 	@grep -E '^[a-z0-9%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -68,9 +68,18 @@ $(RESULTS)/data/lfm2k/manifest.json: | setup
 $(RESULTS)/data/tiktok/manifest.json: | setup
 	$(BIN)/medley import csv $(DATA)/tiktok --out $(@D)
 
+$(RESULTS)/data/tiktok-random/manifest.json: | setup
+	$(BIN)/medley import csv $(DATA)/tiktok --out $(@D) --split random-user
+
 $(RESULTS)/data/ml-100k/manifest.json: | setup
-	$(BIN)/medley import recbole $(DATA)/ml-100k --out $(@D) --rating-threshold 4 --split random
+	$(BIN)/medley import recbole $(DATA)/ml-100k --out $(@D) --rating-threshold 4 --split time-user
 	$(BIN)/medley extract $(@D) --text title,class --textual minilm
+
+$(RESULTS)/data/microlens-50k/manifest.json: | setup
+	$(BIN)/medley import sequences $(DATA)/microlens-50k --out $(@D) --split leave-one-out
+	$(BIN)/medley extract $(@D) --text title --textual minilm
+
+data-%: $(RESULTS)/data/%/manifest.json ;  ## a data set of the benchmark: microlens-50k, lfm2k, ml-100k, tiktok, tiktok-random
 
 define study
 	$(BIN)/medley study docs/results/studies/$(2).toml $(RESULTS)/data/$(1) --out $(RESULTS)/$(3) --runs $(RESULTS)/runs \
@@ -86,6 +95,11 @@ results-ml-100k-%: $(RESULTS)/data/ml-100k/manifest.json  ## a page of MovieLens
 
 results-tiktok-%: $(RESULTS)/data/tiktok/manifest.json  ## a page of TikTok: missing, modality, depth, cold, controls
 	$(call study,tiktok,tiktok-$*,tiktok-$*)
+
+audits: setup  ## the pages of docs/audits, from the data sets under RESULTS/data
+	for name in tiktok microlens-50k lfm2k ml-100k; do \
+		$(BIN)/medley audit $(RESULTS)/data/$$name --format markdown --out docs/audits/$$name.md || exit 1; \
+	done
 
 docs: setup  ## docs/models.md, from the docstrings of the models and the measured results
 	$(BIN)/python tools/models_page.py --results docs/results/tiktok.json --out docs/models.md

@@ -28,10 +28,14 @@ import polars as pl
 import scipy.sparse as sp
 
 from medley.serving import bundle as bundles
-from medley.serving.bundle import TRAIN, Bundle, BundleManifest, Data, Modality
+from medley.serving.bundle import Bundle
+from medley.serving.bundle_manifest import BundleManifest, Data, Modality
 from medley.serving.fold_in import FoldIn
+from medley.serving.fold_in import document as fold_in_document
 from medley.serving.new_items import ItemFeatures, NewItems
+from medley.serving.new_items import document as new_items_document
 from medley.serving.scores import Vectors
+from medley.serving.seen import TRAIN
 from medley.version import versions
 
 DIM = 64
@@ -155,8 +159,8 @@ def simulated(num_items: int, *, num_users: int = NUM_USERS, seed: int = 0) -> B
         parts={"id": (0, DIM // 2), "visual": (DIM // 2, DIM)},
         modalities={"visual": Modality(dim=DIM_FEATURES, num_present=num_items)},
         scores={},
-        fold_in=bundles.fold_in_document(fold_in),
-        new_items=bundles.new_items_document(new_items),
+        fold_in=fold_in_document(fold_in),
+        new_items=new_items_document(new_items),
         versions=versions(),
     )
     return bundles.of(

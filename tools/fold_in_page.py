@@ -30,9 +30,10 @@ from medley.evaluation.evaluator import Evaluator
 from medley.evaluation.statistics import spread
 from medley.experiments.demo import CATALOGUE
 from medley.files import write_atomic
-from medley.serving.bundle import TEST, TRAIN, VALID, Bundle, pairs_of
+from medley.serving.bundle import Bundle
 from medley.serving.export import export
 from medley.serving.fold_in import recall_at
+from medley.serving.seen import TEST, TRAIN, VALID, pairs_of
 from medley.version import versions
 
 TRAINING: dict[str, Any] = {"num_epochs": 40, "patience": 8, "lr": 5e-3, "batch_size": 2048}

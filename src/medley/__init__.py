@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from medley.tuning import tune
 
 __all__ = [
+    "Audit",
     "Compared",
     "Dataset",
     "Evaluation",
@@ -27,6 +28,7 @@ __all__ = [
     "__version__",
     "about_item",
     "about_user",
+    "audit",
     "build",
     "compare",
     "evaluate",

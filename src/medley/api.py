@@ -23,6 +23,8 @@ import polars as pl
 import torch
 
 from medley import models as model_room
+from medley.auditing import Audit, quick_flags
+from medley.auditing import audit as audit_with
 from medley.data.dataset import Dataset
 from medley.data.importing import import_dataset
 from medley.data.manifest import SPLITS
@@ -57,6 +59,7 @@ from medley.types import ItemToItem, Scorer
 from medley.version import __version__
 
 __all__ = [
+    "Audit",
     "Compared",
     "Dataset",
     "Evaluation",
@@ -72,6 +75,7 @@ __all__ = [
     "TrainSettings",
     "about_item",
     "about_user",
+    "audit",
     "build",
     "compare",
     "evaluate",
@@ -100,6 +104,19 @@ def load(folder: str | Path) -> Dataset:
         InputError: not a data set folder.
     """
     return _dataset(folder)
+
+
+def audit(data: Dataset) -> Audit:
+    """Audits a data set: can a benchmark on it be believed?
+
+    Does the order of rows or raw ids tell held-out items, does popularity drift, do a few users or items rule, are
+    judged users like trained ones, are the splits disjoint and in order of time, do features tell items apart, and
+    what do lists for everybody get? A finding is a flag if it is both large and certain: see `medley.auditing`.
+
+    Returns:
+        `findings` (figure, expected value, why the figure matters, remedy), `flags`, `as_dict()`, `tables()`.
+    """
+    return audit_with(_dataset(data))
 
 
 def extract(
@@ -337,7 +354,7 @@ def evaluate(
             parts = _part_scores(model, score if evaluator.history is None else model.scorer())
         evaluation = evaluator(score, parts)
         items = evaluator.top_lists(score)
-        evaluation = replace(evaluation, lists=evaluator.lists(items))
+        evaluation = replace(evaluation, lists=evaluator.lists(items), flags=quick_flags(data))
         if measure is not None:
             means, per_user = measure(items)
             per_user = evaluation.per_user | (per_user if evaluator.per == "user" else {})
@@ -362,6 +379,7 @@ class Compared(NamedTuple):
     model: str
     metrics: dict[str, float]  # accuracy, and the figures beyond accuracy if they were measured
     comparison: Comparison | None  # to the first run; None for the first run itself
+    flags: tuple[str, ...] = ()  # of the data set, see `medley.auditing`
 
 
 def compare(
@@ -405,8 +423,8 @@ def compare(
     values = with_values({name: evaluation.per_user[metric] for name, evaluation in evaluations.items()})
     compared = compare_with_first(values, correction=correction, test=test)
     return [
-        Compared(name, run.record.recipe.model, evaluations[name].metrics | evaluations[name].beyond, compared[name])
-        for name, run in runs.items()
+        Compared(name, run.record.recipe.model, found.metrics | found.beyond, compared[name], tuple(found.flags))
+        for (name, run), found in zip(runs.items(), evaluations.values(), strict=True)
     ]
 
 

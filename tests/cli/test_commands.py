@@ -1,38 +1,21 @@
 """The commands: exit codes, one JSON document on standard output, no traceback for a mistake."""
 
-import io
 import json
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
-from typing import NamedTuple
-from unittest.mock import patch
 
 import polars as pl
 import pytest
+from tests.cli import running
 
-from medley.cli import main
 from medley.data.dataset import Dataset
 from medley.models import MODELS
 from medley.runs import Run
 
 
-class Done(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def medley(*arguments: object, ok: bool = True) -> Done:
-    """Runs a command in this process, as the entry point would."""
-    out, err = io.StringIO(), io.StringIO()
-    with patch.object(sys, "argv", ["medley", *map(str, arguments)]), redirect_stdout(out), redirect_stderr(err):
-        try:
-            main()
-            code = 0
-        except SystemExit as exit:
-            code = exit.code or 0
-    done = Done(code, out.getvalue(), err.getvalue())
+def medley(*arguments: object, ok: bool = True) -> running.Done:
+    """Runs a command, which succeeds or does not."""
+    done = running.medley(*arguments)
     assert (done.returncode == 0) == ok, done.stderr
     return done
 

@@ -1,30 +1,14 @@
 """medley extract: a table for people, one document for programs, one sentence for a mistake."""
 
-import io
 import json
-import sys
-from contextlib import redirect_stderr, redirect_stdout
-from unittest.mock import patch
 
 import pytest
+from tests.cli.running import medley
 from tests.media import toys
 
-from medley.cli import main
 from medley.data.dataset import Dataset
 
 pytest.importorskip("PIL")
-
-
-def medley(*arguments: object) -> tuple[int, str, str]:
-    """Runs a command in this process; returns exit code, standard output, standard error."""
-    out, err = io.StringIO(), io.StringIO()
-    with patch.object(sys, "argv", ["medley", *map(str, arguments)]), redirect_stdout(out), redirect_stderr(err):
-        try:
-            main()
-            code = 0
-        except SystemExit as exit:
-            code = exit.code or 0
-    return code, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture

@@ -1,31 +1,15 @@
 """medley tune: one search from the command line, its result in the next command, and wrong arguments."""
 
-import io
 import json
-import sys
-from contextlib import redirect_stderr, redirect_stdout
-from unittest.mock import patch
 
 import pytest
+from tests.cli.running import medley
 
-from medley.cli import main
 from medley.cli.tune import parse_duration
 from medley.errors import InputError
 from medley.runs import Run
 
 pytest.importorskip("optuna", reason="the extra tune is not installed")
-
-
-def medley(*arguments: object) -> tuple[int, str, str]:
-    """Runs a command in this process: exit code, standard output, standard error."""
-    out, err = io.StringIO(), io.StringIO()
-    with patch.object(sys, "argv", ["medley", *map(str, arguments)]), redirect_stdout(out), redirect_stderr(err):
-        try:
-            main()
-            code = 0
-        except SystemExit as exit:
-            code = exit.code or 0
-    return code, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def test_cold_isolated_missing_and_zero_are_counted(odd):
         "interactions_of_cold_users": 2,
         "interactions_of_cold_items": 2,
     }
-    assert odd.modalities["scent"] == (2, "float16", 3, 1, 1, "", {})
+    assert odd.modalities["scent"] == (2, "float16", 3, 1, 1, "", {}, 0)
     assert odd.oddities() == {
         "duplicates": 12_345,
         "test: users never in train": 1,

@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from medley.errors import InputError
 from medley.evaluation import ranking
 from medley.evaluation.ranking import TILE, Queries, full_ranks, sampled_ranks
+from medley.evaluation.ties import tie_places
 from medley.scoring.top_k import top_k
 from medley.types import Embeddings, Interactions
 
@@ -46,9 +47,10 @@ def scorer(scores):
     return torch.from_numpy(scores).__getitem__
 
 
-def sorted_items(scores, role, user):
-    """The unseen items of a user, best first, equal scores by row."""
-    return sorted(np.flatnonzero(role[user] != SEEN), key=lambda item: (-scores[user, item], item))
+def sorted_items(scores, role, user, place=None):
+    """The unseen items of a user, best first, equal scores by place, by default that of the evaluator."""
+    place = tie_places(scores.shape[1]) if place is None else place
+    return sorted(np.flatnonzero(role[user] != SEEN), key=lambda item: (-scores[user, item], place[item]))
 
 
 def slow_ranks(scores, role):
@@ -81,13 +83,14 @@ def test_the_count_for_other_devices_equals_sorted_ranks(world, memory_mb):
         assert as_dict(rank_held_out(scorer(scores), *split(role), memory_mb=memory_mb)) == slow_ranks(scores, role)
 
 
-@given(worlds(), st.integers(1, 15), st.sampled_from([0, 64]))
-def test_top_k_is_the_front_of_the_sorted_list_padded_where_it_ends(world, k, memory_mb):
+@given(worlds(), st.integers(1, 15), st.sampled_from([0, 64]), st.booleans())
+def test_top_k_is_the_front_of_the_sorted_list_padded_where_it_ends(world, k, memory_mb, by_row):
     scores, role = world
-    users = np.arange(len(scores))[::-1].copy()
-    items, values = top_k(scorer(scores), users, split(role)[1], k, memory_mb=memory_mb)
+    users, rows = np.arange(len(scores))[::-1].copy(), np.arange(scores.shape[1])
+    place = None if by_row else tie_places(len(rows))
+    items, values = top_k(scorer(scores), users, split(role)[1], k, place=place, memory_mb=memory_mb)
     for user, row, row_values in zip(users, items, values, strict=True):
-        best = sorted_items(scores, role, user)[:k]
+        best = sorted_items(scores, role, user, rows if by_row else place)[:k]
         padding = k - len(best)
         assert row.tolist() == best + [-1] * padding
         assert row_values.tolist() == scores[user, best].tolist() + [-np.inf] * padding

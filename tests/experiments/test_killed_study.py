@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from medley.data.dataset import Dataset
+from medley.experiments.running import run_study
 from medley.experiments.scheduler import Resources
-from medley.experiments.study import run_study
 from medley.experiments.watch import Watch
 from medley.files import read_json
 
@@ -45,7 +45,7 @@ DRIVER = """
 import sys
 from medley.data.dataset import Dataset
 from medley.experiments.scheduler import Resources
-from medley.experiments.study import run_study
+from medley.experiments.running import run_study
 if __name__ == "__main__":
     study, data, out, jobs = sys.argv[1:]
     run_study(study, Dataset(data), out=out, resources=Resources(jobs=int(jobs), threads=1))

@@ -21,7 +21,7 @@ def task(model: str, seed: int = 0) -> Task:
 
 def trained(one: Task, *, peak_gb: float = 1.0, seconds: float = 10.0) -> Trained:
     history = History("recall@20", best=0.25, best_epoch=3, seconds=seconds)
-    return Trained(one.folder, one.recipe, history, 100, peak_gb, ())
+    return Trained(one.folder, one.recipe, history, 100, peak_gb, (), ())
 
 
 class Running:

@@ -12,8 +12,8 @@ from medley.data.writer import DatasetWriter
 from medley.experiments import declaration
 from medley.experiments.declaration import Declaration
 from medley.experiments.results import Results, document_of
+from medley.experiments.running import run_study
 from medley.experiments.scheduler import Resources
-from medley.experiments.study import run_study
 
 HERE = Resources(jobs=0, threads=1)
 

@@ -13,13 +13,15 @@ from medley.data.writer import DatasetWriter
 from medley.errors import InputError
 from medley.experiments.declaration import Declaration
 from medley.experiments.results import Result, Results, document_of
+from medley.experiments.running import run_study
 from medley.experiments.scheduler import Resources
 from medley.experiments.store import Protocol
-from medley.experiments.study import Entry, Study, run_study
+from medley.experiments.study import Entry, Study
 from medley.experiments.watch import Watch
 from medley.report.study_results import Condition
 from medley.report.study_tables import result_tables
 from medley.runs import Run
+from medley.training.device import machine
 
 SHORT = {"dim": 8, "num_epochs": 10, "batch_size": 256, "metric": "recall@20"}
 HERE = Resources(jobs=0, threads=1)
@@ -51,6 +53,21 @@ def test_settings_are_chosen_on_validation_and_test_is_scored_once_per_seed(simu
         run = Run(tmp_path / system.runs[place])
         assert run.record.recipe.seed == seed and run.record.best_epoch == system.best_epochs[place]
         assert np.array_equal(run.evaluation().per_user["recall@20"], system.per_user["recall@20"][place])
+
+
+def test_a_result_names_the_machines_that_trained_its_runs(simulated: Dataset, tmp_path: Path):
+    entry = Entry("mf", "MF", {**SHORT, "num_epochs": 1})
+    study = Study(simulated, tmp_path, seeds=(0, 1, 2), resources=HERE)
+    first, second, third = study.run([entry]).results[0].runs
+    here = machine()
+    for folder, machines in ((second, ["Other, no GPU"]), (third, [here, "Third, a GPU"])):
+        document = json.loads((tmp_path / folder / "run.json").read_text())
+        assert document["machines"] == [here]
+        (tmp_path / folder / "run.json").write_text(json.dumps(document | {"machines": machines}))
+    assert study.run([entry]).results[0].machine == f"{here}; Other, no GPU; Third, a GPU"
+    document.pop("machines")
+    (tmp_path / first / "run.json").write_text(json.dumps(document))
+    assert study.run([entry]).results[0].machine.startswith("a machine that was not recorded; Other")
 
 
 def test_nothing_is_trained_twice_by_two_studies_on_one_store(simulated: Dataset, tmp_path: Path):

@@ -14,6 +14,7 @@ from tests.media.toy_pieces import colours
 
 from medley.data.dataset import Dataset
 from medley.data.importing import import_dataset
+from medley.data.inspect import inspect_dataset
 from medley.errors import InputError
 from medley.files import sha256_of_file
 from medley.media import extract as extracting
@@ -169,6 +170,33 @@ def test_broken_media_fail_alone_and_are_reported(data, media):
     toys.batches.clear()
     assert visual(Dataset(data.folder), media).dataset.features["visual"].present[4] and sum(toys.batches) == 2
     assert json.loads(json.dumps(done.as_dict()))["modalities"]["visual"]["failures"]
+
+
+def test_a_clip_without_a_sound_track_lacks_sound_and_is_not_a_failure(data, tmp_path):
+    pytest.importorskip("av")
+    from tests.media.making import BLUE, RED, clip, sounded, tone
+
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for item, sound in ((0, tone()), (1, None), (2, None), (3, None)):
+        (clips / f"{item}.mp4").write_bytes(clip([RED, BLUE], sound=sound))
+    (clips / "3_2.mp4").write_bytes(b"not a clip")
+    (clips / "2.wav").write_bytes(sounded(tone(hertz=880)))  # a sound file counts in place of the clip's track
+    done = extract(data, clips, acoustic="logmel", jobs=1)
+    report = done.modalities["acoustic"]
+    assert done.dataset.features["acoustic"].present.tolist() == [True, False, True, False] + [False] * 3
+    assert (report.num_items, report.num_without, report.num_no_sound, report.num_failed) == (2, 3, 1, 1)
+    assert [one.examples for one in report.failures.values()] == [["3: 3_2.mp4"]]
+    rows = done.dataset.media("acoustic").select("file", "status", "error").rows()
+    assert ("1.mp4", "no sound", "no audio track") in rows and ("0.mp4", "ok", "") in rows
+    found = inspect_dataset(done.dataset)
+    assert found.oddities()["acoustic: items whose clips have no sound track"] == 1
+    assert found.modalities["acoustic"].missing == 5
+    assert not extract(Dataset(data.folder), clips, acoustic="logmel", jobs=1).changed
+    for name in ("0.mp4", "2.wav", "3_2.mp4"):
+        (clips / name).unlink()
+    with pytest.raises(InputError, match="clips without a sound track, of 3 items"):
+        extract(Dataset(data.folder), clips, acoustic="logmel", jobs=1)
 
 
 def test_what_was_stopped_is_tried_again_and_what_failed_is_not(data, media, monkeypatch):

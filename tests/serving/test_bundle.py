@@ -51,6 +51,16 @@ def test_a_bundle_is_read_as_it_was_written(bundles, kind, name, tmp_path):
     np.testing.assert_array_equal(read.fold_in(history), written.fold_in(history))
 
 
+@pytest.mark.parametrize("scale", ["standard", "pca-whitening-4"])
+def test_the_content_path_of_new_items_is_read_as_it_was_written(scale, simulated, tmp_path):
+    written = export(models.build("vbpr", simulated.inputs(), dim=8, feature_scale=scale), simulated)
+    written.write(tmp_path / "shop")
+    read = Bundle.read(tmp_path / "shop")
+    own = {m: f.values[4] for m, f in read.features.items() if f.present[4]}
+    np.testing.assert_array_equal(read.embed(own).vector, written.embed(own).vector)
+    assert read.new_item_rule.content is not None
+
+
 def test_arrays_of_a_zip_are_memory_mapped_at_aligned_places(bundles, tmp_path):
     bundles["vgcn"].write(tmp_path / "shop.medley")
     read = Bundle.read(tmp_path / "shop.medley")

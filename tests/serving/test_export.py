@@ -9,8 +9,8 @@ from medley import models
 from medley.errors import InputError
 from medley.models import Recommender
 from medley.scoring.blocks import score_blocks
-from medley.serving.bundle import DISLIKED, TEST, TRAIN, VALID
 from medley.serving.export import export, exportable, listed
+from medley.serving.seen import DISLIKED, TEST, TRAIN, VALID
 from medley.types import Embeddings
 
 SMALL = {"huign": {"levels": [4, 2]}}

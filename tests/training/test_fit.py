@@ -14,6 +14,7 @@ from medley.evaluation.evaluator import Evaluator
 from medley.runs import Recipe, Run
 from medley.runs.settings import TrainSettings, check_settings
 from medley.training import recorder
+from medley.training.device import machine
 from medley.training.fit import fit
 from medley.training.progress import Progress
 
@@ -124,6 +125,17 @@ def test_after_ctrl_c_the_best_so_far_is_in_the_model_and_in_the_folder(simulate
     history = fit(model, simulated, SETTINGS, out=tmp_path / "run", progress=InterruptAfter(3))
     assert len(history.epochs) == 3 and history.best_epoch > 0
     assert same(weights_of(model), weights_of(Run(tmp_path / "run").model(simulated)))
+
+
+def test_a_run_that_goes_on_elsewhere_names_both_machines(simulated, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    fit(model_of(simulated), simulated, SETTINGS, out=out, progress=InterruptAfter(1))
+    first = Run(out).record.machines
+    assert first == [machine()] and ", " in first[0]
+    monkeypatch.setattr("medley.training.fit.machine", lambda: "Another, no GPU")
+    fit(model_of(simulated), simulated, SETTINGS, out=out, resume=True, progress=InterruptAfter(1))
+    fit(model_of(simulated), simulated, SETTINGS, out=out, resume=True)
+    assert Run(out).record.machines == [*first, "Another, no GPU"]
 
 
 def test_a_run_killed_at_any_moment_and_resumed_ends_with_the_same_bits(simulated, tmp_path):

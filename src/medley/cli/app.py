@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from medley.cli import (
+    audit,
     compare,
     data,
     demo,
@@ -45,6 +46,7 @@ app.command("demo-media")(demo.demo_media)
 app.command("simulate")(data.simulate)
 app.command("import", cls=GroupedHelp)(data.import_)
 app.command("inspect")(data.inspect)
+app.command("audit")(audit.audit)
 app.command("extract", cls=GroupedHelp)(extract.extract)
 app.command("models")(models.models)
 app.command("recipes")(models.recipes)

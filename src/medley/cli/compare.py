@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medley.cli.options import Json
-from medley.report.terminal import show_columns, show_json, show_table
+from medley.cli.options import Json, flags_line
+from medley.report.terminal import show_columns, show_json, show_line, show_table
 
 if TYPE_CHECKING:
     from medley.api import Compared
@@ -39,6 +39,7 @@ def compare(
         about = {"split": split, "history": history, "metric": metric, "test": test, "correction": correction}
         show_json({**about, "runs": [_document(row) for row in rows]})
         return
+    flags = list(dict.fromkeys(flag for row in rows for flag in row.flags))
     caption = None
     if len(rows) > 1:
         caption = (
@@ -50,11 +51,20 @@ def compare(
         from medley.report.comparison import compared_table
         from medley.report.tables import render
 
+        if flags:
+            caption = flags_line(flags) if caption is None else f"{caption}. {flags_line(flags)}"
         print(render(compared_table(rows, split=split, metric=metric, history=history, caption=caption), form), end="")
         return
     if wide:
         _show_wide(rows, judged=judged, metric=metric, correction=correction, caption=caption)
-        return
+    else:
+        _show_narrow(rows, judged=judged, metric=metric, correction=correction, caption=caption)
+    if flags:
+        show_line(flags_line(flags))
+
+
+def _show_narrow(rows: "Sequence[Compared]", *, judged: str, metric: str, correction: str, caption: str | None) -> None:
+    """Prints a table with one column per run."""
     shared = [name for name in rows[0].metrics if all(name in row.metrics for row in rows)]
     columns = {}
     for place, row in enumerate(rows, start=1):
@@ -108,7 +118,7 @@ def _name(correction: str) -> str:
 
 
 def _document(row: "Compared") -> dict[str, Any]:
-    document: dict[str, Any] = {"run": row.run, "model": row.model, "metrics": row.metrics}
+    document: dict[str, Any] = {"run": row.run, "model": row.model, "metrics": row.metrics, "flags": list(row.flags)}
     one = row.comparison
     if one is None:
         return {**document, "difference": None, "p_value": None}

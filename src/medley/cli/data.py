@@ -186,15 +186,18 @@ def inspect(
 
 
 def _show(folder: Path, json: bool, *, verify: bool = False) -> None:
+    from medley.auditing import quick_flags
     from medley.data.dataset import Dataset
     from medley.data.inspect import inspect_dataset
 
-    inspection = inspect_dataset(Dataset(folder, verify=verify))
+    data = Dataset(folder, verify=verify)
+    inspection, flags = inspect_dataset(data), quick_flags(data)
     if json:
-        show_json({"dataset": str(folder), **inspection.as_dict()})
+        show_json({"dataset": str(folder), **inspection.as_dict(), "flags": flags})
         return
     for title, (columns, *rows) in inspection.tables(say=parameters_as_flags).items():
         show_table(title, columns, rows)
+    show_line(f"{len(flags)} flags{': ' * bool(flags)}{', '.join(flags)}; medley audit {folder} says more")
 
 
 def _show_look(looked: "Look", command: str, json: bool) -> None:

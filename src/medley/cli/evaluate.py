@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medley.cli.options import Json, MovedDataset, RunFolder, parse_numbers, parse_separator
+from medley.cli.options import Json, MovedDataset, RunFolder, flags_line, parse_numbers, parse_separator
 from medley.report.terminal import show_json, show_line, show_pairs, show_table
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ def evaluate(
     caption = f"{lists_of_users}; candidates: {candidates}; protocol {evaluation.fingerprint[:12]}"
     title = f"{model} on {data.manifest.name}, {split}{', fresh histories' if history == 'fresh' else ''}"
     show_table(title, ("", *(f"@{k}" for k in ks)), rows, caption=caption)
+    if evaluation.flags:
+        show_line(flags_line(evaluation.flags, data.folder))
     if beyond:
         _show_beyond(
             evaluation, ks, columns=[name for name in data.item_table.columns if name not in ("item_id", "title")]

@@ -105,12 +105,13 @@ def _show(done: "Extracted") -> None:
             m.encoder,
             f"{m.num_items:,}",
             f"{m.num_without:,}",
+            f"{m.num_no_sound:,}",
             f"{m.num_failed:,}",
             f"{m.num_encoded:,}",
         )
         for name, m in done.modalities.items()
     ]
-    columns = ("modality", "dim", "encoder", "items", "without a file", "failed", "encoded now")
+    columns = ("modality", "dim", "encoder", "items", "without a file", "no sound", "failed", "encoded now")
     show_table(str(done.dataset.folder), columns, rows)
     failed = [
         (name, why, f"{one.count:,}", ", ".join(one.examples))

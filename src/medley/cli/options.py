@@ -87,6 +87,11 @@ def import_command(format: str, source: Path, options: Mapping[str, Any], out: P
     return shlex.join([*words, "--out", str(out) if out is not None else "DIR"])
 
 
+def flags_line(flags: Sequence[str], folder: Path | str = "DATASET") -> str:
+    """Says in one line which flags the data set of an evaluation has."""
+    return f"Flags of the data set: {', '.join(flags)} (medley audit {folder} says more)"
+
+
 def parse_list(text: str | None) -> tuple[str, ...] | None:
     """`"play, purchase"` -> ("play", "purchase")"""
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())

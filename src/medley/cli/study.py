@@ -50,8 +50,8 @@ def study(
     if dataset is None or out is None:
         raise InputError("arguments of medley study", expected="NAME DATASET --out DIR", got=f"{name} without them")
     from medley import api
+    from medley.experiments.running import run_study
     from medley.experiments.scheduler import Resources
-    from medley.experiments.study import run_study
 
     data, watch = api.load(dataset), _watch(declared.title)
     resources = Resources(jobs=jobs, threads=threads, memory_gb=memory)

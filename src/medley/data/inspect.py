@@ -9,6 +9,7 @@ import polars as pl
 from medley.data.dataset import Dataset
 from medley.data.ids import IdMap
 from medley.data.manifest import SPLITS
+from medley.data.writer import NO_SOUND
 from medley.types import Interactions
 
 BLOCK = 65_536  # feature rows read at a time
@@ -44,6 +45,7 @@ class ModalityStatistics(NamedTuple):
     all_zero: int  # items that have the modality as zeros only
     made_by: str = ""  # encoder and scale, or the file it came from; empty if the data set does not say
     failures: dict[str, Failure] = {}  # noqa: RUF012 (never written to); reason -> media that extraction could not use
+    no_sound: int = 0  # items that lack the modality since their clips have no sound track
 
 
 class Inspection(NamedTuple):
@@ -84,6 +86,7 @@ class Inspection(NamedTuple):
             found[f"{split}: interactions with items never in train"] = part.interactions_of_cold_items
         for modality, part in self.modalities.items():
             found[f"{modality}: items that lack it"] = part.missing
+            found[f"{modality}: items whose clips have no sound track"] = part.no_sound
             found[f"{modality}: items whose features are all zero"] = part.all_zero
         found["users without any interaction"] = self.isolated_users
         found["users without a train interaction"] = self.users_without_train
@@ -159,11 +162,21 @@ def failures(media: pl.DataFrame, items: IdMap) -> dict[str, Failure]:
         items: raw ids, for the examples.
     """
     found: dict[str, Failure] = {}
-    for item, file, error in media.filter(pl.col("status") != "ok").select("item", "file", "error").iter_rows():
+    failed = media.filter(~pl.col("status").is_in(["ok", NO_SOUND]))
+    for item, file, error in failed.select("item", "file", "error").iter_rows():
         count, examples = found.get(reason := _reason(error), Failure(0, []))
         more = [f"{items.raw_id(item)}: {file}"] if count < NUM_EXAMPLES else []
         found[reason] = Failure(count + 1, examples + more)
     return dict(sorted(found.items(), key=lambda each: (-each[1].count, each[0])))
+
+
+def num_without_sound(media: pl.DataFrame) -> int:
+    """Counts the items of which every medium is a clip without a sound track.
+
+    Args:
+        media: as `Dataset.media` returns them.
+    """
+    return int(media.group_by("item").agg((pl.col("status") == NO_SOUND).all())["status"].sum())
 
 
 def _reason(error: str) -> str:
@@ -223,4 +236,5 @@ def _modality_statistics(dataset: Dataset, name: str) -> ModalityStatistics:
         all_zero=int((zero & present).sum()),
         made_by=_made_by(dataset.manifest.modalities[name].made_by),
         failures={} if media is None else failures(media, dataset.items),
+        no_sound=0 if media is None else num_without_sound(media),
     )

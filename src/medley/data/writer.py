@@ -45,12 +45,13 @@ _DIGEST, _BESIDE = rf"\.[0-9a-f]{{{HASH_DIGITS}}}", f"({re.escape(MEDIA)}|{re.es
 WRITTEN_LATER = re.compile(
     rf"\..+{re.escape(PARTIAL)}|\..+{_BESIDE}\..+|.+{_DIGEST}(\.present)?\.npy|.+{_DIGEST}{_BESIDE}"
 )
+NO_SOUND = "no sound"  # the status of a clip without a sound track, which is whole
 MEDIA_COLUMNS = {  # one row per medium of an item
     "item": pl.Int32,  # row
     "file": pl.String,
     "sha256": pl.String,
     "bytes": pl.Int64,
-    "status": pl.String,
+    "status": pl.String,  # ok, failed, stopped or NO_SOUND
     "error": pl.String,
 }
 

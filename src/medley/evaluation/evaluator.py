@@ -16,6 +16,7 @@ from medley.evaluation import metrics as definitions
 from medley.evaluation.histories import check_history, fresh_history
 from medley.evaluation.metrics import METRICS, check_metrics, metrics_at
 from medley.evaluation.ranking import Queries, full_ranks, sampled_ranks
+from medley.evaluation.ties import TIES, tie_places
 from medley.evaluation.user_groups import PartScores, by_activity, by_dominant_part
 from medley.files import sha256_of_json
 from medley.scoring.top_k import top_k
@@ -47,6 +48,7 @@ class Evaluation:
     lists: dict[str, float] = field(default_factory=dict)  # see `Evaluator.lists`; empty where it was not asked for
     beyond: dict[str, float] = field(default_factory=dict)  # "novelty@20" -> figure of `medley.evaluation.beyond`
     references: dict[str, dict[str, float]] = field(default_factory=dict)  # popular, random -> the same figures
+    flags: list[str] = field(default_factory=list)  # of the data set, see `medley.auditing`; not in the protocol
 
     @property
     def candidates(self) -> str:
@@ -76,6 +78,7 @@ class Evaluation:
             "lists": self.lists,
             "beyond": self.beyond,
             "references": self.references,
+            "flags": self.flags,
             "candidates": self.candidates,
             "fingerprint": self.fingerprint,
             "protocol": self.protocol,
@@ -168,7 +171,7 @@ class Evaluator:
             "masked": list(MASKED[split]),
             "candidates": candidates,
             "seed": None if self.num_candidates is None else seed,
-            "ties": "lower row first",
+            "ties": TIES,
             "metrics": definitions.VARIANT,
         }
         if self.history is not None:  # else the protocol is that of versions without histories
@@ -213,8 +216,11 @@ class Evaluator:
 
         All unseen items compete. Best first, padded with -1 for a user with fewer unseen items.
         """
+        place = tie_places(self.queries.num_items)
         with sharing_cores():
-            return top_k(score, self.queries.user, self.masked.csr(), max(self.at), memory_mb=self.memory_mb)[0]
+            return top_k(
+                score, self.queries.user, self.masked.csr(), max(self.at), place=place, memory_mb=self.memory_mb
+            )[0]
 
     def lists(self, items: np.ndarray) -> dict[str, float]:
         """Measures how much lists of `top_lists` differ from each other.

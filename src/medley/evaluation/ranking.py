@@ -1,8 +1,8 @@
 """Ranks of held-out items among candidates.
 
 The rank of a held-out item is counted, without sorting: 1 + the candidates that score higher + the candidates that
-score the same and have a lower row. `top_k` lists items in the same order. The items that a user has seen are not
-candidates; the other held-out items of the user are.
+score the same and have a lower place in `tie_places`. The items that a user has seen are not candidates; the other
+held-out items of the user are.
 
 Shapes: U users, I items, q queries (users with held-out items), n held-out items, B rows of a block.
 """
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from medley.engine import threads
 from medley.engine.kernels import compiled
+from medley.evaluation.ties import tie_places
 from medley.scoring.blocks import item_mask, refuse_nan, score_blocks
 from medley.types import Interactions, Ranking, Scorer
 
@@ -83,10 +84,10 @@ def full_ranks(score: Scorer, queries: Queries, *, memory_mb: int = 64) -> np.nd
     Raises:
         InputError: the scores hold NaN or have another shape than (B, I).
     """
-    ranks = np.empty(len(queries.item), dtype=np.int64)
+    ranks, place = np.empty(len(queries.item), dtype=np.int64), tie_places(queries.num_items)
     for rows, scores in score_blocks(score, queries.user, queries.num_items, memory_mb):
         count = COUNT_ON.get(scores.device.type, _count_with_torch)
-        refuse_nan(count(scores, queries.block(rows), ranks))
+        refuse_nan(count(scores, queries.block(rows), place, ranks))
     return ranks
 
 
@@ -118,61 +119,71 @@ def sampled_ranks(
     """
     ranks = np.empty(len(queries.item), dtype=np.int64)
     order, excluded = np.arange(queries.num_items), np.zeros(queries.num_items, dtype=np.bool_)
+    place = tie_places(queries.num_items)
     for rows, scores in score_blocks(score, queries.user, queries.num_items, memory_mb):
         refuse_nan(int(scores.isnan().sum()))
         block, offsets = scores.cpu().numpy(), queries.block(rows)
-        _rank_sampled(block, *offsets, num_candidates, per == "user", generator, order, excluded, ranks)
+        _rank_sampled(block, *offsets, num_candidates, per == "user", generator, order, excluded, place, ranks)
     return ranks
 
 
-def _count_with_numba(scores: Tensor, offsets: Offsets, ranks: np.ndarray) -> int:
+def _count_with_numba(scores: Tensor, offsets: Offsets, place: np.ndarray, ranks: np.ndarray) -> int:
     nans = np.zeros(len(scores), dtype=np.int64)
-    threads.run(_count, threads.pieces_of(len(scores)), scores.numel(), scores.numpy(), *offsets, ranks, nans)
+    threads.run(_count, threads.pieces_of(len(scores)), scores.numel(), scores.numpy(), *offsets, place, ranks, nans)
     return int(nans.sum())
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _beats(scores, place, one, other):  # pragma: no cover (compiled)
+    return scores[one] > scores[other] or (scores[one] == scores[other] and place[one] < place[other])
+
+
 @compiled
-def _count(first_row, last_row, scores, start, item, seen_start, seen_item, ranks, nans):  # pragma: no cover (compiled)
+def _count(
+    first_row, last_row, scores, start, item, seen_start, seen_item, place, ranks, nans
+):  # pragma: no cover (compiled)
     """Writes the ranks of the rows' held-out items, and how many scores of each row are NaN.
 
-    Better items are counted among all items, then the seen items are subtracted: the scores are not changed.
+    Better items are counted among all items, then the seen items are subtracted: the scores are not changed. Places are
+    compared only in tiles where another item has the same score.
     """
     num_items = scores.shape[1]
     for row in range(first_row, last_row):
         ranks[start[row] : start[row + 1]] = 1
         for low in range(0, num_items, TILE):
-            tile = scores[row, low : low + TILE]
+            tile, places = scores[row, low : low + TILE], place[low : low + TILE]
             bad = np.int32(0)
             for j in range(len(tile)):
                 bad += tile[j] != tile[j]
             nans[row] += bad
             for pair in range(start[row], start[row + 1]):
-                level, before, better = scores[row, item[pair]], min(max(item[pair] - low, 0), len(tile)), np.int32(0)
-                for j in range(before):
-                    better += tile[j] >= level
-                for j in range(before, len(tile)):
+                level, better, equal = scores[row, item[pair]], np.int32(0), np.int32(0)
+                for j in range(len(tile)):
                     better += tile[j] > level
+                    equal += tile[j] == level
+                if equal > (low <= item[pair] < low + TILE):
+                    own = place[item[pair]]
+                    for j in range(len(tile)):
+                        better += (tile[j] == level) & (places[j] < own)
                 ranks[pair] += better
         for pair in range(start[row], start[row + 1]):
-            level = scores[row, item[pair]]
             for s in range(seen_start[row], seen_start[row + 1]):
-                other = scores[row, seen_item[s]]
-                ranks[pair] -= other > level or (other == level and seen_item[s] < item[pair])
+                ranks[pair] -= _beats(scores[row], place, seen_item[s], item[pair])
 
 
-def _count_with_torch(scores: Tensor, offsets: Offsets, ranks: np.ndarray) -> int:
+def _count_with_torch(scores: Tensor, offsets: Offsets, place: np.ndarray, ranks: np.ndarray) -> int:
     """As `_count`, on the device of the scores. Compares as many held-out items at a time as the block has rows."""
     start, item, seen_start, seen_item = offsets
     num_rows, num_items = scores.shape
     device = scores.device
     unseen = ~item_mask(seen_start, seen_item, num_items, device)
-    column = torch.arange(num_items, device=device)
+    place_of = torch.from_numpy(place.copy()).to(device)
     row_of = torch.from_numpy(np.repeat(np.arange(num_rows), np.diff(start))).to(device)
     item_of = torch.from_numpy(item[start[0] : start[-1]]).to(device)
     for first in range(0, len(row_of), num_rows):
         row, held = row_of[first : first + num_rows], item_of[first : first + num_rows, None]
         others, level = scores[row], scores[row].gather(1, held)
-        better = (others > level) | ((others == level) & (column < held))
+        better = (others > level) | ((others == level) & (place_of < place_of[held]))
         found = 1 + (better & unseen[row]).sum(dim=1)
         ranks[start[0] + first : start[0] + first + len(row)] = found.cpu().numpy()
     return int(scores.isnan().sum())
@@ -183,7 +194,7 @@ COUNT_ON = {"cpu": _count_with_numba}  # other devices count with torch
 
 @njit(cache=True, nogil=True)
 def _rank_sampled(
-    scores, start, item, seen_start, seen_item, num_candidates, pooled, generator, order, excluded, ranks
+    scores, start, item, seen_start, seen_item, num_candidates, pooled, generator, order, excluded, place, ranks
 ):  # pragma: no cover (compiled)
     """Writes the ranks among sampled items.
 
@@ -200,24 +211,19 @@ def _rank_sampled(
         while pair < start[row + 1]:
             last = start[row + 1] if pooled else pair + 1
             ranks[pair:last] = 1
-            place = drawn = 0
-            while drawn < num_candidates and place < num_items:
-                other = generator.integers(place, num_items)
-                order[place], order[other] = order[other], order[place]
-                candidate = order[place]
-                place += 1
+            front = drawn = 0
+            while drawn < num_candidates and front < num_items:
+                other = generator.integers(front, num_items)
+                order[front], order[other] = order[other], order[front]
+                candidate = order[front]
+                front += 1
                 if not excluded[candidate]:
                     drawn += 1
                     for p in range(pair, last):
-                        ranks[p] += _beats(scores[row], candidate, item[p])
+                        ranks[p] += _beats(scores[row], place, candidate, item[p])
             for p in range(pair, last):
                 for other in item[pair:last]:
-                    ranks[p] += _beats(scores[row], other, item[p])
+                    ranks[p] += _beats(scores[row], place, other, item[p])
             pair = last
         excluded[held] = False
         excluded[seen] = False
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _beats(scores, one, other):  # pragma: no cover (compiled)
-    return scores[one] > scores[other] or (scores[one] == scores[other] and one < other)

@@ -7,6 +7,7 @@ import numpy as np
 from numba import njit
 
 from medley.evaluation.ranking import Queries
+from medley.evaluation.ties import tie_places
 
 
 def popular_lists(queries: Queries, popularity: np.ndarray, k: int) -> np.ndarray:
@@ -14,10 +15,10 @@ def popular_lists(queries: Queries, popularity: np.ndarray, k: int) -> np.ndarra
 
     Args:
         queries: the users and their seen items.
-        popularity: (I,), equal values by lower row.
+        popularity: (I,), equal values as in rankings, by `tie_places`.
         k: length of a list.
     """
-    order = np.argsort(-popularity, kind="stable")
+    order = np.lexsort((tie_places(queries.num_items), -popularity))
     lists = np.full((len(queries.user), k), -1, dtype=np.int64)
     _first_unseen(order, queries.seen_start, queries.seen_item, np.zeros(queries.num_items, dtype=np.bool_), lists)
     return lists

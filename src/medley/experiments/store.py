@@ -75,6 +75,7 @@ class Trained:
     history: History
     num_parameters: int
     peak_gb: float
+    machines: tuple[str, ...]  # that trained; empty if the run does not say
     evaluations: tuple[Evaluation, ...]  # in the order of the protocols of the task
 
 
@@ -150,7 +151,15 @@ def find(task: Task) -> Trained | Diverged | None:
         return None
     done = tuple(each for each in evaluations if each is not None)
     record = run.record
-    return Trained(task.folder, record.recipe, run.history, record.num_parameters, record.peak_gb, done)
+    return Trained(
+        task.folder,
+        record.recipe,
+        run.history,
+        record.num_parameters,
+        record.peak_gb,
+        tuple(record.machines),
+        evaluations=done,
+    )
 
 
 def complete(task: Task, progress: bool | Progress = False) -> bool:

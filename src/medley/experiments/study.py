@@ -3,35 +3,25 @@ are trained with several seeds and evaluated on test once per seed. All runs are
 twice: not by another study, and not by the same study after it was stopped.
 """
 
-import json
-import platform
-import re
-import shlex
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-import torch
+from typing import NamedTuple
 
 from medley import models
 from medley.data.dataset import Dataset
 from medley.errors import InputError
 from medley.evaluation.histories import reason_against_fresh
-from medley.evaluation.statistics import spread
 from medley.experiments.capacity import dim_of_size
-from medley.experiments.declaration import Declaration, load
 from medley.experiments.entries import Entry, Options
-from medley.experiments.results import Result, Results
+from medley.experiments.results import Result
 from medley.experiments.scheduler import Outcome, Peaks, Resources, run_all
-from medley.experiments.splits import GIVEN, resplit
+from medley.experiments.splits import GIVEN
 from medley.experiments.store import Diverged, Protocol, Store, Task, Trained
+from medley.experiments.summary import summarise
 from medley.experiments.watch import Watch
-from medley.runs import History, Recipe
-from medley.version import versions
+from medley.runs import Recipe
 
-__all__ = ["Entry", "Result", "Results", "Study", "run_study"]
+__all__ = ["Entry", "Result", "Study"]
 
 Key = tuple[str, str]  # split, label
 FRESH = "fresh histories"
@@ -106,8 +96,19 @@ class Study:
             ended = [next(outcomes) for _ in made]
             trained = self._usable(split, entry, ended)
             if trained:
-                options, places = chosen[split, entry.label], range(len(self._protocols(split)))
-                results += [self._result(split, entry, options, trained, place) for place in places]
+                options = chosen[split, entry.label]
+                results += [
+                    summarise(
+                        entry,
+                        options,
+                        trained,
+                        place,
+                        split=split,
+                        protocol=protocol,
+                        folder=self.store.folder,
+                    )
+                    for place, protocol in enumerate(self._protocols(split))
+                ]
         conditions = [(protocol.candidates, protocol.history) for protocol in self.protocols]
         results.sort(key=lambda one: conditions.index((one.candidates, one.history)))
         results.sort(key=lambda one: list(self.data).index(one.split))
@@ -252,182 +253,6 @@ class Study:
             self.skipped[label] = reason
             self.watch.note(f"{label} does not apply: {reason}")
 
-    def _result(self, split: str, entry: Entry, options: Options, runs: Sequence[Trained], place: int) -> Result:
-        histories = [one.history for one in runs]
-        evaluations, protocol = [one.evaluations[place] for one in runs], self._protocols(split)[place]
-        num_epochs = sum(len(history.epochs) for history in histories)
-        first = runs[0].recipe
-        # with one seed a model may rely on a modality most for some users, and with another seed for none
-        measured = [name for name in evaluations[0].metrics if all(name in one.metrics for one in evaluations)]
-        return Result(
-            entry=entry,
-            chosen=dict(options),
-            num_tried=entry.trials or (len(list(entry.combinations())) if entry.grid or not entry.variant_of else 0),
-            valid=spread([history.best or 0.0 for history in histories]),
-            metrics={name: spread([one.metrics[name] for one in evaluations]) for name in measured},
-            cpu_to_best=spread([_cpu(history, history.best_epoch) for history in histories]),
-            cpu_per_epoch=sum(_cpu(history) for history in histories) / max(1, num_epochs),
-            peak_gb=max(one.peak_gb for one in runs),
-            best_epochs=tuple(history.best_epoch for history in histories),
-            num_parameters=runs[0].num_parameters,
-            fingerprint=evaluations[0].fingerprint,
-            measured=f"{datetime.now(UTC):%Y-%m-%d}",
-            machine=_machine(),
-            split=split,
-            candidates=protocol.candidates,
-            history=protocol.history,
-            users_of=evaluations[0].history,
-            seeds=tuple(one.recipe.seed for one in runs),
-            recipe=first.fingerprint,
-            command=_command(first),
-            runs=tuple(one.folder.relative_to(self.store.folder).as_posix() for one in runs),
-            curves=tuple(tuple(epoch.metric for epoch in history.epochs) for history in histories),
-            lists=evaluations[0].lists,
-            beyond={name: spread([one.beyond[name] for one in evaluations]) for name in evaluations[0].beyond},
-            references=evaluations[0].references,
-            num_unknown_users=evaluations[0].num_unknown_users,
-            user=evaluations[0].user,
-            per_user={name: np.stack([one.per_user[name] for one in evaluations]) for name in measured},
-        )
-
-
-def run_study(
-    study: Declaration | str | Path,
-    data: Dataset,
-    *,
-    out: str | Path,
-    runs: str | Path | None = None,
-    seeds: int | None = None,
-    quick: bool = False,
-    resources: Resources | None = None,
-    watch: Watch | None = None,
-) -> Results:
-    """Runs a study on a data set and writes its results into a folder.
-
-    Args:
-        study: a declaration, the name of a study that Medley ships, or the path of a .toml or .py file.
-        data: any data set; entries that do not apply to it are named with the reason.
-        out: the folder of the results.
-        runs: the folder of the runs, which studies share; by default `runs`, beside `out`.
-        seeds: number of seeds; by default that of the study.
-        quick: two epochs, small vectors, at most two points per grid and two seeds: shows that a study runs, not more.
-        resources: see `Resources`.
-        watch: is told what happens; nothing is shown by default.
-
-    Raises:
-        InputError: an error in the study, or no entry applies to the data.
-        KeyboardInterrupt: the study was stopped; the same call goes on where it was.
-    """
-    study = study if isinstance(study, Declaration) else load(study)
-    out = Path(out)
-    runs = out.parent / "runs" if runs is None else Path(runs)
-    watch = watch or Watch()
-    if seeds is not None and seeds < 1:
-        raise InputError("seeds", expected="1 or more", got=seeds)
-    num_seeds = seeds or (min(study.seeds, 2) if quick else study.seeds)
-    skipped: dict[str, str] = {}
-    datasets = _splits(study, data, runs, skipped, watch)
-    candidates = _candidates(study, data, skipped, watch, quick=quick)
-    entries, left_out = study.expand(list(data.manifest.modalities))
-    for label, reason in left_out.items():
-        watch.note(f"{label} does not apply: {reason}")
-    protocols = [
-        Protocol(tuple(study.at), each, study.groups, tuple(study.metrics), study.beyond, history)
-        for each in candidates
-        for history in study.histories
-    ]
-    inner = Study(datasets, runs, seeds=range(num_seeds), protocols=protocols, resources=resources, watch=watch)
-    found = inner.run([entry.quick() for entry in entries] if quick else entries)
-    if not found.results:
-        reasons = "; ".join(f"{label}: {reason}" for label, reason in [*left_out.items(), *found.skipped.items()][:3])
-        raise InputError(f"study {study.name}", expected="entries that apply to the data", got=reasons or "none")
-    results = Results(
-        study=study.model_dump(mode="json"),
-        data=_described(data, datasets),
-        entries=found.results,
-        skipped={**skipped, **left_out, **found.skipped},
-        made_by={
-            "command": f"medley study {study.name} DATASET{' --quick' if quick else ''} --seeds {num_seeds}",
-            "seeds": list(range(num_seeds)),
-            "quick": quick,
-            "versions": versions(),
-            "threads": inner.resources.threads_each,
-        },
-    )
-    results.save(out)
-    return results
-
-
-def _splits(study: Declaration, data: Dataset, runs: Path, skipped: dict[str, str], watch: Watch) -> dict[str, Dataset]:
-    datasets = {}
-    for split in study.splits:
-        try:
-            datasets[split] = resplit(data, split, runs / "data")
-        except InputError as error:
-            skipped[f"{split} split"] = str(error)
-            watch.note(f"{split} split does not apply: {error}")
-    if not datasets:
-        raise InputError(f"study {study.name}", got="; ".join(f"{name}: {why}" for name, why in skipped.items()))
-    return datasets
-
-
-def _candidates(study: Declaration, data: Dataset, skipped: dict[str, str], watch: Watch, *, quick: bool) -> list[str]:
-    """Returns the kinds of candidates that differ on this data set; a sample as large as the catalogue is left out."""
-    num_items, chosen = data.manifest.num_items, []
-    for each in study.candidates:
-        number = re.search(r"\d+", each)
-        if number is None or int(number[0]) < num_items:
-            chosen.append(each)
-        elif quick:
-            chosen.append(each.replace(number[0], str(max(1, num_items // 2))))
-        else:
-            skipped[each] = f"the data set has {num_items:,} items, so all of them would be drawn"
-            watch.note(f"{each} does not apply: {skipped[each]}")
-    if not chosen:
-        raise InputError(f"study {study.name}", expected="candidates that apply", got=str(skipped))
-    return list(dict.fromkeys(chosen))
-
-
-def _described(data: Dataset, datasets: Mapping[str, Dataset]) -> dict[str, Any]:
-    manifest = data.manifest
-    return {
-        "name": manifest.name,
-        "num_users": manifest.num_users,
-        "num_items": manifest.num_items,
-        "modalities": {name: record.dim for name, record in manifest.modalities.items()},
-        "splits": {
-            split: {
-                "num_interactions": one.manifest.num_interactions,
-                "split_hash": one.manifest.split_hash,
-                "parts": one.manifest.parts,
-            }
-            for split, one in datasets.items()
-        },
-    }
-
 
 def _recipe(entry: Entry, options: Options, seed: int) -> Recipe:
     return Recipe.of({"model": entry.model, **options, "seed": seed})
-
-
-def _command(recipe: Recipe) -> str:
-    """Returns the command that trains a recipe alone."""
-    defaults = Recipe.of({"model": recipe.model}).flat()
-    words = ["medley", "train", recipe.model, "DATASET", "--seed", str(recipe.seed)]
-    for key, value in recipe.flat().items():
-        if key not in ("model", "seed", "device") and value != defaults.get(key):
-            words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
-    return shlex.join([*words, "--out", "RUN"])
-
-
-def _machine() -> str:
-    """Returns the names of processor and GPU."""
-    about = Path("/proc/cpuinfo")
-    names = re.findall(r"^model name\s*: (.*)", about.read_text(), re.M) if about.exists() else []
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f"{names[0] if names else platform.machine()}, {gpu}"
-
-
-def _cpu(history: History, num_epochs: int | None = None) -> float:
-    """Sums the CPU seconds of the first epochs; of all epochs by default."""
-    return sum(epoch.seconds_cpu for epoch in history.epochs[:num_epochs])

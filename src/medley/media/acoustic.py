@@ -13,6 +13,7 @@ from medley.errors import InputError
 from medley.files import sha256_of_file
 from medley.media.encoders import Encoder, inference, to_tensor, versions
 from medley.media.huggingface import PROCESSOR, Found, find_model, load_network, pooled, quiet, reading, require
+from medley.media.limits import kind_and_line
 from medley.media.logmel import MFCC, Examples, FilterBanks, LogMel, RepeatedMel, Statistics
 from medley.nn.device import pick_device
 
@@ -201,7 +202,7 @@ def _state_dict(path: Path) -> dict[str, torch.Tensor]:
             weights = torch.load(path, weights_only=True, map_location="cpu")
         return {name.removeprefix("pproc."): torch.as_tensor(tensor) for name, tensor in weights.items()}
     except Exception as error:  # a file of strangers: the readers may raise anything
-        got = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+        got = kind_and_line(error)
         remedy = "pass vggish:FILE with the weights that torchvggish publishes, as .pth or .safetensors"
         raise InputError("weights of VGGish", file=path, expected="tensors by name", got=got, remedy=remedy) from None
 

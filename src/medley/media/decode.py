@@ -5,8 +5,8 @@ is refused with a `MediaError`; partial results are never returned.
 """
 
 from medley.media.images import decode_image
-from medley.media.limits import Limits, MediaError, Source
+from medley.media.limits import Limits, MediaError, NoSoundTrack, Source
 from medley.media.sound import decode_sound
 from medley.media.video import decode_frames
 
-__all__ = ["Limits", "MediaError", "Source", "decode_frames", "decode_image", "decode_sound"]
+__all__ = ["Limits", "MediaError", "NoSoundTrack", "Source", "decode_frames", "decode_image", "decode_sound"]

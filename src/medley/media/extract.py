@@ -17,7 +17,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from medley.data.dataset import Dataset
-from medley.data.inspect import Failure, failures
+from medley.data.inspect import Failure, failures, num_without_sound
 from medley.data.manifest import check_modality_name
 from medley.data.options import checked
 from medley.data.writer import LOCK, MEDIA_COLUMNS
@@ -55,10 +55,11 @@ class Extraction(NamedTuple):
     dim: int
     num_items: int  # items that have the modality
     num_without: int  # items without a medium of this kind
-    num_failed: int  # items whose media all failed
+    num_failed: int  # other items without a vector: their media failed
     num_encoded: int  # items that were encoded now; the vectors of all others were there
     written: bool  # false if nothing has changed
     failures: dict[str, Failure]  # reason -> how many media, and examples
+    num_no_sound: int = 0  # items whose media are clips without a sound track
 
 
 @dataclass(frozen=True)
@@ -270,6 +271,8 @@ def _has_vectors(modality: Modality) -> bool:
 def _all_failed(modality: Modality, dataset: Dataset) -> InputError:
     reasons = failures(_table(modality), dataset.items)
     said = "; ".join(f"{why} ({one.count:,}, such as {one.examples[0]})" for why, one in reasons.items())
+    if silent := num_without_sound(_table(modality)):
+        said = "; ".join(filter(None, (said, f"clips without a sound track, of {silent:,} items")))
     return InputError(
         f"{modality.name}: none of the media could be used",
         expected="at least one vector",
@@ -319,16 +322,17 @@ def _write(dataset: Dataset, modality: Modality, how: str) -> tuple[Dataset, Ext
                 modality.name, scaled, present, made_by=made_by, media=table, fitted=fitted, replace=True
             )
         journal.remove_others()
-    num_present = int(present.sum())
+    num_present, num_no_sound = int(present.sum()), num_without_sound(table)
     result = Extraction(
         encoder=modality.encoder.name,
         dim=dataset.manifest.modalities[modality.name].dim,
         num_items=num_present,
         num_without=num_items - len(modality.media),
-        num_failed=len(modality.media) - num_present,
+        num_failed=len(modality.media) - num_present - num_no_sound,
         num_encoded=modality.num_encoded,
         written=written,
         failures=failures(table, dataset.items),
+        num_no_sound=num_no_sound,
     )
     return dataset, result
 

@@ -17,6 +17,7 @@ import torch
 from medley.errors import InputError, MissingExtraError
 from medley.files import read_json, sha256_of_file
 from medley.media.encoders import HUB_IDS, MODALITY_OF
+from medley.media.limits import kind_and_line
 from medley.nn.device import pick_device
 
 FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "[0-9]_*/*.json", "[0-9]_*/*.safetensors"]  # of a hub's folder
@@ -139,7 +140,7 @@ def reading(found: Found) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # files of strangers: the library may raise anything
-        got = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+        got = kind_and_line(error)
         what = f"encoder {found.spec!r} cannot be loaded"
         raise InputError(what, file=found.folder, got=got, remedy=INCOMPLETE) from error
 
@@ -213,7 +214,7 @@ def _from_hub(hub_id: str, spec: str) -> tuple[Path, str]:
         try:
             folder = Path(snapshot_download(name, **kwargs))
         except Exception as error:  # no network, no such id, no permission: each has errors of its own
-            got = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+            got = kind_and_line(error)
             remedy = (
                 f"on a machine with network: hf download {name}{f' --revision {revision}' if revision else ''} "
                 f"--local-dir FOLDER; then copy the folder here and pass its path instead of {spec!r}"

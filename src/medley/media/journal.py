@@ -37,9 +37,7 @@ class Entry(NamedTuple):
     item: int  # row
     file: str
     state: State
-    status: (
-        str  # ok; failed: the content cannot be used; stopped: too slow, too large or a crash, tried again next time
-    )
+    status: str  # ok; no sound; failed: unusable content; stopped: too slow, too large or crashed, tried again
     error: str
 
 

@@ -20,6 +20,10 @@ class MediaError(MedleyError):
     """This medium cannot be used. The message is the short reason for the report: "silent", "no audio track", ..."""
 
 
+class NoSoundTrack(MediaError):
+    """The medium may be whole, but it has no sound track."""
+
+
 class Limits(BaseModel):
     """What one medium may cost at most. A medium above a limit of size or time is refused, never cut in silence;
     `max_seconds` and `max_video_seconds` say how much of a long medium is read, `max_frames` and `side` how much of it
@@ -121,3 +125,9 @@ def damage(what: str) -> Iterator[None]:
         text = str(getattr(error, "strerror", None) or error).strip().removeprefix("Error : ")  # libsndfile
         first = text.splitlines()[0][:200] if text else type(error).__name__
         raise MediaError(f"{what}: {first}") from None
+
+
+def kind_and_line(error: Exception) -> str:
+    """Returns the type of an error and the first line of its message, for errors that libraries raise."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else ''}"

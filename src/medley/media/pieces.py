@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from medley.media.decode import Limits, MediaError, Source, decode_frames, decode_image, decode_sound
+from medley.media.decode import Limits, MediaError, NoSoundTrack, Source, decode_frames, decode_image, decode_sound
 from medley.media.limits import opened
 
 OBJECT = re.compile(r" *<[^<>]*(\bat 0x|name=)[^<>]*>")  # in errors of libraries: another one in each process
@@ -54,6 +54,7 @@ class Made(NamedTuple):
     state: State
     pieces: Any  # (p, ...) array or a list with one text; None if the medium cannot be used
     error: str  # why not; empty if it can
+    lacks_sound: bool = False  # the error is that the medium has no sound track
 
 
 class Preparation:
@@ -75,7 +76,7 @@ class Preparation:
             if isinstance(medium.source, Path) and not looks_as(medium.source, state):
                 raise MediaError("changed while it was read")
         except MediaError as error:
-            return Made(state, None, OBJECT.sub("", str(error)))
+            return Made(state, None, OBJECT.sub("", str(error)), isinstance(error, NoSoundTrack))
         return Made(state, pieces, "")
 
     def pieces(self, medium: Medium) -> np.ndarray | list[str]:

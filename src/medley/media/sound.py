@@ -8,7 +8,7 @@ import numpy as np
 
 from medley.errors import InputError, MissingExtraError
 from medley.media.containers import PLAIN_SOUND, check_whole, container, sniff
-from medley.media.limits import Clock, Limits, MediaError, Source, damage, opened
+from medley.media.limits import Clock, Limits, MediaError, NoSoundTrack, Source, damage, opened
 
 RATES = (1_000, 1_000_000)  # Hz; others are damage, not sound
 BLOCK = 2**18  # numbers that are decoded at once, whatever the number of channels
@@ -29,7 +29,8 @@ def decode_sound(source: Source, rate: int, limits: Limits = Limits()) -> np.nda
         (n,) float32, n >= 1, at most `limits.max_seconds` from the start.
 
     Raises:
-        MediaError: no sound, broken, truncated, silent (each sample 0), or above a limit.
+        NoSoundTrack: a container without an audio track.
+        MediaError: neither sound nor video, broken, truncated, silent (each sample 0), or above a limit.
         MissingExtraError: PyAV or soundfile is not installed.
         InputError: the rate is out of range.
     """
@@ -127,7 +128,7 @@ def _plain(stream: Any, limits: Limits) -> Iterator[tuple[int, np.ndarray]]:
 def _track(file: BinaryIO, name: str, limits: Limits) -> Iterator[tuple[int, np.ndarray]]:
     with container(file, name) as opened_container:
         if not opened_container.streams.audio:
-            raise MediaError("no audio track")
+            raise NoSoundTrack("no audio track")
         track = opened_container.streams.audio[0]
         track.thread_count = 1
         expected = float(track.duration * track.time_base) if track.duration is not None else None

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from medley.data.writer import NO_SOUND
 from medley.engine.threads import sharing_cores
 from medley.media.decode import Limits, MediaError
 from medley.media.encoders import Encoder
@@ -138,12 +139,12 @@ def _made(
                 state = _state_in_any_case(medium, modality.preparation.limits)
                 result, status = Made(state, None, result.reason), STOPPED
             else:
-                status = FAILED if result.error else OK
+                status = NO_SOUND if result.lacks_sound else FAILED if result.error else OK
             if status == OK:
                 batches.add(result.pieces)
             file = _name(medium.source, modality.root)
             entries[row].append(Entry(row, file, result.state, status, result.error))
-            progress.medium(failed=status != OK)
+            progress.medium(failed=status in (FAILED, STOPPED))
     of_media = iter(batches.finish())
     rows: list[int] = []
     vectors: list[np.ndarray] = []

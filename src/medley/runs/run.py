@@ -81,6 +81,7 @@ class RunRecord(BaseModel):
     message: str = ""
     num_parameters: int = 0
     device: str = "cpu"
+    machines: list[str] = []  # processor and GPU of each machine that trained; empty in older runs
     num_epochs_done: int = 0
     best_epoch: int | None = None
     best: float | None = None  # the validation metric at the best epoch, with the chosen numbers
@@ -169,7 +170,8 @@ class Run:
             remedy = "train into a new folder"
             raise InputError("the run has no checkpoint to go on from", file=folder, remedy=remedy)
         if differences or run.record.status != "finished":
-            run.update(recipe=record.recipe, status="running", message="")
+            machines = list(dict.fromkeys([*run.record.machines, *record.machines]))
+            run.update(recipe=record.recipe, status="running", message="", machines=machines)
         return run
 
     def keep(self, *, model: Recommender, data: Dataset, temporary: TemporaryDirectory | None) -> None:

@@ -20,9 +20,10 @@ def top_k(
     k: int,
     *,
     allowed: np.ndarray | None = None,
+    place: np.ndarray | None = None,
     memory_mb: int = 64,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the k best unseen items of each user, best first; equal scores by ascending row, as in ranks.
+    """Returns the k best unseen items of each user, best first; equal scores by ascending row.
 
     Args:
         score: the scorer of a model.
@@ -30,6 +31,7 @@ def top_k(
         seen: (U, I), non-zero where an item must not be listed.
         k: length of a list.
         allowed: (I,) bool, which items may be listed; None: all.
+        place: (I,) distinct numbers; equal scores are ordered by ascending place instead.
         memory_mb: bound on a block of scores (at least one row).
 
     Returns:
@@ -45,6 +47,7 @@ def top_k(
     _, num_items = cast(tuple[int, int], seen.shape)
     items = np.full((len(users), k), -1, dtype=np.int64)
     values = np.full((len(users), k), -np.inf, dtype=np.float32)
+    by_place = None if place is None else torch.from_numpy(np.argsort(place))  # (I,)
     for rows, scores in score_blocks(score, users, num_items, memory_mb):
         refuse_nan(int(scores.isnan().sum()))
         of_rows = sp.csr_array(seen[users[rows]])
@@ -59,11 +62,19 @@ def top_k(
             better = masked[crowded] > least[crowded]
             tied = chosen[crowded] & ~better
             room = k - better.sum(dim=1, keepdim=True)
-            chosen[crowded] = better | (tied & (tied.cumsum(dim=1) <= room))
+            if by_place is None:
+                chosen[crowded] = better | (tied & (tied.cumsum(dim=1) <= room))
+            else:
+                first = by_place.to(tied.device)
+                tied[:, first] &= tied[:, first].cumsum(dim=1) <= room
+                chosen[crowded] = better | tied
         row, item = chosen.nonzero(as_tuple=True)
+        if place is not None:
+            first = torch.argsort(torch.from_numpy(place[item.cpu().numpy()]).to(row.device))
+            row, item = row[first], item[first]
         order = torch.argsort(masked[row, item], descending=True, stable=True)
         order = order[torch.argsort(row[order], stable=True)]
-        row, item = row[order], item[order]  # by user, then score, then item
+        row, item = row[order], item[order]  # by user, then score, then item or place
         column = torch.arange(len(row), device=row.device) - torch.searchsorted(row, row)
         where = (row.cpu().numpy() + rows.start, column.cpu().numpy())
         items[where], values[where] = item.cpu().numpy(), masked[row, item].cpu().numpy()

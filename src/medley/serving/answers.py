@@ -1,15 +1,15 @@
-"""What the service says about items: lists, reasons, descriptions.
+"""What the service says about items and the model: lists, reasons, descriptions.
 
 Shapes: Q and V columns of queries and item vectors, n items of a list.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from medley.serving.bundle import Bundle
 from medley.serving.catalogue import Catalogue
-from medley.serving.requests import Because, ItemAnswer, RankedItem, Why
+from medley.serving.requests import Because, ItemAnswer, ModelAnswer, RankedItem, Why
 
 NUM_BECAUSE = 3
 NUM_PROBES = 1_000  # items that tell how much a part of the score decides
@@ -90,4 +90,33 @@ class Answers:
             missing=[m for m in self.bundle.features if m not in has],
             media=["image"] if row in self.thumbnails else [],
             similar=similar,
+        )
+
+    def model(self, *, index: str, nbytes: Mapping[str, int]) -> ModelAnswer:
+        """Describes the model and its data.
+
+        Args:
+            index: how items are searched.
+            nbytes: table -> bytes.
+        """
+        m = self.bundle.manifest
+        split = next((split for split in ("test", "valid") if split in m.metrics), None)
+        modalities = {
+            name: {"dim": each.dim, "share_of_items": each.num_present / max(m.num_items, 1), "made_by": each.made_by}
+            for name, each in m.modalities.items()
+        }
+        counts = {"users": m.num_users, "items": self.catalogue.num_alive, "interactions": self.bundle.seen.nnz}
+        return ModelAnswer(
+            model_version=m.model_version,
+            model=m.model,
+            recipe=m.recipe,
+            trained_at=m.trained_at or "",
+            dataset=m.data.name,
+            fingerprint=m.fingerprints.get(split) if split else None,
+            metrics={f"{split}/{name}": value for name, value in m.metrics[split].items()} if split else {},
+            modalities=modalities,
+            parts=list(self.bundle.parts),
+            counts=counts,
+            bytes=dict(nbytes),
+            index=index,
         )

@@ -3,7 +3,8 @@
 Items of the bundle have rows 0 to I - 1, items that were added later the rows after. A row is never given twice: a
 deleted item keeps its row, and has the row again if it is put again.
 
-Shapes: I items of the bundle, V columns of item vectors, d_m raw dimension of modality m.
+Shapes: I items of the bundle, N items with those added since, V columns of item vectors, d_m raw dimension of
+modality m.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,7 @@ import polars as pl
 
 from medley.errors import InputError, NotFoundError
 from medley.serving.bundle import Bundle
-from medley.serving.filters import ItemFilters
+from medley.serving.filters import Filter, ItemFilters
 
 GROW = 1.5  # factor by which arrays grow
 
@@ -59,14 +60,19 @@ class Catalogue:
         row = self._added.get(raw_id)
         return self.bundle.item_ids.find(raw_id) if row is None else row
 
+    def find_alive(self, raw_id: str) -> int | None:
+        """Returns the row of an item that can be listed; None for an unknown or deleted item."""
+        row = self.find(raw_id)
+        return row if row is not None and self.alive.values[row] else None
+
     def row(self, raw_id: str) -> int:
         """Returns the row of an item.
 
         Raises:
             NotFoundError: no such item, or a deleted item.
         """
-        row = self.find(raw_id)
-        if row is None or not self.alive.values[row]:
+        row = self.find_alive(raw_id)
+        if row is None:
             raise NotFoundError("item", got=repr(raw_id), remedy="GET /v1/items lists all items")
         return row
 
@@ -75,12 +81,24 @@ class Catalogue:
         rows: dict[int, None] = {}
         unknown = []
         for raw_id in raw_ids:
-            row = self.find(raw_id)
-            if row is None or not self.alive.values[row]:
+            row = self.find_alive(raw_id)
+            if row is None:
                 unknown.append(raw_id)
             else:
                 rows[row] = None
         return np.fromiter(rows, dtype=np.int64, count=len(rows)), unknown
+
+    def allowed(self, filter: Filter | None) -> np.ndarray:
+        """Returns (N,) bool: which items can be listed and pass a filter.
+
+        Raises:
+            InputError: an unknown column of the filter.
+        """
+        alive, mask = self.alive.values, self.filters.mask(filter)
+        if mask is None:
+            return alive
+        size = min(len(mask), len(alive))
+        return mask[:size] & alive[:size]
 
     def raw_id(self, row: int) -> str:
         """Returns the raw id of a row."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from torch import nn
 
 from medley.models import Recommender
@@ -15,6 +16,7 @@ from medley.models.cb2cf import CB2CF
 from medley.models.duif import DUIF
 from medley.models.vbpr import VBPR
 from medley.nn.modalities import ItemFeatures
+from medley.nn.scale import Scale
 from medley.serving import new_items
 from medley.serving.new_items import ContentPath, Scaling
 from medley.serving.scores import Vectors
@@ -25,21 +27,22 @@ TOLERANCE = 1e-3  # of a number of an item vector, as a share of the largest
 Raw = Mapping[str, new_items.ItemFeatures]
 
 
-def content_path(model: Recommender, scores: Vectors, table: Raw) -> ContentPath | None:
+def content_path(model: Recommender, scores: Vectors, table: Raw, train: sp.csr_array) -> ContentPath | None:
     """Returns the content path of a model, or None if it has none, or if it does not give the model's own vectors.
 
     Args:
         model: built by `medley.build`.
         scores: the tables of the model.
         table: raw features of its items.
+        train: (U, I), what the model was trained on.
     """
     make = PATHS.get(type(model))
-    path = make(model, scores, table) if make is not None else None
+    path = make(model, scores, table, train) if make is not None else None
     return path if path is not None and _agrees(path, scores, table) else None
 
 
-def _mlp(model: DUIF | CB2CF, scores: Vectors, table: Raw) -> ContentPath | None:
-    scaling = _scalings(model, model.W1.f, table)
+def _mlp(model: DUIF | CB2CF, scores: Vectors, table: Raw, train: sp.csr_array) -> ContentPath | None:
+    scaling = _scalings(model, model.W1.f, table, train)
     if scaling is None:
         return None
     arrays = {f"W_{m}": _numpy(W.weight) for m, W in model.W1.W.items()}
@@ -55,8 +58,8 @@ def _absent(model: DUIF | CB2CF, modality: str) -> np.ndarray:
     return _numpy(known[modality])[0] if modality in known else np.zeros(model.W2.in_features, dtype=np.float32)
 
 
-def _linear(model: VBPR, scores: Vectors, table: Raw) -> ContentPath | None:
-    scaling = _scalings(model, model.f, table)
+def _linear(model: VBPR, scores: Vectors, table: Raw, train: sp.csr_array) -> ContentPath | None:
+    scaling = _scalings(model, model.f, table, train)
     if scaling is None:
         return None
     arrays = {}
@@ -69,12 +72,19 @@ def _linear(model: VBPR, scores: Vectors, table: Raw) -> ContentPath | None:
 PATHS: dict[type[Recommender], Callable[..., ContentPath | None]] = {DUIF: _mlp, CB2CF: _mlp, VBPR: _linear}
 
 
-def _scalings(model: Recommender, scaled: nn.ModuleDict, table: Raw) -> dict[str, Scaling] | None:
-    """Finds what scales raw features for the model; None for a scale that is not one number per column."""
+def _scalings(model: Recommender, scaled: nn.ModuleDict, table: Raw, train: sp.csr_array) -> dict[str, Scaling] | None:
+    """Finds what scales raw features for the model; None for features of another dimension."""
     how, found = model.spec.options.get("feature_scale"), {}
+    in_train = np.bincount(train.indices, minlength=model.num_items) > 0  # (I,)
     for m, features in scaled.items():
         assert isinstance(features, ItemFeatures)
         raw, shape = table[m].values, table[m].values.shape[1]
+        if str(how).startswith("pca-whitening"):
+            fitted = Scale.fit(str(how), raw, table[m].present & in_train).arrays  # as the model has fitted it
+            if features.dim != fitted["matrix"].shape[1]:
+                return None
+            found[m] = Scaling(False, fitted["mean"], fitted["matrix"])
+            continue
         if features.dim != shape or how not in ("none", "l2", "standard"):
             return None
         if how == "standard":

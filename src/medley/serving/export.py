@@ -23,6 +23,7 @@ from medley import models
 from medley.data.dataset import Dataset
 from medley.data.parquet import read_parquet
 from medley.errors import InputError
+from medley.files import refuse_existing
 from medley.models import Recommender
 from medley.models.inputs import CONTROLS
 from medley.models.macridvae import MacridVAE
@@ -32,12 +33,16 @@ from medley.runs import Run
 from medley.serving import bundle as bundles
 from medley.serving import new_items
 from medley.serving.ages import weighted
-from medley.serving.bundle import DISLIKED, TEST, TRAIN, VALID, Bundle, BundleManifest, Data, Modality, pairs_of
+from medley.serving.bundle import Bundle
+from medley.serving.bundle_manifest import BundleManifest, Data, Modality
 from medley.serving.content_paths import PATHS, content_path
 from medley.serving.fold_in import FoldIn, Rule, fit_fold_in
+from medley.serving.fold_in import document as fold_in_document
 from medley.serving.in_memory import Function, InMemory, NoFoldIn, NoNewItems, evaluating
-from medley.serving.new_items import NewItems, fit_new_items
+from medley.serving.new_items import NewItems
+from medley.serving.new_items_calibration import fit_new_items
 from medley.serving.scores import Concepts, ItemToItem, Scores, Vectors, spread
+from medley.serving.seen import DISLIKED, TEST, TRAIN, VALID, pairs_of
 from medley.types import Embeddings, Neighbours
 from medley.types import ItemToItem as Weights
 from medley.version import versions
@@ -125,7 +130,7 @@ def export(
     if isinstance(exposure, bool) or not isinstance(exposure, int | float) or not 0 < exposure < np.inf:
         raise InputError("exposure", expected="a number above 0", got=repr(exposure))
     if out is not None:
-        bundles.archive.refuse_existing(Path(out), overwrite=overwrite)
+        refuse_existing(Path(out), overwrite=overwrite)
     model = run.model(data) if isinstance(run, Run) else run
     if (model.num_users, model.num_items) != (data.manifest.num_users, data.manifest.num_items):
         got = f"{data.manifest.num_users:,} users and {data.manifest.num_items:,} items"
@@ -142,7 +147,7 @@ def export(
     if isinstance(scores, Function):
         name = type(model).__name__
         raise InputError(f"{name} cannot be exported", expected="final vectors or weights between items", got=FUNCTION)
-    content = content_path(model, scores, features) if isinstance(scores, Vectors) else None
+    content = content_path(model, scores, features, train) if isinstance(scores, Vectors) else None
     options = model.spec.options if getattr(model, "spec", None) is not None else {}
     control = next((name.replace("_", " ") for name in CONTROLS if options.get(name)), None)
     reason = f"the model was trained on {control}" if control and model.reads_features else ""
@@ -212,8 +217,8 @@ def _manifest(
             for m, record in data.manifest.modalities.items()
         },
         scores=_scores_document(scores),
-        fold_in=bundles.fold_in_document(fold_in),
-        new_items=bundles.new_items_document(rule),
+        fold_in=fold_in_document(fold_in),
+        new_items=new_items.document(rule),
         cold=cold,
         versions=versions(),
     )
@@ -244,7 +249,7 @@ def _origin(run: Run | Recommender, model: Recommender, data: Dataset) -> dict[s
 
 
 def _seen(data: Dataset, run: Run | Recommender) -> sp.csr_array:
-    """Returns (U, I) int8, the codes of `medley.serving.bundle`: TRAIN for all splits that the model has learned from.
+    """Returns (U, I) int8, the codes of `medley.serving.seen`: TRAIN for all splits that the model has learned from.
 
     A pair that is in several splits has the first code.
     """

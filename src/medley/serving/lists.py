@@ -15,10 +15,10 @@ import scipy.sparse as sp
 
 from medley.data.manifest import SPLITS
 from medley.errors import InputError, MedleyWarning
-from medley.serving.bundle import DISLIKED, TEST, TRAIN, VALID
 from medley.serving.filters import Filter, ItemFilters
 from medley.serving.index.base import checked_k
 from medley.serving.scores import OFFSET, Vectors
+from medley.serving.seen import DISLIKED, TEST, TRAIN, VALID
 from medley.serving.service import Service
 
 CODES = dict(zip(SPLITS, (TRAIN, VALID, TEST), strict=True))

@@ -7,39 +7,33 @@
                  weighted by a_m. A part of the score that is a modality follows from this modality alone, and is 0
                  where the new item lacks the modality.
 
-All numbers are found at export by predicting items of train from all others, as if they were new:
+The numbers of the rule are found at export, by `medley.serving.new_items_calibration`:
 
-    k_m        the k out of KS whose predicted scores rank the seen items of users highest when m alone predicts
-    a_m        2 AUC - 1 of this ranking, if positive
-    gain       a mean of vectors is shorter than its terms, so its deviation from the mean item is lengthened: by the
-               median over items of the standard deviation over users of true scores, over that of predicted scores
+    k_m, a_m   by how well modality m alone predicts
+    gain       a mean of vectors is shorter than its terms, so its deviation from the mean item is lengthened
     offset     added to the score in units of the user's spread, for each new item by itself: so large that the item
                enters the top 20 of as many judges (some users of train) as an average item of train does, times
                `exposure`. So new items neither flood the lists nor vanish from them, and each is shown to those whom
                it fits best. Without the unit, the users with the longest vectors would get all of them.
 
-Shapes: U users, I items, V columns of item vectors, d_m raw dimension of modality m, k neighbours, n new items.
+Shapes: U users, I items, V columns of item vectors, d_m raw dimension of modality m, d' dimension that a matrix leaves,
+k neighbours, n new items.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from medley.errors import InputError
 from medley.serving.scores import Concepts, Scores
 
 Rule = Literal["content", "neighbours", "none"]
-KS = (10, 50, 200)
-NUM_PROBES = 1000  # items of train that calibrate, and users who judge
-AT = 20
-MAX_NUMBERS = 2**24  # in the queries of the judges: 64 MiB
+AT = 20  # length of the lists that new items enter
 BLOCK = 65_536  # rows of features read at a time
-GAINS = (0.25, 10.0)  # bounds of the gain
 SMALLEST = 1e-12
 
 
@@ -51,15 +45,18 @@ class ItemFeatures(NamedTuple):
 
 
 class Scaling(NamedTuple):
-    """What scales raw features for the model: f -> f / |f| if `to_unit`, else (f - shift) * factor."""
+    """What scales raw features for the model: f -> f / |f| if `to_unit`, else (f - shift) * factor, or (f - shift) @
+    factor if the factor is a matrix."""
 
     to_unit: bool
     shift: np.ndarray  # (d_m,)
-    factor: np.ndarray  # (d_m,)
+    factor: np.ndarray  # (d_m,), or (d_m, d')
 
     def __call__(self, f: np.ndarray) -> np.ndarray:
-        """Scales features (n, d_m)."""
+        """Scales features (n, d_m) to (n, d_m) or (n, d'), float32."""
         f = np.asarray(f, dtype=np.float32)
+        if self.factor.ndim == 2:
+            return ((f - self.shift) @ self.factor).astype(np.float32)
         if self.to_unit:
             return f / np.maximum(np.linalg.norm(f, axis=1, keepdims=True), SMALLEST)
         return (f - self.shift) * self.factor
@@ -122,7 +119,7 @@ class NewItems:
         default_factory=lambda: np.zeros(0, dtype=np.float32)
     )  # (B,), the last score of their top 20
 
-    _kept: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    _kept: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __call__(
         self,
@@ -151,13 +148,13 @@ class NewItems:
             self.content.write(features, vector)
             return Embedded(vector, None, missing)
         near = {m: self.neighbours(table, m, f) for m, f in features.items()}
-        weights = {m: _as_rows([found], len(self.known)) for m, found in near.items() if len(found[0])}
+        weights = {m: mean_weights([found], len(self.known)) for m, found in near.items() if len(found[0])}
         if not weights:
             return Embedded(None, "no item of train has features in the same modality", missing)
-        vectors = self._finished(scores, self._joined(scores, weights), [features], table)
+        vectors = self.finished(scores, self.joined(scores, weights), [features], table)
         return Embedded(vectors[0], None, missing)
 
-    def _joined(self, scores: Scores, weights: Mapping[str, sp.csr_array]) -> np.ndarray:
+    def joined(self, scores: Scores, weights: Mapping[str, sp.csr_array]) -> np.ndarray:
         """Joins the means of the modalities: modality -> weights of neighbours (n, I) -> vectors (n, V)."""
         has = np.stack([np.diff(rows.indptr) > 0 for rows in weights.values()], axis=1)  # (n, M)
         a = has * np.array([self.weights[m] for m in weights])
@@ -170,7 +167,7 @@ class NewItems:
                 vectors[np.ix_(has[:, at], np.r_[scores.parts[m]])] = mean[has[:, at], scores.parts[m]]
         return vectors
 
-    def _finished(
+    def finished(
         self,
         scores: Scores,
         means: np.ndarray,
@@ -218,7 +215,7 @@ class NewItems:
         return rows[near], cosine[near]
 
 
-def _as_rows(near: Sequence[tuple[np.ndarray, np.ndarray] | None], num_items: int) -> sp.csr_array:
+def mean_weights(near: Sequence[tuple[np.ndarray, np.ndarray] | None], num_items: int) -> sp.csr_array:
     """Returns (n, I) weights of the mean over neighbours: positive cosines that sum to one, equal if there are none."""
     size, columns, values = [0], [], []
     for found in near:
@@ -258,134 +255,6 @@ def _as_concepts(vectors: np.ndarray, scores: Concepts) -> np.ndarray:
     h, c = vectors[:, :d], np.maximum(vectors[:, d:-1], SMALLEST)
     h = h / np.maximum(np.linalg.norm(h, axis=1, keepdims=True), SMALLEST)
     return np.concatenate([h, c / c.sum(axis=1, keepdims=True), vectors[:, -1:]], axis=1, dtype=np.float32)
-
-
-def fit_new_items(
-    scores: Scores,
-    table: Mapping[str, ItemFeatures],
-    train: sp.csr_array,
-    *,
-    content: ContentPath | None = None,
-    reason: str = "",
-    exposure: float = 1.0,
-    seed: int = 0,
-) -> NewItems:
-    """Chooses the rule and calibrates it.
-
-    Args:
-        scores: of the model.
-        table: modality -> raw features.
-        train: (U, I), what the model was trained on.
-        content: the model's own path, if it has one.
-        reason: why new items cannot be embedded; empty: they can.
-        exposure: places of a new item in the top 20 of all users, over those of an average item of train.
-        seed: of the items and users that calibrate.
-    """
-    if not table and not reason:
-        reason = "the data set has no features"
-    known = np.bincount(train.indices, minlength=scores.num_items) > 0  # (I,)
-    if reason or not known.any():
-        return NewItems("none", reason or "no item has interactions")
-    table = {m: ItemFeatures(np.asarray(f.values, dtype=np.float32), f.present) for m, f in table.items()}
-    means, norms = {}, {}
-    for m, f in table.items():
-        rows = known & f.present
-        means[m] = f.values[rows].mean(axis=0) if rows.any() else np.zeros(f.values.shape[1], dtype=np.float32)
-        norms[m] = np.linalg.norm(f.values - means[m], axis=1)
-    rule = NewItems(
-        "content" if content else "neighbours",
-        k=dict.fromkeys(table, KS[-1]),
-        weights=dict.fromkeys(table, 1.0),
-        exposure=exposure,
-        content=content,
-        known=known,
-        means=means,
-        norms=norms,
-        centre=_mean_item(scores, np.flatnonzero(known)),
-    )
-    if content is not None and content.kind == "mlp":
-        return rule
-    rng = np.random.default_rng(seed)
-    probes = rng.permutation(np.flatnonzero(known))[:NUM_PROBES]
-    size = max(1, min(NUM_PROBES, MAX_NUMBERS // max(1, len(rule.centre))))
-    judges = np.sort(rng.permutation(np.flatnonzero(np.diff(train.indptr)))[:size])
-    return _calibrated(rule, scores, table, probes, judges, sp.csr_array(train[judges]).toarray() > 0)
-
-
-def _calibrated(
-    rule: NewItems,
-    scores: Scores,
-    table: Mapping[str, ItemFeatures],
-    probes: np.ndarray,
-    judges: np.ndarray,
-    seen: np.ndarray,
-) -> NewItems:
-    """Finds all numbers of the rule.
-
-    Args:
-        rule: not calibrated.
-        scores: of the model.
-        table: features of the items.
-        probes: (n,) rows of items, which are predicted from all others.
-        judges: (B,) rows of users.
-        seen: (B, I) bool, what these users have seen.
-    """
-    queries = scores.queries(judges)
-    near = {
-        m: [rule.neighbours(table, m, f.values[i], leave_out=i) if f.present[i] else None for i in probes]
-        for m, f in table.items()
-    }
-
-    def weights(m: str, k: int) -> sp.csr_array:
-        """Returns (n, I), the weights of the k nearest neighbours of the probes."""
-        return _as_rows([None if x is None else (x[0][:k], x[1][:k]) for x in near[m]], len(rule.known))
-
-    strength = {(m, k): _strength(scores, weights(m, k), queries, seen[:, probes]) for m in table for k in KS}
-    best = {m: max(KS, key=lambda k: strength[m, k]) for m in table}
-    rule = replace(rule, k=best, weights={m: max(strength[m, best[m]], 0.0) for m in table})
-    chosen = {m: weights(m, best[m]) for m in table}
-    has = np.sum([np.diff(rows.indptr) for rows in chosen.values()], axis=0) > 0
-    if not has.any():
-        return NewItems("none", "no item of train has features")
-    features = [{m: f.values[i] for m, f in table.items() if f.present[i]} for i in probes]
-    means, features = rule._joined(scores, chosen)[has], [own for own, any_ in zip(features, has, strict=True) if any_]
-    vectors = rule._finished(scores, means, features, table)
-    if not isinstance(scores, Concepts):
-        true_spread = scores.match(queries, scores.item_vectors(probes[has])).std(axis=0)
-        spread = scores.match(queries, vectors).std(axis=0)
-        gain = np.clip(np.median(true_spread) / max(float(np.median(spread)), SMALLEST), *GAINS)
-        rule = replace(rule, gain=float(gain))
-    everything = np.where(seen, -np.inf, scores.scores(queries))  # (B, I)
-    at = min(AT, everything.shape[1])
-    least = -np.partition(-everything, at - 1, axis=1)[:, at - 1]
-    judged = np.isfinite(least) & (queries[:, -1] > 0)
-    return replace(rule, judges=judges[judged], least=least[judged].astype(np.float32), _kept={})
-
-
-def _strength(scores: Scores, weights: sp.csr_array, queries: np.ndarray, seen: np.ndarray) -> float:
-    """Returns how far predicted scores rank the items that users have seen above others: 2 AUC - 1, mean over users.
-
-    Args:
-        scores: of the model.
-        weights: (n, I), of the neighbours of the probes; empty rows lack the modality.
-        queries: (B, Q), of the judges.
-        seen: (B, n) bool, which probes these users have seen.
-    """
-    has = np.diff(weights.indptr) > 0
-    if has.sum() < 2:
-        return 0.0
-    score, seen = scores.match(queries, scores.mean_vectors(sp.csr_array(weights[has]))), seen[:, has]
-    users = seen.any(axis=1) & ~seen.all(axis=1)
-    rank = rankdata(score[users], axis=1)
-    count, others = seen[users].sum(axis=1), (~seen[users]).sum(axis=1)
-    auc = ((rank * seen[users]).sum(axis=1) - count * (count + 1) / 2) / (count * others)
-    return float(2 * auc.mean() - 1) if len(auc) else 0.0
-
-
-def _mean_item(scores: Scores, rows: np.ndarray) -> np.ndarray:
-    """Returns the mean vector (V,) of items (n,)."""
-    weights = sp.csr_array((np.full(len(rows), 1 / len(rows)), rows, [0, len(rows)]), shape=(1, scores.num_items))
-    return scores.mean_vectors(weights)[0].astype(np.float32)
 
 
 def _queries(rule: NewItems, scores: Scores) -> np.ndarray:

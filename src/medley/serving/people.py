@@ -4,20 +4,22 @@
     ... with feedback since         the learned vector + fold_in(history with it) - fold_in(history without it)
     a new user, or a put history    fold_in(history)
 
-Shapes: n items of a history, Q columns of queries.
+Shapes: n and m items, Q columns of queries.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from medley.errors import NotFoundError
 from medley.serving.ages import by_place
-from medley.serving.bundle import DISLIKED, TEST, TRAIN, VALID, Bundle
+from medley.serving.bundle import Bundle
 from medley.serving.catalogue import Catalogue
+from medley.serving.requests import RecommendRequest
 from medley.serving.scores import Vectors
+from medley.serving.seen import DISLIKED, TEST, TRAIN, VALID
 
 SEEN = (TRAIN, VALID, TEST)
 REMEDY = "PUT /v1/users/{id} with a history, or post feedback"
@@ -33,6 +35,15 @@ class Person:
     disliked: set[int] = field(default_factory=set)
     attributes: dict[str, Any] = field(default_factory=dict)
     query: np.ndarray | None = None  # (Q,), until something changes
+
+
+class Asked(NamedTuple):
+    """What is known about the user of a question."""
+
+    query: np.ndarray | None  # (Q,); None if nothing is known
+    history: np.ndarray  # (n,) item rows
+    disliked: np.ndarray  # (m,) item rows, which are never listed
+    unknown: list[str]  # ids that the service does not know
 
 
 class People:
@@ -110,6 +121,24 @@ class People:
         if self.bundle.kind == "concepts":  # dislikes have no place in this model
             known &= weights > 0
         return rule(scores, rows[known], weights[known])
+
+    def asked(self, request: RecommendRequest) -> Asked:
+        """Returns what is known about the user of a question."""
+        nothing = np.zeros(0, dtype=np.int64)
+        if request.user is not None:
+            if not self.is_known(request.user):
+                return Asked(None, nothing, nothing, [request.user])
+            history, disliked = self.history(request.user), self.disliked(request.user)
+            is_blank = not len(history) and not len(disliked)
+            return Asked(None if is_blank else self.query(request.user), history, disliked, [])
+        liked, unknown = self.catalogue.rows(request.history if request.history is not None else request.positive or [])
+        disliked, strangers = self.catalogue.rows(request.negative or [])
+        disliked = np.setdiff1d(disliked, liked)
+        if not len(liked):
+            return Asked(None, nothing, disliked, [*unknown, *strangers])
+        ages = None if request.positive is None else np.zeros(len(liked))  # examples have no order
+        query = self.fold_in(liked.tolist(), disliked.tolist(), ages=ages)
+        return Asked(query, liked, disliked, [*unknown, *strangers])
 
     def put(self, user: str, history: Iterable[int], attributes: Mapping[str, Any]) -> None:
         """Adds a user with a history, or replaces the history that one begins with; feedback stays."""

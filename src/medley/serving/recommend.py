@@ -19,7 +19,7 @@ import polars as pl
 from medley.data.manifest import SPLITS
 from medley.errors import InputError
 from medley.serving.batch import SCHEMA, write_frames
-from medley.serving.bundle import MANIFEST
+from medley.serving.bundle_files import MANIFEST
 from medley.serving.catalogue import Catalogue
 from medley.serving.index.base import checked_k
 from medley.serving.lists import Block, Lists, known_item

@@ -52,6 +52,31 @@ class Similarity:
             raise InputError(f"{by} of the item", expected="an item with this modality", got="none", remedy=remedy)
         return self._by_features(by, feature)
 
+    def nearest(self, item: int, by: str, k: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the most similar items of one item.
+
+        Args:
+            item: row.
+            by: one of `kinds`.
+            k: the most items to return.
+            allowed: (N,) bool, which items may be listed.
+
+        Returns:
+            Item rows (k,), the most similar first, and their similarities (k,).
+
+        Raises:
+            InputError: as in `to`.
+        """
+        similarity = self.to(item, by)
+        size = min(len(similarity), len(allowed))
+        rows = np.flatnonzero(allowed[:size] & np.isfinite(similarity[:size]))
+        rows = rows[rows != item]
+        if len(rows) > k:
+            least = np.partition(-similarity[rows], k - 1)[k - 1]
+            rows = rows[-similarity[rows] <= least]
+        rows = rows[np.lexsort((rows, -similarity[rows]))][:k]
+        return rows, similarity[rows]
+
     def available(self, item: int) -> list[str]:
         """Returns the values of `by` that an item has."""
         return [BEHAVIOUR, *self.catalogue.features(item), ALL]

@@ -1,8 +1,11 @@
-"""Deterministic algorithms of a training, and the peak memory of the process."""
+"""Deterministic algorithms of a training, the machine that trains, and the peak memory of the process."""
 
+import platform
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -16,6 +19,14 @@ def deterministic(wanted: bool) -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
+
+
+def machine() -> str:
+    """Returns the names of processor and GPU."""
+    about = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*: (.*)", about.read_text(), re.M) if about.exists() else []
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{names[0] if names else platform.machine()}, {gpu}"
 
 
 def peak_gb() -> float:

@@ -16,7 +16,7 @@ from medley.nn.chosen import numbers_to_choose
 from medley.nn.device import pick_device
 from medley.runs import DataRecord, Epoch, History, Recipe, Run, RunRecord, TrainSettings
 from medley.training.checkpoint import TrainingState
-from medley.training.device import deterministic
+from medley.training.device import deterministic, machine
 from medley.training.progress import Progress
 from medley.training.recorder import Recorder, RunRecorder
 from medley.training.sampling import TripletSampler, batches
@@ -210,4 +210,5 @@ def _record(model: Recommender, data: Dataset, settings: TrainSettings, device: 
         data=DataRecord.of(data, model),
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         device=str(device),
+        machines=[machine()],
     )

@@ -25,7 +25,8 @@ from medley.version import __version__
 
 if TYPE_CHECKING:
     from medley.serving.bundle import Bundle
-    from medley.serving.service import MediaEncoder, Service
+    from medley.serving.changes import MediaEncoder
+    from medley.serving.service import Service
 
 PAGE = "medley.serving.http.page"
 DESCRIPTION = (

@@ -1,46 +1,18 @@
-"""`check_model` accepts a model that keeps the contract, and names the promise that a broken model breaks.
-Trained models cite a paper, so the models of this file cite https://example.org.
-"""
+"""`check_model` accepts a model that keeps the contract, and names the promise that a broken model breaks."""
 
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
-from torch import nn
+from tests.testing.good import Good, like_good
 
 from medley import testing
 from medley.errors import InputError
-from medley.models import Recommender, build
-from medley.models.base import Count, Insight, Layers
+from medley.models.base import Count, Insight
 from medley.nn.losses import bpr_loss
-from medley.testing import CHECKS, check_model, scores_of
-from medley.types import Embeddings, ItemToItem, Neighbours, Seen
-
-
-class Good(Recommender):
-    """Matrix factorisation.
-
-    Choose it to try the checks.
-    """
-
-    def __init__(self, inputs, *, dim: Count = 8, num_layers: Layers = 0):
-        super().__init__(inputs)
-        self.p = nn.Parameter(torch.randn(self.num_users, dim) / 10)
-        self.q = nn.Parameter(torch.randn(self.num_items, dim) / 10)
-
-    def forward(self):
-        return Embeddings(self.p, self.q)
-
-    def loss(self, batch):
-        return bpr_loss(self(), batch)
-
-
-def like_good(**methods) -> type[Good]:
-    """Returns a class that differs from `Good` in the given methods."""
-    doc = "Matrix factorisation, changed.\n\nChoose it to try the checks."
-    return type("Changed", (Good,), {"__doc__": doc, "__module__": __name__, **methods})
+from medley.testing import CHECKS, check_model
+from medley.types import Embeddings
 
 
 def with_init(change) -> type[Good]:
@@ -116,7 +88,7 @@ def hungry(model, inputs):
 
 
 BROKEN = [
-    (type("Silent", (Good,), {"__module__": __name__}), "the class Silent has no docstring: write one sentence"),
+    (type("Silent", (Good,), {"__module__": Good.__module__}), "the class Silent has no docstring: write one sentence"),
     (like_good(__doc__="No full stop\n\nChoose it now."), "the docstring of Changed has no summary"),
     (like_good(__doc__="A sentence."), "the docstring of Changed does not say when"),
     (like_good(__module__="medley.types"), "the first paragraph of the file's docstring has no link"),
@@ -144,7 +116,7 @@ BROKEN = [
 
 def test_a_model_that_keeps_the_contract_passes_by_class_and_by_path():
     check_model(Good, options={"dim": 4})
-    check_model(f"{__name__}:Good")
+    check_model(f"{Good.__module__}:Good")
 
 
 @pytest.mark.parametrize(("model", "sentence"), BROKEN, ids=lambda value: value if isinstance(value, str) else "")
@@ -209,38 +181,6 @@ def test_every_check_has_a_promise_of_its_own():
     assert len({check.__doc__ for check in CHECKS}) == len(CHECKS)
 
 
-def test_scores_are_the_same_from_vectors_weights_and_a_function(five_nodes):
-    """Item weights W: item 0 points to 1, item 1 to 0 and 2, item 2 to 2."""
-    dense = torch.tensor([[0.0, 2.0, 0.0], [3.0, 0.0, 4.0], [0.0, 0.0, 5.0]])
-    neighbours = Neighbours(torch.tensor([[1, 0], [0, 2], [2, 0]]), torch.tensor([[2.0, 0.0], [3.0, 4.0], [5.0, 0.0]]))
-    expected = np.array([[3.0, 2.0, 4.0], [0.0, 0.0, 5.0]])  # user 0 has seen items 0 and 1, user 1 item 2
-    seen = Seen(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 2]), torch.tensor([0, 2]))
-    scorers = [
-        Embeddings(torch.tensor(expected, dtype=torch.float32), torch.eye(3)),
-        ItemToItem(lambda users: seen, {"dense": dense}),
-        ItemToItem(lambda users: seen, {"sparse": neighbours}),
-        lambda users: torch.tensor(expected, dtype=torch.float32)[users],
-    ]
-    for scorer in scorers:
-        model = build(like_good(scorer=lambda self, scorer=scorer: scorer), five_nodes)
-        assert np.array_equal(scores_of(model), expected)
-    summed = ItemToItem(lambda users: seen, {"dense": dense, "sparse": neighbours})
-    assert np.array_equal(scores_of(build(like_good(scorer=lambda self: summed), five_nodes)), 2 * expected)
-
-
 def test_the_module_needs_no_test_framework():
     code = "import sys; sys.modules['pytest'] = sys.modules['hypothesis'] = None; import medley.testing"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_loops_by_hand():
-    edges = testing.edge_weights()
-    assert edges == {(0, 0): pytest.approx(2**-0.5), (0, 1): pytest.approx(2**-0.5), (1, 2): 1}
-    user, item = testing.lightgcn(np.eye(2), np.array([[1.0, 0.0], [2.0, 0.0], [0.0, 4.0]]), 1)
-    assert np.allclose(user, [[(1 + 3 / 2**0.5) / 2, 0], [0, (1 + 4) / 2]])
-    assert np.allclose(item, [[(1 + 2**-0.5) / 2, 0], [(2 + 2**-0.5) / 2, 0], [0, (4 + 1) / 2]])
-    acoustic = testing.five_nodes().features["acoustic"]
-    assert testing.nearest(acoustic, 2, 3) == {}
-    found = testing.nearest(acoustic, 0, 3)
-    assert list(found) == [0, 1] and found[0] == pytest.approx(1)
-    assert testing.bpr(np.zeros((2, 3))) == pytest.approx(np.log(2))

@@ -1,0 +1,154 @@
+"""Calibrates the rule that embeds new items: finds its numbers by predicting items of train from all others, as if they
+were new.
+
+    k_m        the k out of KS whose predicted scores rank the seen items of users highest when m alone predicts
+    a_m        2 AUC - 1 of this ranking, if positive
+    gain       the median over items of the standard deviation over users of true scores, over that of predicted scores
+    judges     some users of train and the last score of their top 20, which give each new item its offset
+
+Shapes: U users, I items, V columns of item vectors, B judges, Q columns of queries, n items that are predicted, d_m raw
+dimension of modality m, k neighbours.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.stats import rankdata
+
+from medley.serving.new_items import AT, SMALLEST, ContentPath, ItemFeatures, NewItems, mean_weights
+from medley.serving.scores import Concepts, Scores
+
+KS = (10, 50, 200)
+NUM_PROBES = 1000  # items of train that calibrate, and users who judge
+MAX_NUMBERS = 2**24  # in the queries of the judges: 64 MiB
+GAINS = (0.25, 10.0)  # bounds of the gain
+
+
+def fit_new_items(
+    scores: Scores,
+    table: Mapping[str, ItemFeatures],
+    train: sp.csr_array,
+    *,
+    content: ContentPath | None = None,
+    reason: str = "",
+    exposure: float = 1.0,
+    seed: int = 0,
+) -> NewItems:
+    """Chooses the rule and calibrates it.
+
+    Args:
+        scores: of the model.
+        table: modality -> raw features.
+        train: (U, I), what the model was trained on.
+        content: the model's own path, if it has one.
+        reason: why new items cannot be embedded; empty: they can.
+        exposure: places of a new item in the top 20 of all users, over those of an average item of train.
+        seed: of the items and users that calibrate.
+    """
+    if not table and not reason:
+        reason = "the data set has no features"
+    known = np.bincount(train.indices, minlength=scores.num_items) > 0  # (I,)
+    if reason or not known.any():
+        return NewItems("none", reason or "no item has interactions")
+    table = {m: ItemFeatures(np.asarray(f.values, dtype=np.float32), f.present) for m, f in table.items()}
+    means, norms = {}, {}
+    for m, f in table.items():
+        rows = known & f.present
+        means[m] = f.values[rows].mean(axis=0) if rows.any() else np.zeros(f.values.shape[1], dtype=np.float32)
+        norms[m] = np.linalg.norm(f.values - means[m], axis=1)
+    rule = NewItems(
+        "content" if content else "neighbours",
+        k=dict.fromkeys(table, KS[-1]),
+        weights=dict.fromkeys(table, 1.0),
+        exposure=exposure,
+        content=content,
+        known=known,
+        means=means,
+        norms=norms,
+        centre=_mean_item(scores, np.flatnonzero(known)),
+    )
+    if content is not None and content.kind == "mlp":
+        return rule
+    rng = np.random.default_rng(seed)
+    probes = rng.permutation(np.flatnonzero(known))[:NUM_PROBES]
+    size = max(1, min(NUM_PROBES, MAX_NUMBERS // max(1, len(rule.centre))))
+    judges = np.sort(rng.permutation(np.flatnonzero(np.diff(train.indptr)))[:size])
+    return _calibrated(rule, scores, table, probes, judges, sp.csr_array(train[judges]).toarray() > 0)
+
+
+def _calibrated(
+    rule: NewItems,
+    scores: Scores,
+    table: Mapping[str, ItemFeatures],
+    probes: np.ndarray,
+    judges: np.ndarray,
+    seen: np.ndarray,
+) -> NewItems:
+    """Finds all numbers of the rule.
+
+    Args:
+        rule: not calibrated.
+        scores: of the model.
+        table: features of the items.
+        probes: (n,) rows of items, which are predicted from all others.
+        judges: (B,) rows of users.
+        seen: (B, I) bool, what these users have seen.
+    """
+    queries = scores.queries(judges)
+    near = {
+        m: [rule.neighbours(table, m, f.values[i], leave_out=i) if f.present[i] else None for i in probes]
+        for m, f in table.items()
+    }
+
+    def weights(m: str, k: int) -> sp.csr_array:
+        """Returns (n, I), the weights of the k nearest neighbours of the probes."""
+        return mean_weights([None if x is None else (x[0][:k], x[1][:k]) for x in near[m]], len(rule.known))
+
+    strength = {(m, k): _strength(scores, weights(m, k), queries, seen[:, probes]) for m in table for k in KS}
+    best = {m: max(KS, key=lambda k: strength[m, k]) for m in table}
+    rule = replace(rule, k=best, weights={m: max(strength[m, best[m]], 0.0) for m in table})
+    chosen = {m: weights(m, best[m]) for m in table}
+    has = np.sum([np.diff(rows.indptr) for rows in chosen.values()], axis=0) > 0
+    if not has.any():
+        return NewItems("none", "no item of train has features")
+    features = [{m: f.values[i] for m, f in table.items() if f.present[i]} for i in probes]
+    means, features = rule.joined(scores, chosen)[has], [own for own, any_ in zip(features, has, strict=True) if any_]
+    vectors = rule.finished(scores, means, features, table)
+    if not isinstance(scores, Concepts):
+        true_spread = scores.match(queries, scores.item_vectors(probes[has])).std(axis=0)
+        spread = scores.match(queries, vectors).std(axis=0)
+        gain = np.clip(np.median(true_spread) / max(float(np.median(spread)), SMALLEST), *GAINS)
+        rule = replace(rule, gain=float(gain))
+    everything = np.where(seen, -np.inf, scores.scores(queries))  # (B, I)
+    at = min(AT, everything.shape[1])
+    least = -np.partition(-everything, at - 1, axis=1)[:, at - 1]
+    judged = np.isfinite(least) & (queries[:, -1] > 0)
+    return replace(rule, judges=judges[judged], least=least[judged].astype(np.float32))
+
+
+def _strength(scores: Scores, weights: sp.csr_array, queries: np.ndarray, seen: np.ndarray) -> float:
+    """Returns how far predicted scores rank the items that users have seen above others: 2 AUC - 1, mean over users.
+
+    Args:
+        scores: of the model.
+        weights: (n, I), of the neighbours of the probes; empty rows lack the modality.
+        queries: (B, Q), of the judges.
+        seen: (B, n) bool, which probes these users have seen.
+    """
+    has = np.diff(weights.indptr) > 0
+    if has.sum() < 2:
+        return 0.0
+    score, seen = scores.match(queries, scores.mean_vectors(sp.csr_array(weights[has]))), seen[:, has]
+    users = seen.any(axis=1) & ~seen.all(axis=1)
+    rank = rankdata(score[users], axis=1)
+    count, others = seen[users].sum(axis=1), (~seen[users]).sum(axis=1)
+    auc = ((rank * seen[users]).sum(axis=1) - count * (count + 1) / 2) / (count * others)
+    return float(2 * auc.mean() - 1) if len(auc) else 0.0
+
+
+def _mean_item(scores: Scores, rows: np.ndarray) -> np.ndarray:
+    """Returns the mean vector (V,) of items (n,)."""
+    weights = sp.csr_array((np.full(len(rows), 1 / len(rows)), rows, [0, len(rows)]), shape=(1, scores.num_items))
+    return scores.mean_vectors(weights)[0].astype(np.float32)

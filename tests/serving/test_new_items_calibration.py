@@ -1,0 +1,56 @@
+"""Calibrated new items: liked by those whose taste they fit, and shown as often as other items."""
+
+import numpy as np
+import pytest
+from tests.serving.items import own_features
+
+import medley
+from medley import models
+from medley.serving.export import export
+
+
+@pytest.mark.parametrize("name", ["mf", "mmgcn", "ease", "itemknn", "macridvae", "vbpr"])
+@pytest.mark.parametrize("exposure", [1.0, 3.0])
+def test_a_new_item_enters_as_many_lists_as_an_average_item_times_exposure(name, exposure, simulated):
+    options = {"dim": 8} if "dim" in models.describe(name)["options"] else {}
+    bundle = export(models.build(name, simulated.inputs(), **options), simulated, exposure=exposure)
+    train = bundle.seen.toarray() == 1
+    users = bundle.new_item_rule.judges
+    queries = bundle.scores.queries(users)
+    scores = np.where(train[users], -np.inf, bundle.scores.scores(queries))
+    least = np.sort(scores, axis=1)[:, -20]
+    wanted = exposure * 20 * len(users) / (bundle.popularity > 0).sum()
+    for row in (1, 2, 3):
+        vector = bundle.embed(own_features(bundle, row)).vector
+        places = (bundle.scores.match(queries, vector[None])[:, 0] >= least - 1e-5).sum()
+        assert abs(places - wanted) <= 2 + 0.2 * wanted  # equal scores enter together
+
+
+@pytest.mark.parametrize(("name", "options"), [("ease", {}), ("itemknn", {"similarity": "content"})])
+def test_new_items_rank_higher_for_users_whose_planted_taste_they_fit(name, options, tmp_path):
+    """Items are left out of the training and come back by their features alone."""
+    settings = medley.preset("demo", num_users=200, num_items=240, num_interactions=6000, num_clusters=6)
+    data = medley.simulate(tmp_path / "data", settings=settings, seed=2)
+    gone = np.random.default_rng(0).permutation(240)[:30]
+    part = without_items(data, gone)
+    bundle = export(medley.build(name, part, **options), part)
+    found = {int(i): bundle.embed(own_features(bundle, i)).vector for i in gone}
+    vectors = {i: vector for i, vector in found.items() if vector is not None}
+    score = bundle.scores.match(bundle.scores.queries(np.arange(len(part.users))), np.stack([*vectors.values()]))
+    rank = score.argsort(axis=1).argsort(axis=1) / (len(vectors) - 1)
+    liked = np.zeros((200, 240), dtype=bool)
+    liked[data.log["user"].to_numpy(), data.log["item"].to_numpy()] = True
+    users = np.array([data.users.row(raw) for raw in part.users.raw])
+    assert rank[liked[np.ix_(users, list(vectors))]].mean() > 0.62  # 0.5 by chance
+
+
+def without_items(data, gone):
+    """The data set without the interactions of some items, which keep their rows."""
+    log = data.log.filter(~data.log["item"].is_in(gone.tolist()))
+    frame = {
+        "user_id": data.users.raw.gather(log["user"].to_numpy()),
+        "item_id": data.items.raw.gather(log["item"].to_numpy()),
+        "split": log["split"].cast(str),
+    }
+    features = {m: (np.asarray(f.values), f.present) for m, f in data.features.items()}
+    return medley.Dataset.from_frames(frame, items=data.item_table.select("item_id"), features=features)
