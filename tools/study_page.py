@@ -90,7 +90,7 @@ def _cut_short(entries: Sequence[Result]) -> list[str]:
 def _condition(results: Results, condition: Condition) -> list[str]:
     split = results.data["splits"][condition.split]
     counts = " / ".join(f"{count:,}" for count in split["num_interactions"].values())
-    rows = results.of(condition.split, condition.candidates)
+    rows = results.of(condition.split, condition.candidates, condition.history)
     tables = result_tables(results, condition)
     named = set(results.study.get("tables", {}))
     whole = [table for place, table in enumerate(tables) if place == 0 or table.title in named]

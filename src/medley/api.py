@@ -319,11 +319,14 @@ def evaluate(
             in `per_user`, unless its rows are pairs.
         genres: with `beyond`, the column of the item table that holds genres or the like.
         genre_separator: between several genres of an item; by default `|`, `;` or `,`.
-        protocol: `candidates`, `groups`, `metrics`, `seed`: see `medley.evaluation.evaluator.Evaluator`.
+        protocol: `history`, `candidates`, `groups`, `metrics`, `seed`: see `medley.evaluation.evaluator.Evaluator`.
+            With history="fresh" users are made of train and validation interactions, and the evaluation of a run is
+            written beside that with train histories.
 
     Raises:
-        InputError: an unknown split, metric, kind of candidates or column; a model without data; a run that has
-            learned from the split.
+        InputError: an unknown split, history, metric, kind of candidates or column; a model without data; a run that
+            has learned from the split; fresh histories for a model with learned user vectors, for a run that has
+            learned from validation, or where the split is not by time.
     """
     if not beyond and (genres is not None or genre_separator is not None):
         remedy = "ask for them too: beyond=True"
@@ -332,15 +335,24 @@ def evaluate(
     if learned != "train" and split in learned.split("+"):
         got, remedy = f"a run that was trained on {learned}", "evaluate the run that was refitted"
         raise InputError(f"split {split!r}", expected="a split that the run has not seen", got=got, remedy=remedy)
+    if learned != "train" and protocol.get("history") == "fresh":
+        got, remedy = (
+            f"a run that was trained on {learned}",
+            "evaluate with history=train: the run knows these histories",
+        )
+        raise InputError("fresh histories", expected="a run that was trained on train", got=got, remedy=remedy)
     model, data = _model_and_data(run, data)
     at = (at,) if isinstance(at, int | np.integer) else tuple(at)
     with torch.no_grad():
-        score = model.scorer()
         evaluator = Evaluator(data, split=split, at=at, **protocol)
+        score = model.scorer() if evaluator.history is None else model.scorer_of(evaluator.history)
         measure = None
         if beyond:
             measure = Beyond(data, evaluator.queries, at=at, genres=genres, separator=genre_separator)
-        evaluation = evaluator(score, _part_scores(model, score) if protocol.get("groups") else None)
+        parts = None
+        if protocol.get("groups"):  # by the parts of the trained users: the same groups, whatever the histories
+            parts = _part_scores(model, score if evaluator.history is None else model.scorer())
+        evaluation = evaluator(score, parts)
         items = evaluator.top_lists(score)
         evaluation = replace(evaluation, lists=evaluator.lists(items), flags=quick_flags(data))
         if measure is not None:
@@ -374,6 +386,7 @@ def compare(
     runs: Sequence[Run | str | Path] | Mapping[str, Run],
     *,
     split: str = "test",
+    history: str = "train",
     metric: str = "recall@20",
     correction: str = "holm",
     test: str = "permutation",
@@ -383,6 +396,7 @@ def compare(
     Args:
         runs: runs or their folders, or names with runs.
         split: the split of the evaluations.
+        history: of the evaluations: train or fresh.
         metric: of the comparison: 95% bootstrap interval of the difference, p-value, effect size and minimal detectable
             difference. Any figure that users have one by one, also of a group; the users for whom all runs have a value
             are compared.
@@ -400,7 +414,7 @@ def compare(
         runs = {str(run.folder): run for run in opened}
     if not runs:
         raise InputError("runs to compare", expected="at least one", got="none")
-    evaluations = {name: run.evaluation(split) for name, run in runs.items()}
+    evaluations = {name: run.evaluation(split, history) for name, run in runs.items()}
     same_protocol(evaluations)
     for name, evaluation in evaluations.items():
         if metric not in evaluation.per_user:

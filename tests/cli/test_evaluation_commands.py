@@ -109,3 +109,19 @@ def test_a_p_value_that_is_tiny_is_not_shown_as_zero(runs, run):
     for name in ("popularity", "mf"):
         run("evaluate", runs / name, "--beyond")
     assert "<0.0001" in run("compare", runs / "popularity", runs / "mf", "--metric", "novelty@20", "--test", "t")
+
+
+def test_fresh_histories_are_judged_beside_those_of_train(runs, run):
+    for history in ("train", "fresh"):
+        shown = run("evaluate", runs / "popularity", "--history", history)
+        assert ("fresh histories" in shown) == (history == "fresh")
+    error = run("evaluate", runs / "mf", "--history", "fresh", exit_code=2)
+    assert "learned vector per user" in error and "refit" in error
+    shown = run("compare", runs / "popularity", "--history", "fresh")
+    assert "test split, fresh histories" in shown
+    document = json.loads(run("compare", runs / "popularity", "--history", "fresh", "--json"))
+    assert document["history"] == "fresh"
+    assert (
+        run("compare", runs / "popularity", "--history", "fresh", "--format", "markdown").count("fresh histories") == 1
+    )
+    assert medley.Run(runs / "popularity").evaluation().history == "train"

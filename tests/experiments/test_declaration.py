@@ -83,6 +83,7 @@ def test_a_python_file_gives_a_study(tmp_path: Path):
             "metric of the study.*recall@10.*got 'recall@7'",
         ),
         ('title = "x"\ncandidates = ["some"]\n' + MF, "candidates of the study"),
+        ('title = "x"\nhistories = ["new"]\n' + MF, "histories of the study: expected train or fresh, got 'new'"),
         ('title = "x"\nfigures = ["pie"]\n' + MF, "figures of the study.*comparison.*got 'pie'"),
     ],
 )

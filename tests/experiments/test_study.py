@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from medley import api
 from medley.data.dataset import Dataset
 from medley.data.writer import DatasetWriter
 from medley.errors import InputError
@@ -17,6 +18,8 @@ from medley.experiments.scheduler import Resources
 from medley.experiments.store import Protocol
 from medley.experiments.study import Entry, Study
 from medley.experiments.watch import Watch
+from medley.report.study_results import Condition
+from medley.report.study_tables import result_tables
 from medley.runs import Run
 from medley.training.device import machine
 
@@ -203,3 +206,45 @@ def test_a_file_that_is_not_the_results_of_a_study_is_refused(tmp_path: Path):
         Results.load(tmp_path)
     with pytest.raises(InputError, match="does not exist"):
         Results.load(tmp_path / "nothing")
+
+
+def test_fresh_histories_stand_beside_those_of_train_and_mark_models_that_cannot_take_them(
+    simulated: Dataset, tmp_path: Path
+):
+    study = Declaration(
+        name="mine",
+        title="Two models",
+        entries=[{"model": "itemknn"}, {"model": "mf", "options": SHORT}],
+        splits=["given", "random"],
+        histories=["train", "fresh"],
+        seeds=1,
+    )
+    run_study(study, simulated, out=tmp_path / "out", runs=tmp_path / "runs", resources=HERE)
+    results = Results.load(tmp_path / "out")
+    assert results.conditions() == [("given", "all"), ("given", "all", "fresh"), ("random", "all")]
+    assert "not by time" in results.skipped["fresh histories (random split)"]
+    (knn, mf), (fresh_knn, same_mf) = results.of("given"), results.of("given", history="fresh")
+    assert (fresh_knn.users_of, same_mf.users_of) == ("fresh", "train")
+    assert same_mf.metrics == mf.metrics and same_mf.fingerprint == mf.fingerprint
+    assert fresh_knn.metrics != knn.metrics and fresh_knn.fingerprint != knn.fingerprint
+    expected = api.evaluate(Run(tmp_path / "runs" / knn.runs[0]), simulated, history="fresh").metrics["recall@20"]
+    assert fresh_knn.metrics["recall@20"].mean == pytest.approx(expected)
+    plain, fresh = (result_tables(results, Condition("given", "all", history))[0] for history in ("train", "fresh"))
+    assert [row.label for row in plain.rows] == [knn.label, mf.label]
+    assert [row.label for row in fresh.rows] == [knn.label, f"{mf.label} (train history)"]
+    assert "fresh histories" in fresh.caption and "which take no new interactions" in fresh.caption
+    assert "histories" not in plain.caption
+
+
+def test_results_without_histories_are_read_as_those_of_train(simulated: Dataset, tmp_path: Path):
+    study = Declaration(name="mine", title="One model", entries=[{"model": "popularity"}], seeds=1)
+    made = run_study(study, simulated, out=tmp_path / "out", runs=tmp_path / "runs", resources=HERE)
+    path = tmp_path / "out" / "per_user.parquet"
+    pl.read_parquet(path).drop("history").write_parquet(path)
+    document = json.loads((tmp_path / "out" / "results.json").read_text())
+    for entry in document["entries"]:
+        del entry["history"], entry["users_of"]
+    (tmp_path / "out" / "results.json").write_text(json.dumps(document))
+    read = Results.load(tmp_path / "out")
+    assert documents(read.entries) == documents(made.entries)
+    assert np.array_equal(read.entries[0].per_user["recall@20"], made.entries[0].per_user["recall@20"])

@@ -44,6 +44,8 @@ class Result:
     fingerprint: str = "f" * 64
     split: str = "given"
     candidates: str = "all"
+    history: str = "train"
+    users_of: str = "train"
     seeds: tuple[int, ...] = (0, 1, 2)
     recipe: str = "a" * 64
     command: str = "medley train mf DATASET --set lr=0.01"

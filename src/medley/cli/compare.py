@@ -20,6 +20,7 @@ CORRECTIONS = {"holm": "Holm", "bh": "Benjamini-Hochberg"}
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="run folders that were evaluated")],
     split: Annotated[str, typer.Option(help="test or valid")] = "test",
+    history: Annotated[str, typer.Option(help="of the evaluations: train or fresh")] = "train",
     metric: Annotated[str, typer.Option(help="the metric that is compared")] = "recall@20",
     correction: Annotated[str, typer.Option(help="of the p-values: holm, or bh (Benjamini-Hochberg)")] = "holm",
     test: Annotated[str, typer.Option(help="permutation (sign flips), t or wilcoxon")] = "permutation",
@@ -32,9 +33,10 @@ def compare(
     """Compare evaluated runs with the first one; refuses runs that were evaluated under different protocols."""
     from medley import api
 
-    rows = api.compare(runs, split=split, metric=metric, correction=correction, test=test)
+    judged = f"{split} split" if history == "train" else f"{split} split, {history} histories"
+    rows = api.compare(runs, split=split, history=history, metric=metric, correction=correction, test=test)
     if json:
-        about = {"split": split, "metric": metric, "test": test, "correction": correction}
+        about = {"split": split, "history": history, "metric": metric, "test": test, "correction": correction}
         show_json({**about, "runs": [_document(row) for row in rows]})
         return
     flags = list(dict.fromkeys(flag for row in rows for flag in row.flags))
@@ -51,17 +53,17 @@ def compare(
 
         if flags:
             caption = flags_line(flags) if caption is None else f"{caption}. {flags_line(flags)}"
-        print(render(compared_table(rows, split=split, metric=metric, caption=caption), form), end="")
+        print(render(compared_table(rows, split=split, metric=metric, history=history, caption=caption), form), end="")
         return
     if wide:
-        _show_wide(rows, split=split, metric=metric, correction=correction, caption=caption)
+        _show_wide(rows, judged=judged, metric=metric, correction=correction, caption=caption)
     else:
-        _show_narrow(rows, split=split, metric=metric, correction=correction, caption=caption)
+        _show_narrow(rows, judged=judged, metric=metric, correction=correction, caption=caption)
     if flags:
         show_line(flags_line(flags))
 
 
-def _show_narrow(rows: "Sequence[Compared]", *, split: str, metric: str, correction: str, caption: str | None) -> None:
+def _show_narrow(rows: "Sequence[Compared]", *, judged: str, metric: str, correction: str, caption: str | None) -> None:
     """Prints a table with one column per run."""
     shared = [name for name in rows[0].metrics if all(name in row.metrics for row in rows)]
     columns = {}
@@ -76,10 +78,10 @@ def _show_narrow(rows: "Sequence[Compared]", *, split: str, metric: str, correct
             figures[f"  p ({_name(correction)})"] = None if one is None else _p(one.p_value)
             figures["  detectable"] = None if one is None else one.detectable
         columns[f"{place}. {Path(row.run).name}"] = figures
-    show_columns(f"{split} split", columns, caption=caption)
+    show_columns(judged, columns, caption=caption)
 
 
-def _show_wide(rows: "Sequence[Compared]", *, split: str, metric: str, correction: str, caption: str | None) -> None:
+def _show_wide(rows: "Sequence[Compared]", *, judged: str, metric: str, correction: str, caption: str | None) -> None:
     """Prints a table with one row per run and everything that is known about its difference to the first run."""
     heads = (
         "run",
@@ -104,7 +106,7 @@ def _show_wide(rows: "Sequence[Compared]", *, split: str, metric: str, correctio
         sides = (f"{share:.1%}" for share in (one.better, one.worse))
         p_values = map(_p, (one.p_value, one.permutation_p, one.t_p, one.wilcoxon_p))
         body.append((*start, *differences, f"{one.effect:+.3f}", *sides, *p_values, one.detectable, one.num_pairs))
-    show_table(f"{split} split", heads, body, caption=caption, wide=True)
+    show_table(judged, heads, body, caption=caption, wide=True)
 
 
 def _p(value: float) -> str:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 def evaluate(
     run: RunFolder,
     split: Annotated[str, typer.Option(help="test or valid")] = "test",
+    history: Annotated[
+        str,
+        typer.Option(help="of the users: train; or, at test, fresh: train and validation, without training on these"),
+    ] = "train",
     at: Annotated[str, typer.Option(help="cut-offs K")] = "10,20",
     candidates: Annotated[
         str, typer.Option(help="all, or sampled-1000 (each pair against 1,000 items), sampled-1000-per-user")
@@ -46,6 +50,7 @@ def evaluate(
         opened,
         data,
         split=split,
+        history=history,
         at=ks,
         candidates=candidates,
         groups=groups,
@@ -64,7 +69,8 @@ def evaluate(
     rows.append(("coverage", *(lists[f"coverage@{k}"] for k in ks)))
     lists_of_users = f"{evaluation.num_users:,} users, {lists['distinct_lists']:,} different lists"
     caption = f"{lists_of_users}; candidates: {candidates}; protocol {evaluation.fingerprint[:12]}"
-    show_table(f"{model} on {data.manifest.name}, {split}", ("", *(f"@{k}" for k in ks)), rows, caption=caption)
+    title = f"{model} on {data.manifest.name}, {split}{', fresh histories' if history == 'fresh' else ''}"
+    show_table(title, ("", *(f"@{k}" for k in ks)), rows, caption=caption)
     if evaluation.flags:
         show_line(flags_line(evaluation.flags, data.folder))
     if beyond:

@@ -100,7 +100,7 @@ def _report(results: "Results", out: Path, published: str) -> Path | None:
 
 
 def _show(results: "Results", metric: str, published: str) -> None:
-    """Prints the tables of every split and kind of candidates, and whether their conclusions agree."""
+    """Prints the tables of every split, kind of candidates and of histories, and whether their conclusions agree."""
     from medley.experiments.agreement import agreements
     from medley.experiments.reporting import published_scores
     from medley.report.study_results import conditions
@@ -127,6 +127,7 @@ def _document(results: "Results", metric: str, watch: "Watch", out: Path) -> dic
     def row(one: "Result") -> dict:
         figures = {name: {"mean": value.mean, "std": _number(value.std)} for name, value in one.metrics.items()}
         keys = {"label": one.label, "split": one.split, "candidates": one.candidates}
+        keys |= {"history": one.history, "users_of": one.users_of}
         return {**keys, "chosen": dict(one.chosen), "num_parameters": one.num_parameters, "metrics": figures}
 
     return {

@@ -13,6 +13,7 @@ from medley.data.dataset import Dataset
 from medley.engine.threads import sharing_cores
 from medley.errors import InputError
 from medley.evaluation import metrics as definitions
+from medley.evaluation.histories import check_history, fresh_history
 from medley.evaluation.metrics import METRICS, check_metrics, metrics_at
 from medley.evaluation.ranking import Queries, full_ranks, sampled_ranks
 from medley.evaluation.ties import TIES, tie_places
@@ -43,7 +44,7 @@ class Evaluation:
     num_held_out: int  # held-out interactions
     num_cold: int  # held-out interactions with items that never occur in train
     protocol: dict[str, Any]  # all that must be equal for two evaluations to be comparable
-    num_unknown_users: int = 0  # users with held-out items and without any train interaction
+    num_unknown_users: int = 0  # users with held-out items and without any interaction in their history
     lists: dict[str, float] = field(default_factory=dict)  # see `Evaluator.lists`; empty where it was not asked for
     beyond: dict[str, float] = field(default_factory=dict)  # "novelty@20" -> figure of `medley.evaluation.beyond`
     references: dict[str, dict[str, float]] = field(default_factory=dict)  # popular, random -> the same figures
@@ -53,6 +54,11 @@ class Evaluation:
     def candidates(self) -> str:
         """The kind of candidates: "all", "sampled-1000", ..."""
         return self.protocol["candidates"]
+
+    @property
+    def history(self) -> str:
+        """What users were made of: "train" or "fresh", see `medley.evaluation.histories`."""
+        return self.protocol.get("history", "train")
 
     @property
     def fingerprint(self) -> str:
@@ -106,6 +112,7 @@ class Evaluator:
         data: Dataset,
         *,
         split: str = "test",
+        history: str = "train",
         at: Sequence[int] = (10, 20),
         metrics: Sequence[str] = tuple(METRICS),
         candidates: str = "all",
@@ -118,6 +125,8 @@ class Evaluator:
         Args:
             data: interactions earlier than `split` are masked: train at validation, train and validation at test.
             split: valid or test.
+            history: what users are made of: "train", or at test "fresh", train and validation interactions, for the
+                scorer `model.scorer_of(evaluator.history)` of a model that makes users of their items.
             at: cut-offs K.
             metrics: names out of METRICS.
             candidates: "all" unseen items; "sampled-N" ranks each held-out item among N sampled ones (MMGCN: 1000);
@@ -130,17 +139,20 @@ class Evaluator:
             memory_mb: bound on a block of scores.
 
         Raises:
-            InputError: an unknown split, metric or kind of candidates, a K below 1, or an empty split.
+            InputError: an unknown split, history, metric or kind of candidates, a K below 1, an empty split, or fresh
+                histories where the split is not by time.
         """
         if split not in MASKED:
             raise InputError("split to evaluate", expected=" or ".join(MASKED), got=repr(split))
         check_metrics(metrics, at)
+        check_history(history)
         held_out, masked = data.interactions(split), [data.interactions(name) for name in MASKED[split]]
         if not len(held_out):
             remedy = "import the data with another split"
             raise InputError(f"split {split}", expected="interactions", got="none", remedy=remedy)
         self.split, self.at, self.metrics, self.seed, self.memory_mb = split, tuple(at), tuple(metrics), seed, memory_mb
         self.num_candidates, self.per = _parse(candidates)
+        self.history = fresh_history(data, split) if history == "fresh" else None  # None: what the model learned from
         self.masked = _union(masked)
         self.queries = Queries.of(held_out, self.masked.csr())
         self.measured = self.queries.per_pair() if self.per == "pair" else self.queries
@@ -149,7 +161,8 @@ class Evaluator:
         self.groups = {name: among for name, among in groups_of_pairs.items() if among.any()}
         activity = data.train.items_per_user()[self.queries.user]
         self.by_user, self.activity = groups, by_activity(activity) if groups else {}
-        self.num_unknown_users = int((data.train.items_per_user()[self.queries.user] == 0).sum())
+        known = data.train if self.history is None else self.history
+        self.num_unknown_users = int((known.items_per_user()[self.queries.user] == 0).sum())
         self.num_users_without = held_out.num_users - len(self.queries.user)
         self.protocol = {
             "split_hash": data.manifest.split_hash,
@@ -161,6 +174,8 @@ class Evaluator:
             "ties": TIES,
             "metrics": definitions.VARIANT,
         }
+        if self.history is not None:  # else the protocol is that of versions without histories
+            self.protocol["history"] = history
 
     def __call__(self, score: Scorer, parts: PartScores | None = None) -> Evaluation:
         """Scores, ranks and measures.

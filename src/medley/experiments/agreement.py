@@ -1,4 +1,4 @@
-"""Do the conclusions of a study stay the same under another split, or among other candidates?"""
+"""Do the conclusions of a study stay the same under another split, among other candidates, or with fresh histories?"""
 
 from itertools import combinations
 from typing import NamedTuple
@@ -17,8 +17,8 @@ class Agreement(NamedTuple):
     """The conclusions about all pairs of entries under two conditions; a difference counts if the paired t-test with
     Holm's correction supports it."""
 
-    first: tuple[str, str]  # split, candidates
-    second: tuple[str, str]
+    first: tuple[str, ...]  # split, candidates, and history unless it is train
+    second: tuple[str, ...]
     tau: float  # Kendall's rank correlation of the means; NaN for fewer than two entries
     num_same: int  # pairs with the same supported difference under both
     num_opposite: int  # pairs whose supported differences contradict each other

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from medley.data.split import SPLITTERS
 from medley.errors import InputError, invalid
 from medley.evaluation.evaluator import CANDIDATES, KINDS_OF_CANDIDATES
+from medley.evaluation.histories import HISTORIES
 from medley.evaluation.metrics import check_metrics
 from medley.experiments import studies
 from medley.experiments.entries import Entry
@@ -76,6 +77,7 @@ class Declaration(_Part):
     metric: str = "recall@20"  # of comparisons and figures
     candidates: list[str] = Field(["all"], min_length=1)
     splits: list[str] = Field(["given"], min_length=1)  # `given`: as the data set has it
+    histories: list[str] = Field(["train"], min_length=1)  # of the users at test: `train`, `fresh`
     groups: bool = True  # recall of cold and warm items, and of sparse and dense users too
     beyond: bool = False  # coverage, novelty and other figures beyond accuracy too
     figures: list[str] = ["comparison"]
@@ -232,7 +234,12 @@ def load(name: str | Path) -> Declaration:
 
 def _check(study: Declaration, path: Path) -> None:
     metric, _, k = study.metric.partition("@")
-    for kind, given, known in (("splits", study.splits, [*SPLITTERS]), ("figures", study.figures, [*FIGURES])):
+    lists = {
+        "splits": (study.splits, [*SPLITTERS]),
+        "histories": (study.histories, [*HISTORIES]),
+        "figures": (study.figures, [*FIGURES]),
+    }
+    for kind, (given, known) in lists.items():
         for each in given:
             if each not in known:
                 raise InputError(f"{kind} of the study", file=path, expected=" or ".join(known), got=repr(each))

@@ -1,8 +1,8 @@
 """The results of a study, with the value of every user, in two files from which reports and statistics are computed
 again without any training:
 
-results.json       the study, the data, and one result per entry, split and kind of candidates
-per_user.parquet   entry, split, candidates, seed, user (row), and one column per metric
+results.json       the study, the data, and one result per entry, split, kind of candidates and kind of histories
+per_user.parquet   entry, split, candidates, history, seed, user (row), and one column per metric
 """
 
 import io
@@ -21,7 +21,7 @@ from medley.experiments.entries import Entry, Options
 from medley.files import read_json, write_atomic, write_json
 
 FORMAT = 1
-KEYS = ("entry", "split", "candidates")
+KEYS = ("entry", "split", "candidates", "history")
 REMEDY = "give a folder that medley study wrote, or run the study again: finished runs are kept"
 
 
@@ -44,6 +44,10 @@ class Result:
     machine: str
     split: str = "given"  # how the log was divided: `given`, as the data set has it, or a name of medley.data.split
     candidates: str = "all"  # who competed on test
+    history: str = "train"  # what users were made of on test: train or fresh, see `medley.evaluation.histories`
+    users_of: str = (
+        "train"  # train also with fresh histories, if the model has learned user vectors and cannot take them
+    )
     seeds: tuple[int, ...] = ()
     recipe: str = ""  # fingerprint of the recipe with the first seed
     command: str = ""  # trains the run of the first seed alone
@@ -79,7 +83,7 @@ class Results:
     Attributes:
         study: the declaration, JSON-able, with its `name`.
         data: name, counts, modalities and hashes of the data set, and of each split that was made from its log.
-        entries: the results, in the order of the declaration, for each split and kind of candidates.
+        entries: the results, in the order of the declaration, for each split, kind of candidates and of histories.
         skipped: label -> why the entry does not apply to the data.
         made_by: command, versions, number of seeds, whether quick.
     """
@@ -90,13 +94,17 @@ class Results:
     skipped: dict[str, str] = field(default_factory=dict)
     made_by: dict[str, Any] = field(default_factory=dict)
 
-    def conditions(self) -> list[tuple[str, str]]:
-        """Returns the pairs of split and candidates; only results of one pair can be compared user by user."""
-        return list(dict.fromkeys((result.split, result.candidates) for result in self.entries))
+    def conditions(self) -> list[tuple[str, ...]]:
+        """Returns split, candidates and, unless it is train, history: arguments of `of`.
 
-    def of(self, split: str, candidates: str = "all") -> list[Result]:
-        """Returns the results of one pair of split and candidates."""
-        return [result for result in self.entries if (result.split, result.candidates) == (split, candidates)]
+        Only results of one condition can be compared user by user.
+        """
+        return list(dict.fromkeys(_condition(result) for result in self.entries))
+
+    def of(self, split: str, candidates: str = "all", history: str = "train") -> list[Result]:
+        """Returns the results of one condition."""
+        wanted = (split, candidates, history)
+        return [one for one in self.entries if (one.split, one.candidates, one.history) == wanted]
 
     def save(self, folder: str | Path) -> None:
         """Writes results.json and per_user.parquet; the old files stay until the new ones are whole."""
@@ -130,6 +138,8 @@ class Results:
             )
         try:
             table = pl.read_parquet(path.with_name("per_user.parquet"))
+            if "history" not in table.columns:  # written before there were histories
+                table = table.with_columns(pl.lit("train").alias("history"))
             rows = {} if table.is_empty() else table.partition_by(*KEYS, as_dict=True, maintain_order=True)
             entries = [result_of(one, rows) for one in document["entries"]]
             kept = {name: document[name] for name in ("study", "data", "skipped", "made_by")}
@@ -162,7 +172,7 @@ def result_of(document: Mapping[str, Any], rows: Mapping[tuple[Any, ...], pl.Dat
         given[name] = tuple(given.get(name, ()))
     given["curves"] = tuple(map(tuple, given.get("curves", ())))
     result = Result(**given)
-    table = (rows or {}).get((result.label, result.split, result.candidates))
+    table = (rows or {}).get((result.label, result.split, result.candidates, result.history))
     if table is None:
         return result
     per_seed = table.partition_by("seed", maintain_order=True)
@@ -174,7 +184,7 @@ def result_of(document: Mapping[str, Any], rows: Mapping[tuple[Any, ...], pl.Dat
 def _table(result: Result) -> pl.DataFrame:
     parts = []
     for place, seed in enumerate(result.seeds):
-        keys = dict(zip(KEYS, (result.label, result.split, result.candidates), strict=True))
+        keys = dict(zip(KEYS, (result.label, result.split, result.candidates, result.history), strict=True))
         columns = {name: values[place] for name, values in result.per_user.items()}
         part = pl.DataFrame({"user": result.user, **columns})
         parts.append(
@@ -183,6 +193,11 @@ def _table(result: Result) -> pl.DataFrame:
             )
         )
     return pl.concat(parts)
+
+
+def _condition(result: Result) -> tuple[str, ...]:
+    condition = (result.split, result.candidates)
+    return condition if result.history == "train" else (*condition, result.history)
 
 
 def _numbers(spread: Spread) -> dict[str, Any]:

@@ -58,7 +58,9 @@ def run_study(
     for label, reason in left_out.items():
         watch.note(f"{label} does not apply: {reason}")
     protocols = [
-        Protocol(tuple(study.at), each, study.groups, tuple(study.metrics), study.beyond) for each in candidates
+        Protocol(tuple(study.at), each, study.groups, tuple(study.metrics), study.beyond, history)
+        for each in candidates
+        for history in study.histories
     ]
     inner = Study(datasets, runs, seeds=range(num_seeds), protocols=protocols, resources=resources, watch=watch)
     found = inner.run([entry.quick() for entry in entries] if quick else entries)

@@ -47,6 +47,7 @@ class Protocol(NamedTuple):
     groups: bool = True
     metrics: tuple[str, ...] = ("recall", "precision", "ndcg")
     beyond: bool = False
+    history: str = "train"  # with fresh, a model that cannot take fresh histories is evaluated with those of train
 
     @property
     def file(self) -> str:
@@ -187,11 +188,19 @@ def complete(task: Task, progress: bool | Progress = False) -> bool:
             raise KeyboardInterrupt
         for protocol in task.protocols:
             if _read(_path(task, protocol)) is None:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", MedleyWarning)  # results hold what the warnings say
-                    evaluation = api.evaluate(run, data, split="test", **protocol._asdict())
-                _write(_path(task, protocol), evaluation)
+                _write(_path(task, protocol), _evaluate(task, protocol, run, data))
     return is_new
+
+
+def _evaluate(task: Task, protocol: Protocol, run: Run, data: Dataset) -> Evaluation:
+    if protocol.history == "fresh" and not run.model(data).folds_in:
+        protocol = protocol._replace(history="train")
+        known = _read(_path(task, protocol))
+        if known is not None:
+            return known
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MedleyWarning)  # results hold what the warnings say
+        return api.evaluate(run, data, split="test", **protocol._asdict())
 
 
 def _path(task: Task, protocol: Protocol) -> Path:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from medley import models
 from medley.data.dataset import Dataset
 from medley.errors import InputError
+from medley.evaluation.histories import reason_against_fresh
 from medley.experiments.capacity import dim_of_size
 from medley.experiments.entries import Entry, Options
 from medley.experiments.results import Result
@@ -23,6 +24,7 @@ from medley.runs import Recipe
 __all__ = ["Entry", "Result", "Study"]
 
 Key = tuple[str, str]  # split, label
+FRESH = "fresh histories"
 FINALISTS = 3  # of a search, trained with every seed before one is chosen
 
 
@@ -50,7 +52,7 @@ class Study:
         data: the data set, or split -> data set.
         folder: the folder of the runs, which other studies may share.
         seeds: the first one also chooses the settings.
-        protocols: how each run is evaluated on test; the candidates of all of them differ.
+        protocols: how each run is evaluated on test; all of them differ in candidates or histories.
         resources: how many trainings run at a time, and with how much; one process by default.
         watch: is told what happens; nothing is shown by default.
         """
@@ -58,6 +60,7 @@ class Study:
         self.store, self.seeds, self.protocols = Store(folder), tuple(seeds), tuple(protocols)
         self.resources, self.watch, self.peaks = resources or Resources(), watch or Watch(), Peaks()
         self.skipped: dict[str, str] = {}
+        self._applies: dict[str, tuple[Protocol, ...]] = {}  # split -> protocols
 
     def run(self, entries: Sequence[Entry], known: Mapping[str, Options] | None = None) -> Found:
         """Chooses settings on validation, trains with every seed, evaluates on test once per seed.
@@ -104,9 +107,10 @@ class Study:
                         protocol=protocol,
                         folder=self.store.folder,
                     )
-                    for place, protocol in enumerate(self.protocols)
+                    for place, protocol in enumerate(self._protocols(split))
                 ]
-        results.sort(key=lambda one: [protocol.candidates for protocol in self.protocols].index(one.candidates))
+        conditions = [(protocol.candidates, protocol.history) for protocol in self.protocols]
+        results.sort(key=lambda one: conditions.index((one.candidates, one.history)))
         results.sort(key=lambda one: list(self.data).index(one.split))
         return Found(results, self.skipped)
 
@@ -207,8 +211,20 @@ class Study:
         return self.seeds if models.find(entry.model).loss is not models.Recommender.loss else self.seeds[:1]
 
     def _tasks(self, split: str, entry: Entry, options: Options) -> list[Task]:
-        tasks = [self._task(split, entry, options, seed, self.protocols) for seed in self._seeds(entry)]
+        protocols = self._protocols(split)
+        tasks = [self._task(split, entry, options, seed, protocols) for seed in self._seeds(entry)]
         return [task for task in tasks if task is not None]
+
+    def _protocols(self, split: str) -> tuple[Protocol, ...]:
+        """Returns the protocols that apply to a split: only a split by time has fresh histories."""
+        if split not in self._applies:
+            reason = reason_against_fresh(self.data[split])
+            self._applies[split] = tuple(one for one in self.protocols if one.history == "train" or reason is None)
+            if len(self._applies[split]) < len(self.protocols):
+                name = FRESH if len(self.data) == 1 else f"{FRESH} ({split} split)"
+                self.skipped[name] = f"the split is not by time: {reason}"
+                self.watch.note(f"{name} do not apply: {reason}")
+        return self._applies[split]
 
     def _task(
         self, split: str, entry: Entry, options: Options, seed: int, protocols: tuple[Protocol, ...]

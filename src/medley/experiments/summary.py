@@ -60,6 +60,8 @@ def summarise(
         machine="; ".join(dict.fromkeys(each for one in runs for each in one.machines or (NOT_RECORDED,))),
         split=split,
         candidates=protocol.candidates,
+        history=protocol.history,
+        users_of=evaluations[0].history,
         seeds=tuple(one.recipe.seed for one in runs),
         recipe=first.fingerprint,
         command=_command(first),

@@ -1,14 +1,17 @@
 """EASE^R. Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019, https://arxiv.org/abs/1905.03375.
 
-    s_uj = x_u . B_j                                  x_u: row of the 0/1 matrix X of train interactions
+    s_uj = (w_u * x_u) . B_j                          x_u: row of the 0/1 matrix X of train interactions
+                                                      w_ui = recency^age(u, i), 1 by default
     min_B ||X - X B||_F^2 + reg ||B||_F^2  with  diag(B) = 0
     P = (X^T X + reg I)^-1       B_ij = -P_ij / P_jj for i != j,  B_jj = 0
 
 The optimum is computed when the model is built, so there is nothing to train, to save or to draw at random. The inverse
-is computed in place from a Cholesky factor: 4 I^2 bytes, I^3 multiplications.
+is computed in place from a Cholesky factor: 4 I^2 bytes, I^3 multiplications. age(u, i) is the number of items that u
+has seen after i; recency < 1 forgets, and B does not depend on it.
 
 Shapes: U users, I items.
-Differs from the paper: float32 throughout. A user without interactions has the score 0 for all items.
+Differs from the paper: float32 throughout; recency is not in it. A user without interactions has the score 0 for all
+items.
 """
 
 from collections.abc import Mapping
@@ -22,7 +25,8 @@ from torch import Tensor
 
 from medley.errors import InputError
 from medley.models.base import Insight, Positive, Recommender
-from medley.models.spaces import Log, Space
+from medley.models.spaces import Choice, Log, Space
+from medley.nn.chosen import Recency
 from medley.nn.seen import SeenItems
 from medley.types import Inputs, Interactions, ItemToItem
 
@@ -37,12 +41,14 @@ class EASE(Recommender):
     """
 
     reads_features = False
+    folds_in = True
     search_space: ClassVar[Mapping[str, Space]] = {
         "reg": Log(1.0, 1e4),  # the paper chose 200, 500 and 1,000
+        "recency": Choice((1.0, "auto")),
     }
     weight: Tensor  # (I, I) float32, B
 
-    def __init__(self, inputs: Inputs, *, reg: Positive = 100.0, memory_gb: Positive = 16.0):
+    def __init__(self, inputs: Inputs, *, reg: Positive = 100.0, recency: Recency = 1.0, memory_gb: Positive = 16.0):
         super().__init__(inputs)
         needed = 4 * self.num_items**2 / 1e9
         if needed > memory_gb:
@@ -52,12 +58,16 @@ class EASE(Recommender):
                 got=f"{needed:,.2f} GB",
                 remedy="allow more with memory_gb, import fewer items (kcore), or choose itemknn",
             )
-        self.seen = SeenItems(inputs.train)
+        self.seen = SeenItems(inputs.train, recency)
         self.register_buffer("weight", torch.from_numpy(_weights(inputs.train, reg)), persistent=False)
 
     def scorer(self) -> ItemToItem:
         """Returns B."""
         return ItemToItem(self.seen, {"interactions": self.weight})
+
+    def scorer_of(self, history: Interactions) -> ItemToItem:
+        """Returns B, for users who have seen `history`."""
+        return ItemToItem(self.seen.of(history), {"interactions": self.weight})
 
     def about_item(self, item: int) -> list[Insight]:
         """The items with the largest weights from this item."""

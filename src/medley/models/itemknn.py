@@ -1,7 +1,7 @@
 """ItemKNN. Deshpande & Karypis, "Item-Based Top-N Recommendation Algorithms", TOIS 2004,
 https://doi.org/10.1145/963770.963776.
 
-    s_ui = sum of S_ji over the items j seen by u      row j of S holds the k items most similar to j
+    s_ui = sum over the items j seen by u of recency^age(u, j) S_ji      row j of S: the k items most similar to j
 
     similarity = "interactions"     S_ji = n_ji / (sqrt(n_j n_i) + shrinkage)
     similarity = "content"          S_ji = sum_m cos(f_jm, f_im), with k neighbours per modality m
@@ -10,13 +10,13 @@ n_ji = sum of 1 / n_u^damping over the users u who have seen both, n_j = n_jj, n
 the cosine of the items' columns, which `shrinkage` lowers where few users support it. With damping = 0 these are
 columns of the 0/1 matrix; with damping = 1 the row of every user, 1 / sqrt(n_u) at each item, has length one, the
 paper's row normalisation. With content every modality has its own part of the score; an item that lacks m has no
-part_m.
+part_m. age(u, j) is the number of items that u has seen after j; recency < 1 forgets, and S does not depend on it.
 
 Shapes: U users, I items, k neighbours.
 The paper leaves open: which of several equally similar items is a neighbour (here the item in the lower row).
-Differs from the paper: shrinkage and content are not in it; its conditional probabilities, its similarities that sum
-to one over the neighbours of an item, and its models of sets of items are left out. A user without interactions has the
-score 0 for all items.
+Differs from the paper: shrinkage, content and recency are not in it; its conditional probabilities, its similarities
+that sum to one over the neighbours of an item, and its models of sets of items are left out. A user without
+interactions has the score 0 for all items.
 """
 
 from collections.abc import Mapping
@@ -31,8 +31,9 @@ from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Count, Insight, Recommender, Weight
 from medley.models.spaces import Choice, Log, Space, Uniform
+from medley.nn.chosen import Recency
 from medley.nn.seen import SeenItems
-from medley.types import Inputs, ItemToItem, Neighbours
+from medley.types import Inputs, Interactions, ItemToItem, Neighbours
 
 Similarity = Literal["interactions", "content"]
 NUM_EXAMPLES = 10  # neighbours in an insight
@@ -44,10 +45,12 @@ class ItemKNN(Recommender):
     Choose it as a baseline without training that is often strong on sparse data; content finds new items.
     """
 
+    folds_in = True
     search_space: ClassVar[Mapping[str, Space]] = {
         "k": Choice((5, 10, 20, 50, 100, 200, 500)),
         "shrinkage": Log(1.0, 1e4),  # the study of TikTok chose the largest of 10, 100, 1000
         "damping": Uniform(0.0, 1.0),
+        "recency": Choice((1.0, "auto")),
     }
 
     def __init__(
@@ -58,6 +61,7 @@ class ItemKNN(Recommender):
         similarity: Similarity = "interactions",
         shrinkage: Weight = 10.0,  # of similarity=interactions, as is damping
         damping: Weight = 1.0,
+        recency: Recency = 1.0,
     ):
         super().__init__(inputs)
         if similarity == "content" and not inputs.features:
@@ -67,7 +71,7 @@ class ItemKNN(Recommender):
                 got="none",
                 remedy="import features with the interactions, or choose similarity=interactions",
             )
-        self.seen = SeenItems(inputs.train)
+        self.seen = SeenItems(inputs.train, recency)
         self.reads_features = similarity == "content"
         if similarity == "interactions":
             matrices = {"interactions": graphs.item_cosine(inputs.train, k, shrinkage=shrinkage, damping=damping)}
@@ -77,7 +81,14 @@ class ItemKNN(Recommender):
 
     def scorer(self) -> ItemToItem:
         """Returns S of every part."""
-        return ItemToItem(self.seen, {name: neighbours() for name, neighbours in self.neighbours.items()})
+        return self._score(self.seen)
+
+    def scorer_of(self, history: Interactions) -> ItemToItem:
+        """Returns S of every part, for users who have seen `history`."""
+        return self._score(self.seen.of(history))
+
+    def _score(self, seen: SeenItems) -> ItemToItem:
+        return ItemToItem(seen, {name: neighbours() for name, neighbours in self.neighbours.items()})
 
     def about_item(self, item: int) -> list[Insight]:
         """The nearest neighbours of the item, by common users or in each modality."""

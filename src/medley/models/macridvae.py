@@ -38,7 +38,7 @@ from medley.models.spaces import LR, Log, Space, Uniform, Whole
 from medley.nn.init import linear, xavier
 from medley.nn.modalities import Content, FeatureScale, item_features
 from medley.nn.seen import SeenItems, total
-from medley.types import Inputs, Seen, Triplets
+from medley.types import Inputs, Interactions, Seen, Triplets
 
 SMALLEST_TAU = 0.025  # from here on, exp(-2 / tau) is a normal float32
 BLOCK, MIN_ROWS = 2**19, 64  # scores of one concept in a block; users in a block, at least
@@ -50,6 +50,7 @@ class MacridVAE(Recommender):
     Choose it when users have several distinct interests and their vectors must follow from the seen items alone.
     """
 
+    folds_in = True
     search_space: ClassVar[Mapping[str, Space]] = {
         "lr": LR,
         "num_concepts": Whole(2, 20),
@@ -102,9 +103,16 @@ class MacridVAE(Recommender):
 
     def scorer(self) -> Callable[[Tensor], Tensor]:
         """Returns s_ui - 1 / tau, (B, I), of users (B,)."""
+        return self._score(self.seen)
+
+    def scorer_of(self, history: Interactions) -> Callable[[Tensor], Tensor]:
+        """Returns s_ui - 1 / tau of users whom the encoder makes of `history`."""
+        return self._score(self.seen.of(history))
+
+    def _score(self, users_seen: SeenItems) -> Callable[[Tensor], Tensor]:
         h, t, logits = self._items()
         c = logits.softmax(dim=1)
-        return lambda users: self._decode(self._encode(self.seen(users), t, c)[0], h, c).log()
+        return lambda users: self._decode(self._encode(users_seen(users), t, c)[0], h, c).log()
 
     def _items(self) -> tuple[Tensor, Tensor, Tensor]:
         """Returns h (I, d) of length one, t (I, d) and the logits (I, K) of the concepts."""

@@ -1,14 +1,31 @@
 """Numbers of a score that are chosen on validation after training, without training again."""
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, ValidationError, WrapValidator
 from torch import Tensor, nn
 
 Auto = Literal["auto"]
-Recency = Annotated[float, Field(gt=0, le=1)] | Auto  # an item weighs recency^age; 1: the order does not matter
+
+
+def expecting(what: str) -> WrapValidator:
+    """Returns a validator that refuses a value in one sentence, for a type with alternatives, which has one each."""
+
+    def check(value: Any, inner: Callable[[Any], Any]) -> Any:
+        try:
+            return inner(value)
+        except ValidationError:
+            raise ValueError(what) from None
+
+    return WrapValidator(check)
+
+
+_RECENCY = "a number more than 0, 1 or less, or auto"
+Recency = Annotated[  # an item weighs recency^age; 1: the order does not matter
+    Annotated[float, Field(gt=0, le=1)] | Auto, Field(description=_RECENCY), expecting(_RECENCY)
+]
 
 RECENCIES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.3)
 

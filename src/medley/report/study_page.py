@@ -90,7 +90,7 @@ def sections_of(results: StudyResults, published: Sequence[PublishedScores] = ()
         tables = [*result_tables(results, condition, published if place == 0 else ()), cost_table(rows)]
         tables.append(settings_table(rows))
         figures, heading = study_figures(results, condition), _capital(str(condition))
-        anchor = "" if len(found) == 1 else _slug(f"{condition.split}-{condition.candidates}")
+        anchor = "" if len(found) == 1 else _anchor(condition)
         sections.append(Section(heading, anchor, tuple(tables), tuple(figures), provenance(results, condition)))
     return sections
 
@@ -143,6 +143,11 @@ def _counts(results: StudyResults, found: Sequence[Condition]) -> dict[str, str]
 
 def _file(section: Section, name: str) -> str:
     return _slug(f"{section.anchor}-{name}" if section.anchor else name)
+
+
+def _anchor(condition: Condition) -> str:
+    histories = "" if condition.history == "train" else f"-{condition.history}"
+    return _slug(f"{condition.split}-{condition.candidates}{histories}")
 
 
 def _slug(text: str) -> str:

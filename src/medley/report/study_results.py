@@ -27,7 +27,7 @@ class StudyEntry(Protocol):
 
 
 class StudyResult(Protocol):
-    """An entry at its best, under one split and one kind of candidates."""
+    """An entry at its best, under one split, one kind of candidates and one kind of histories."""
 
     @property
     def entry(self) -> StudyEntry: ...
@@ -49,6 +49,10 @@ class StudyResult(Protocol):
     def split(self) -> str: ...
     @property
     def candidates(self) -> str: ...
+    @property
+    def history(self) -> str: ...  # train or fresh
+    @property
+    def users_of(self) -> str: ...  # train also with fresh histories, if the model cannot take them
     @property
     def seeds(self) -> Sequence[int]: ...
     @property
@@ -95,24 +99,26 @@ class PublishedScores:
 
 @dataclass(frozen=True)
 class Condition:
-    """A split and a kind of candidates; only results of one condition can be compared user by user."""
+    """A split and kinds of candidates and histories; only results of one condition can be compared user by user."""
 
     split: str
     candidates: str
+    history: str = "train"
 
     def __str__(self) -> str:
         candidates = "all unseen items" if self.candidates == "all" else f"{self.candidates} candidates"
-        return f"{self.split} split, {candidates}"
+        histories = "" if self.history == "train" else f", {self.history} histories"
+        return f"{self.split} split, {candidates}{histories}"
 
 
 def conditions(results: StudyResults) -> list[Condition]:
     """Returns the conditions of a study in the order of its results."""
-    return list(dict.fromkeys(Condition(one.split, one.candidates) for one in results.entries))
+    return list(dict.fromkeys(Condition(one.split, one.candidates, one.history) for one in results.entries))
 
 
 def under(results: StudyResults, condition: Condition) -> list[StudyResult]:
     """Returns the results under a condition."""
-    return [one for one in results.entries if Condition(one.split, one.candidates) == condition]
+    return [one for one in results.entries if Condition(one.split, one.candidates, one.history) == condition]
 
 
 def means(results: Sequence[StudyResult], metric: str) -> dict[str, np.ndarray]:

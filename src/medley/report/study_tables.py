@@ -11,6 +11,7 @@ from medley.report.tables import Cell, Mark, Row, Table
 
 COSTS = ("CPU s to best", "GB", "parameters", "tried")
 ACCURACY = ("recall", "precision", "ndcg")
+STALE = "(train history)"  # beside a model with learned user vectors, in a table of fresh histories
 MOST_K = 2  # cut-offs in one table; figures show all
 
 
@@ -21,7 +22,7 @@ def result_tables(
 
     Args:
         results: of a study.
-        condition: split and candidates.
+        condition: split, candidates and histories.
         published: scores that were measured elsewhere; those with a metric of the table stand at the end of the first
             table that has the model, or of the first table.
     """
@@ -107,11 +108,21 @@ def _table(
     body = []
     for one in rows:
         label = one.entry.label
-        body.append(Row(label, {n: _cell(one.metrics[n], marks[n].get(label)) for n in columns if n in one.metrics}))
+        name = label if one.users_of == condition.history else f"{label} {STALE}"
+        body.append(Row(name, {n: _cell(one.metrics[n], marks[n].get(label)) for n in columns if n in one.metrics}))
     num_seeds = max((len(one.seeds) for one in rows), default=0)
     over = f"mean ± sample standard deviation over {num_seeds} seeds" if num_seeds > 1 else "one seed"
     body += [_published_row(one, columns) for one in published]
-    return Table(heading, columns, tuple(body), caption=f"Test, {condition}; {over}")
+    return Table(heading, columns, tuple(body), caption=f"Test, {condition}; {over}{_histories(rows, condition)}")
+
+
+def _histories(rows: Sequence[StudyResult], condition: Condition) -> str:
+    """Returns what a table says about histories that are not those of train."""
+    if condition.history == "train":
+        return ""
+    made = "; users are made of train and validation interactions, on which nothing is trained"
+    stale = any(one.users_of != condition.history for one in rows)
+    return f"{made}; {STALE}: learned user vectors, which take no new interactions" if stale else made
 
 
 def _published_row(one: PublishedScores, columns: tuple[str, ...]) -> Row:

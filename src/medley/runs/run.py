@@ -6,6 +6,7 @@ weights.safetensors      the best parameters so far
 checkpoint.safetensors   the state of an unfinished training; deleted when the run has finished
 <split>.json             metrics of an evaluation
 <split>.parquet          the metrics of every user
+test-fresh.json          the same with fresh histories (`medley.evaluation.histories`), and test-fresh.parquet
 """
 
 import io
@@ -23,6 +24,7 @@ from medley import models
 from medley.data.dataset import Dataset
 from medley.errors import InputError, invalid
 from medley.evaluation.evaluator import Evaluation
+from medley.evaluation.histories import check_history
 from medley.files import read_json, write_atomic, write_json
 from medley.models import Recommender
 from medley.runs.history import Epoch, History, append_epoch, read_epochs, write_epochs
@@ -272,26 +274,31 @@ class Run:
         return self.load_weights(models.build(recipe.model, inputs, seed=recipe.seed, **options))
 
     def save_evaluation(self, evaluation: Evaluation) -> None:
-        """Writes the metrics of a split, and the metrics of every user."""
-        table = io.BytesIO()
+        """Writes the metrics of a split under one kind of histories, and the metrics of every user."""
+        table, path = io.BytesIO(), self._evaluation(evaluation.split, evaluation.history)
         evaluation.table().write_parquet(table)
-        write_atomic(self.folder / f"{evaluation.split}.parquet", table.getvalue())
-        write_json(self.folder / f"{evaluation.split}.json", evaluation.document())
+        write_atomic(path.with_suffix(".parquet"), table.getvalue())
+        write_json(path, evaluation.document())
 
-    def evaluation(self, split: str = "test") -> Evaluation:
+    def evaluation(self, split: str = "test", history: str = "train") -> Evaluation:
         """Reads what `save_evaluation` wrote.
 
         Raises:
-            InputError: the run was not evaluated on this split.
+            InputError: the run was not evaluated on this split with such histories.
         """
-        path = self.folder / f"{split}.json"
-        remedy = "evaluate the run first: medley evaluate, or medley.evaluate"
+        check_history(history)
+        path = self._evaluation(split, history)
+        how = "" if history == "train" else f" with history={history}"
+        remedy = f"evaluate the run first{how}: medley evaluate, or medley.evaluate"
         document = read_json(path, remedy=remedy)
         try:
             table = path.with_suffix(".parquet").read_bytes()
             return Evaluation.of(document, pl.read_parquet(io.BytesIO(table)))
         except (OSError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
             raise InputError("not an evaluation", file=path, got=str(error), remedy=remedy) from None
+
+    def _evaluation(self, split: str, history: str) -> Path:
+        return self.folder / (f"{split}.json" if history == "train" else f"{split}-{history}.json")
 
 
 def _complete(recipe: Recipe) -> Recipe:

@@ -5,7 +5,7 @@ manifest.json              what the bundle is, measured quality, and the hash of
 users.parquet              user_id (text), any metadata            row = user row
 items.parquet              item_id (text), title, any metadata     row = item row
 scores/*.npy, *.safetensors  what scores are computed from: `medley.serving.scores`
-seen.safetensors           (U, I): 1 seen in train, 2 in validation, 3 in test, 4 disliked
+seen.safetensors           (U, I): 1 seen in train, 2 in validation, 3 in test, 4 disliked; perhaps ages of pairs
 features/<m>.npy, <m>.present.npy   raw features, as the encoders give them
 fold_in.safetensors        what folds in a new user: `medley.serving.fold_in`
 new_items.safetensors      what embeds a new item: `medley.serving.new_items`
@@ -48,6 +48,7 @@ class Bundle:
     features: Mapping[str, ItemFeatures]
     fold_in_rule: FoldIn
     new_item_rule: NewItems
+    age: np.ndarray | None = None  # (n,) int32, of the pairs of `seen`: `medley.serving.ages`; None: no rule reads it
     fitted: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)  # modality -> arrays of its encoder
     thumbnails: Mapping[int, bytes] = field(default_factory=dict)  # item row -> a small JPEG
 
@@ -96,8 +97,16 @@ class Bundle:
         row = slice(self.seen.indptr[user], self.seen.indptr[user + 1])
         return self.seen.indices[row][np.isin(self.seen.data[row], codes)]
 
+    def ages(self, user: int) -> np.ndarray:
+        """Returns the ages (n,) of what the model has learned from, in the order of `history`."""
+        row = slice(self.seen.indptr[user], self.seen.indptr[user + 1])
+        learned = self.seen.data[row] == TRAIN
+        return np.zeros(learned.sum(), dtype=np.int32) if self.age is None else self.age[row][learned]
+
     def fold_in(self, history: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-        """Returns the query (Q,) of a user with this history of item rows: `medley.serving.fold_in.FoldIn`.
+        """Returns the query (Q,) of a user with this history of item rows (n,), the latest last.
+
+        How it is made: `medley.serving.fold_in.FoldIn`.
 
         Raises:
             InputError: rows out of range or twice, or wrong weights.

@@ -16,6 +16,7 @@ from safetensors.numpy import load, save
 from medley.data.manifest import FileRecord
 from medley.errors import InputError, invalid
 from medley.serving import archive
+from medley.serving.ages import weighted
 from medley.serving.archive import REMEDY, Archive, Buffers
 from medley.serving.bundle_manifest import FORMAT_VERSION, BundleManifest
 from medley.serving.fold_in import FoldIn
@@ -80,6 +81,7 @@ def read(path: Path, *, verify: bool) -> tuple[BundleManifest, dict[str, Any]]:
 def contents(bundle: "Bundle") -> dict[str, Buffers]:
     """Returns name -> content of all files of a bundle but the manifest."""
     seen = {"indptr": bundle.seen.indptr, "indices": bundle.seen.indices, "code": bundle.seen.data}
+    seen |= {} if bundle.age is None else {"age": bundle.age}
     files: dict[str, Buffers] = {
         "users.parquet": [_parquet(bundle.users)],
         "items.parquet": [_parquet(bundle.items)],
@@ -175,8 +177,9 @@ def _fields(files: Archive, manifest: BundleManifest) -> dict[str, Any]:
     return {
         "users": pl.read_parquet(io.BytesIO(files.read("users.parquet"))),
         "items": pl.read_parquet(io.BytesIO(files.read("items.parquet"))),
-        "scores": _scores(files, manifest, seen),
+        "scores": _scores(files, manifest, _learned(seen, arrays.get("age"), fold_in_rule)),
         "seen": seen,
+        "age": arrays.get("age"),
         "features": features,
         "fold_in_rule": fold_in_rule,
         "new_item_rule": _new_items(tensors("new_items.safetensors"), manifest),
@@ -185,14 +188,19 @@ def _fields(files: Archive, manifest: BundleManifest) -> dict[str, Any]:
     }
 
 
-def _scores(files: Archive, manifest: BundleManifest, seen: sp.csr_array) -> Scores:
+def _learned(seen: sp.csr_array, age: np.ndarray | None, rule: FoldIn) -> sp.csr_array:
+    """Returns (U, I), the weights of the items that users are made of."""
+    return weighted(pairs_of(seen, TRAIN), None if age is None else age[seen.data == TRAIN], rule.recency)
+
+
+def _scores(files: Archive, manifest: BundleManifest, history: sp.csr_array) -> Scores:
     parts = {name: slice(*columns) for name, columns in manifest.parts.items()}
     if manifest.kind == "vectors":
         return Vectors(files.array("scores/user.npy"), files.array("scores/item.npy"), parts)
     if manifest.kind == "concepts":
         item, concept = files.array("scores/item.npy"), files.array("scores/concept.npy")
         encoder = load(files.read("scores/encoder.safetensors"))
-        return Concepts(item, concept, encoder, float(manifest.scores["tau"]), pairs_of(seen, TRAIN))
+        return Concepts(item, concept, encoder, float(manifest.scores["tau"]), history)
     weights: dict[str, np.ndarray | sp.csr_array] = {}
     for at, name in enumerate(manifest.scores["weights"]):
         if f"scores/weights_{at}.npy" in manifest.files:
@@ -201,7 +209,7 @@ def _scores(files: Archive, manifest: BundleManifest, seen: sp.csr_array) -> Sco
             arrays = load(files.read(f"scores/weights_{at}.safetensors"))
             shape = (manifest.num_items, manifest.num_items)
             weights[name] = sp.csr_array((arrays["value"], arrays["indices"], arrays["indptr"]), shape=shape)
-    return ItemToItem(weights, pairs_of(seen, TRAIN), parts)
+    return ItemToItem(weights, history, parts)
 
 
 def _thumbnails(files: Archive, manifest: BundleManifest) -> dict[int, bytes]:

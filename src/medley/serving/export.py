@@ -28,9 +28,11 @@ from medley.models import Recommender
 from medley.models.inputs import CONTROLS
 from medley.models.macridvae import MacridVAE
 from medley.models.registry import name_of
+from medley.nn.seen import SeenItems
 from medley.runs import Run
 from medley.serving import bundle as bundles
 from medley.serving import new_items
+from medley.serving.ages import weighted
 from medley.serving.bundle import Bundle
 from medley.serving.bundle_manifest import BundleManifest, Data, Modality
 from medley.serving.content_paths import PATHS, content_path
@@ -47,6 +49,7 @@ from medley.version import versions
 
 CODES = {"train": TRAIN, "valid": VALID, "test": TEST}
 NUM_COMPARED = 32  # users whose parts are summed
+DIGITS = 6  # of a recency: 0.7 in place of the float32 next to it
 TOLERANCE = 1e-4  # of a score, as a share of the largest; medley.testing.check_model asks the same
 FUNCTION = "its score is a function of users that only torch can compute"
 FINITE = "train with a lower learning rate, and look for NaN in the features"
@@ -138,9 +141,9 @@ def export(
             got = "out" if out is not None else "cold"
             raise InputError("export without calibration", expected="no out, and cold items of the model", got=got)
         return _in_memory(run, model, data)
-    seen, features = _seen(data, run), _features(data)
-    train = pairs_of(seen, TRAIN)
-    scores = _scores(model, train)
+    seen, features, ages = _seen(data, run), _features(data), _ages(data, run)
+    train, recency = pairs_of(seen, TRAIN), recency_of(model)
+    scores = _scores(model, weighted(train, ages, recency))
     if isinstance(scores, Function):
         name = type(model).__name__
         raise InputError(f"{name} cannot be exported", expected="final vectors or weights between items", got=FUNCTION)
@@ -149,7 +152,7 @@ def export(
     control = next((name.replace("_", " ") for name in CONTROLS if options.get(name)), None)
     reason = f"the model was trained on {control}" if control and model.reads_features else ""
     rule = fit_new_items(scores, features, train, content=content, reason=reason, exposure=exposure, seed=seed)
-    fold_in = fit_fold_in(scores, train, pairs_of(seen, VALID), seed=seed)
+    fold_in = fit_fold_in(scores, train, pairs_of(seen, VALID), ages=ages, recency=recency, seed=seed)
     if cold == "features":
         scores = _placed(scores, rule, features, train)
     manifest = _manifest(run, model, data, scores, fold_in, rule, cold)
@@ -159,6 +162,7 @@ def export(
         items=data.item_table,
         scores=scores,
         seen=seen,
+        age=_of_all(seen, ages, fold_in),
         features=features,
         fold_in_rule=fold_in,
         new_item_rule=rule,
@@ -172,11 +176,11 @@ def export(
 
 def _in_memory(run: Run | Recommender, model: Recommender, data: Dataset) -> InMemory:
     """Returns a bundle that is not calibrated."""
-    seen = _seen(data, run)
+    seen, ages, recency = _seen(data, run), _ages(data, run), recency_of(model)
     train = pairs_of(seen, TRAIN)
-    scores = _scores(model, train)
+    scores = _scores(model, weighted(train, ages, recency))
     is_exact = isinstance(scores, ItemToItem | Concepts)  # of new users; takes no calibration
-    fold_in = fit_fold_in(scores, train, None) if is_exact else NoFoldIn(cast(Rule, "none"))
+    fold_in = fit_fold_in(scores, train, None, recency=recency) if is_exact else NoFoldIn(cast(Rule, "none"))
     rule = NoNewItems("none", "the bundle was made without calibration")
     return InMemory(
         _manifest(run, model, data, scores, fold_in, rule, "model"),
@@ -184,6 +188,7 @@ def _in_memory(run: Run | Recommender, model: Recommender, data: Dataset) -> InM
         items=data.item_table,
         scores=cast(Scores, scores),
         seen=seen,
+        age=_of_all(seen, ages, fold_in),
         features=_features(data),
         fold_in_rule=fold_in,
         new_item_rule=rule,
@@ -248,7 +253,7 @@ def _seen(data: Dataset, run: Run | Recommender) -> sp.csr_array:
 
     A pair that is in several splits has the first code.
     """
-    learned = run.record.recipe.settings.train_on.split("+") if isinstance(run, Run) else ["train"]
+    learned = _learned_from(run).split("+")
     codes = {split: TRAIN if split in learned else code for split, code in CODES.items()}
     pairs = [*((data.interactions(split), code) for split, code in codes.items()), (data.disliked, DISLIKED)]
     place = np.concatenate([part.user.astype(np.int64) * data.manifest.num_items + part.item for part, _ in pairs])
@@ -258,6 +263,45 @@ def _seen(data: Dataset, run: Run | Recommender) -> sp.csr_array:
     seen = sp.csr_array((code[first], (user, item)), shape=(data.manifest.num_users, data.manifest.num_items))
     seen.sort_indices()
     return seen
+
+
+def _learned_from(run: Run | Recommender) -> str:
+    return run.record.recipe.settings.train_on if isinstance(run, Run) else "train"
+
+
+def _ages(data: Dataset, run: Run | Recommender) -> np.ndarray | None:
+    """Returns the ages of what the model has learned from, by user and item; None if the log has no times."""
+    learned = data.union(_learned_from(run))
+    return None if learned.time is None else learned.ages()
+
+
+def _of_all(seen: sp.csr_array, ages: np.ndarray | None, fold_in: FoldIn) -> np.ndarray | None:
+    """Returns the ages (n,) of the pairs of `seen`, 0 where the code is not TRAIN; None if no rule reads them."""
+    if ages is None or fold_in.recency == 1:
+        return None
+    age = np.zeros(len(seen.data), dtype=np.int32)
+    age[seen.data == TRAIN] = ages
+    return age
+
+
+def recency_of(model: Recommender) -> float:
+    """Returns the base of the weights of seen items; 1 for a model that weighs them alike, or reads none.
+
+    Raises:
+        InputError: the seen items have weights that are not a recency.
+    """
+    if isinstance(model, MacridVAE):
+        return 1.0
+    with evaluating(model):
+        score = model.scorer()
+        if not isinstance(score, Weights):
+            return 1.0
+        if isinstance(score.seen, SeenItems):
+            return round(float(score.seen.recency()), DIGITS)
+        if score.seen(torch.arange(min(1, model.num_users))).weight is not None:
+            name, expected = type(model).__name__, "seen items that medley.nn.seen.SeenItems weighs"
+            raise InputError(f"{name} cannot be exported", expected=expected, got="weights of its own")
+    return 1.0
 
 
 def _features(data: Dataset) -> dict[str, new_items.ItemFeatures]:

@@ -22,6 +22,10 @@ of v_i^T S v_i, so kappa and omega have no unit. So columns in which all users a
 (the parts of one user vector), stay as they are in the model. Rule, ridge, kappa and omega are chosen at export by
 Recall@20 on the validation items of users who are left out of the fit.
 
+In all of them an item of the history weighs recency^age, where age is the number of later items, so the latest item
+weighs 1. Of an exact rule, recency is that of the model; of the others, a value below 1 is chosen in the same way if it
+beats recency 1. A history is a list whose latest item is the last, unless weights or ages are given with it.
+
 Shapes: U users, I items, D columns, n items of a history.
 """
 
@@ -34,12 +38,14 @@ import numpy as np
 import scipy.sparse as sp
 
 from medley.errors import InputError
+from medley.serving.ages import by_place, weighted
 from medley.serving.scores import Concepts, ItemToItem, Scores, Vectors, spread
 
 Rule = Literal["history", "encoder", "map", "least squares", "map and least squares"]
 RIDGES = (1e-3, 1e-2, 1e-1)  # of the map, as a share of the mean variance of s
 KAPPAS = (0.3, 3.0, 30.0)
 OMEGAS = (0.0, 3e-3, 3e-2)
+RECENCIES = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.3)  # tried beside 1; of medley.nn.chosen, which imports torch
 DEFAULT: tuple[Rule, float, float, float] = ("map and least squares", 1e-2, 3.0, 3e-3)  # without validation items
 NUM_PROBES = 500  # users that choose the rule
 AT = 20
@@ -53,22 +59,28 @@ class FoldIn:
     arrays: Mapping[str, np.ndarray] = field(
         default_factory=dict
     )  # centre, mean, b (D,); covariance (of items), A, C (D, D)
-    settings: Mapping[str, float] = field(default_factory=dict)  # target, noise
+    settings: Mapping[str, float] = field(default_factory=dict)  # target, noise, and recency unless it is 1
     measured: Mapping[str, float] = field(default_factory=dict)  # rule -> Recall@20 at export; `trained`: of the model
+
+    @property
+    def recency(self) -> float:
+        """The base of the weights of a history, 1 if the order does not matter."""
+        return self.settings.get("recency", 1.0)
 
     def __call__(self, scores: Scores, history: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         """Returns the query (Q,) of a user.
 
         Args:
             scores: of the bundle.
-            history: (n,) rows of items, distinct.
-            weights: (n,), 1 by default; negative: items that the user dislikes.
+            history: (n,) rows of items, distinct, the latest last.
+            weights: (n,), recency^age by default; negative: items that the user dislikes.
 
         Raises:
             InputError: rows out of range or twice, weights of another length or not finite, or negative weights where
                 the rule knows no dislikes.
         """
         num_items = scores.num_items
+        weights = self.recency ** by_place(len(history)) if weights is None else weights
         history, weights = _checked(history, weights, num_items)
         if isinstance(scores, Vectors):
             return self.of_vectors(scores.item[history], weights)
@@ -92,7 +104,7 @@ class FoldIn:
         return np.concatenate([x, spread(x[None], self.arrays["covariance"])], dtype=np.float32)
 
 
-def _checked(history: np.ndarray, weights: np.ndarray | None, num_items: int) -> tuple[np.ndarray, np.ndarray]:
+def _checked(history: np.ndarray, weights: np.ndarray, num_items: int) -> tuple[np.ndarray, np.ndarray]:
     history = np.asarray(history)
     if history.ndim != 1 or (len(history) and not np.issubdtype(history.dtype, np.integer)):
         got = f"{history.dtype} of shape {history.shape}"
@@ -103,7 +115,7 @@ def _checked(history: np.ndarray, weights: np.ndarray | None, num_items: int) ->
         raise InputError("history", expected=f"item rows from 0 to {num_items - 1}", got=wrong)
     if len(np.unique(history)) < len(history):
         raise InputError("history", expected="distinct items", got=f"{len(history)} rows with repetitions")
-    weights = np.ones(len(history)) if weights is None else np.asarray(weights, dtype=np.float64)
+    weights = np.asarray(weights, dtype=np.float64)
     if weights.shape != history.shape or not np.isfinite(weights).all():
         got = f"shape {weights.shape}" if weights.shape != history.shape else "NaN or infinity"
         raise InputError("weights of a history", expected=f"{len(history)} finite numbers", got=got)
@@ -134,18 +146,29 @@ class _Fitted(NamedTuple):
     settings: dict[str, float]
 
 
-def fit_fold_in(scores: Scores, train: sp.csr_array, valid: sp.csr_array | None, *, seed: int = 0) -> FoldIn:
+def fit_fold_in(
+    scores: Scores,
+    train: sp.csr_array,
+    valid: sp.csr_array | None,
+    *,
+    ages: np.ndarray | None = None,
+    recency: float = 1.0,
+    seed: int = 0,
+) -> FoldIn:
     """Chooses and fits the rule of a model.
 
     Args:
         scores: of the model; its users are those of `train`.
         train: (U, I), what the model was trained on.
         valid: (U, I), what chooses the rule; None or empty: DEFAULT.
+        ages: of the pairs of `train`, in their order; None: unknown.
+        recency: of the model, for an exact rule.
         seed: of the users who choose.
     """
     if not isinstance(scores, Vectors):
-        return FoldIn("history" if isinstance(scores, ItemToItem) else "encoder")
-    fit = _Fit(scores, train)
+        exact: Rule = "history" if isinstance(scores, ItemToItem) else "encoder"
+        return FoldIn(exact, settings={} if recency == 1 else {"recency": recency})
+    fit = _Fit(scores, train, ages)
     known = np.flatnonzero(np.diff(train.indptr) > 0)
     probes = known if valid is None else known[np.diff(valid.indptr)[known] > 0]
     probes = np.random.default_rng(seed).permutation(probes)[: min(NUM_PROBES, len(known) // 2)]
@@ -161,7 +184,14 @@ def fit_fold_in(scores: Scores, train: sp.csr_array, valid: sp.csr_array | None,
             best[rule] = recall, choice
     measured = {"trained": fit.recall(None, probes, valid)} | {rule: recall for rule, (recall, _) in best.items()}
     rule = max(best, key=lambda rule: best[rule][0])
-    fitted = fit.fitted(rule, known, *best[rule][1])
+    recall, choice = best[rule]
+    for value in RECENCIES if ages is not None else ():
+        other = fit.recall(fit.fitted(rule, others, *choice, value), probes, valid)
+        if other > recall:
+            recall, recency = other, value
+    if recency != 1:
+        measured |= {rule: recall, "without recency": best[rule][0]}
+    fitted = fit.fitted(rule, known, *choice, recency)
     return FoldIn(rule, fitted.arrays, fitted.settings, measured)
 
 
@@ -179,23 +209,32 @@ def _choices() -> list[tuple[Rule, tuple[float, float, float]]]:
 class _Fit:
     """What all rules are fitted on."""
 
-    def __init__(self, scores: Vectors, train: sp.csr_array):
+    def __init__(self, scores: Vectors, train: sp.csr_array, ages: np.ndarray | None = None):
         self.user = np.asarray(scores.user[:, :-1], dtype=np.float64)  # (U, D)
         items = np.asarray(scores.item[:, :-1], dtype=np.float64)
         self.centre = items.mean(axis=0)
         self.v = items - self.centre  # (I, D)
-        self.train = train
-        size = np.maximum(np.diff(train.indptr), 1)
+        self.train, self.ages = train, ages
         self.total = train @ self.v  # (U, D)
-        self.s = self.total / np.sqrt(size)[:, None]  # (U, D)
 
-    def fitted(self, rule: Rule, users: np.ndarray, ridge: float, kappa: float, omega: float) -> _Fitted:
+    def _s(self, users: np.ndarray, recency: float) -> np.ndarray:
+        """Returns s (n, D) of users (n,)."""
+        if recency == 1:
+            size = np.maximum(np.diff(self.train.indptr)[users], 1)
+            return self.total[users] / np.sqrt(size)[:, None]
+        weight = sp.csr_array(weighted(self.train, self.ages, recency)[users])
+        size = np.maximum(weight.sum(axis=1), 1)  # the latest item weighs 1
+        return weight @ self.v / np.sqrt(size)[:, None]
+
+    def fitted(
+        self, rule: Rule, users: np.ndarray, ridge: float, kappa: float, omega: float, recency: float = 1.0
+    ) -> _Fitted:
         """Fits one rule on some users."""
         x, mean = self.user[users], self.user[users].mean(axis=0)
         arrays = {"centre": self.centre, "mean": mean, "covariance": self.v.T @ self.v / len(self.v)}
-        settings, guess = {}, np.broadcast_to(mean, x.shape)
+        settings, guess = {} if recency == 1 else {"recency": recency}, np.broadcast_to(mean, x.shape)
         if rule != "least squares":
-            s = self.s[users]
+            s = self._s(users, recency)
             s_mean = s.mean(axis=0)
             cov = (s - s_mean).T @ (s - s_mean) / len(s)
             cov[np.diag_indices_from(cov)] += ridge * max(np.trace(cov) / len(cov), 1e-12)
@@ -214,7 +253,7 @@ class _Fit:
                 inner = np.eye(L.shape[1]) + (omega / p) * (vl.T @ vl)
                 arrays["C"] = L @ np.linalg.solve(inner, L.T)
                 pairs = np.diff(self.train.indptr)[users].sum()
-                settings = {"target": float((x * self.total[users]).sum() / pairs), "noise": kappa * p}
+                settings |= {"target": float((x * self.total[users]).sum() / pairs), "noise": kappa * p}
         return _Fitted({name: array.astype(np.float32) for name, array in arrays.items()}, settings)
 
     def recall(self, fitted: _Fitted | None, users: np.ndarray, valid: sp.csr_array) -> float:
@@ -222,10 +261,10 @@ class _Fit:
         x = self.user[users]
         if fitted is not None:
             v = self.v.astype(np.float32)
-            folded = []
+            folded, train = [], weighted(self.train, self.ages, fitted.settings.get("recency", 1.0))
             for user in users:
-                history = self.train.indices[self.train.indptr[user] : self.train.indptr[user + 1]]
-                folded.append(_infer(v[history], np.ones(len(history)), *fitted))
+                pairs = slice(train.indptr[user], train.indptr[user + 1])
+                folded.append(_infer(v[train.indices[pairs]], train.data[pairs].astype(np.float64), *fitted))
             x = np.stack(folded)
         return recall_at(x @ self.v.T, sp.csr_array(self.train[users]), sp.csr_array(valid[users]))
 

@@ -7,13 +7,14 @@
 Shapes: n and m items, Q columns of queries.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from medley.errors import NotFoundError
+from medley.serving.ages import by_place
 from medley.serving.bundle import Bundle
 from medley.serving.catalogue import Catalogue
 from medley.serving.requests import RecommendRequest
@@ -100,12 +101,20 @@ class People:
             person.query = self._query(person)
         return person.query
 
-    def fold_in(self, liked: Iterable[int], disliked: Iterable[int] = ()) -> np.ndarray:
-        """Returns the query (Q,) of a history of item rows, items added since the export included."""
-        rows = np.array([*liked, *disliked], dtype=np.int64)
-        weights = np.ones(len(rows))
-        weights[len(rows) - len([*disliked]) :] = -1.0
+    def fold_in(
+        self, liked: Sequence[int], disliked: Collection[int] = (), *, ages: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Returns the query (Q,) of a history of item rows, items added since the export included.
+
+        Args:
+            liked: (n,), the latest last.
+            disliked: their order does not matter.
+            ages: (n,), of the liked items, where the place in the list does not say it.
+        """
         rule, scores = self.bundle.fold_in_rule, self.bundle.scores
+        rows = np.array([*liked, *disliked], dtype=np.int64)
+        ages = by_place(len(liked)) if ages is None else ages
+        weights = np.concatenate([rule.recency**ages, np.full(len(disliked), -1.0)])
         if isinstance(scores, Vectors):
             return rule.of_vectors(self.catalogue.vectors(rows), weights)
         known = rows < self.catalogue.num_bundled
@@ -127,7 +136,8 @@ class People:
         disliked = np.setdiff1d(disliked, liked)
         if not len(liked):
             return Asked(None, nothing, disliked, [*unknown, *strangers])
-        query = self.fold_in(liked.tolist(), disliked.tolist())
+        ages = None if request.positive is None else np.zeros(len(liked))  # examples have no order
+        query = self.fold_in(liked.tolist(), disliked.tolist(), ages=ages)
         return Asked(query, liked, disliked, [*unknown, *strangers])
 
     def put(self, user: str, history: Iterable[int], attributes: Mapping[str, Any]) -> None:
@@ -199,6 +209,7 @@ class People:
         learned = self.bundle.scores.queries(np.array([person.learned]))[0]
         if not person.liked and not person.disliked:
             return learned
-        before = self._bundled(person.learned, (TRAIN,))
-        after = self.fold_in([*before, *person.liked], person.disliked - set(before))
-        return learned + after - self.fold_in(before)
+        before, ages = self._bundled(person.learned, (TRAIN,)), self.bundle.ages(person.learned)
+        since = np.concatenate([ages + len(person.liked), by_place(len(person.liked))])
+        after = self.fold_in([*before, *person.liked], person.disliked - set(before), ages=since)
+        return learned + after - self.fold_in(before, ages=ages)

@@ -122,6 +122,7 @@ class Ranking:
             return rows, self.catalogue.vectors(rows)[:, : scores.item.shape[1]]
         rows = rows[rows < self.catalogue.num_bundled]
         seen = sp.csr_array(sp.csr_array(scores.history.T)[rows])
+        seen.data[:] = 1  # whoever has seen an item, however long ago
         length = np.sqrt(np.maximum(seen.sum(axis=1), 1))
         seen = sp.diags_array(1 / length) @ seen
         axes = min(NUM_AXES, *(size - 1 for size in seen.shape))

@@ -37,7 +37,7 @@ class RecommendRequest(Form):
     """Which items for whom: a known user, a history, or items that are liked and not liked."""
 
     user: RawId | None = None
-    history: Ids | None = Field(None, description="items of a user whom the service does not know")
+    history: Ids | None = Field(None, description="items of a user whom the service does not know, the latest last")
     positive: Ids | None = Field(None, description="more like these items")
     negative: Ids | None = Field(None, description="less like these items, beside positive")
     k: K = 10

@@ -72,7 +72,7 @@ class ItemToItem:
     """Sums of weights from the seen items of a user to an item; P matrices of weights lie side by side."""
 
     weights: Mapping[str, np.ndarray | sp.csr_array]  # name -> (I, I) float32, dense or sparse
-    history: sp.csr_array  # (U, I), 1 at the seen items
+    history: sp.csr_array  # (U, I), the weights of the seen items, 1 where the order does not matter
     parts: Mapping[str, slice]  # name -> its I columns; empty if the score has no parts
     kind: Kind = "item-to-item"
 
