@@ -1,0 +1,134 @@
+"""SASRec. Kang & McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, https://arxiv.org/abs/1808.09781.
+
+The latest items of a user, i_1 .. i_L in the order of time, become states F_1 .. F_L; F_k reads i_1 .. i_k alone:
+
+    E_k = sqrt(d) M_{i_k} + P_k                                    item and position            eq. 1
+    S = E + softmax(Q K^T / sqrt(d)) V, masked: k reads 1..k       self-attention               eq. 2 to 4
+        Q, K, V = W_Q, W_K, W_V times LayerNorm(E)
+    F = S + W_2 ReLU(W_1 LayerNorm(S) + b_1) + b_2                 feed-forward network         eq. 5, 6
+    num_layers such blocks on top of each other, then a LayerNorm
+    s_ui = F_L . M_i                                               one table of items           eq. 7
+
+    loss = "softmax"    -ln softmax(F_k . M)[i_{k+1}] over the positive and num_negatives items, shared by the batch
+    loss = "bce"        -ln sigmoid(F_k . M_{i_{k+1}}) - ln(1 - sigmoid(F_k . M_j)), one negative j: the paper's
+
+While training dropout acts on E and on both terms that a block adds. A user without items has a learned state F_0.
+With `use_content` the vector of an item is M_i + sum_m W_m f_im, so items without interactions can be scored.
+
+Shapes: U users, I items, d = dim, W windows of at most L items, B triplets.
+The paper leaves open: items of the same moment (here a prediction reads strictly earlier items only); the first item of
+a user (here predicted from F_0, which learns popularity).
+Differs from the paper: softmax is the default, because it is the stronger rival; positions are counted from the oldest
+item of the window, so that a state does not depend on the number of later items; each interaction is predicted from the
+max_length items before it, also where a history is longer (there only the latest max_length are trained on); one head,
+as the paper found best. sqrt(d) and the last LayerNorm are those of the authors' code; its dropout of attention weights
+is left out.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medley.models.base import Count, Insight, Layers, Rate, Recommender
+from medley.models.spaces import LR, Choice, Space, Uniform, Whole
+from medley.nn.init import affine, linear, xavier
+from medley.nn.modalities import Content, FeatureScale, item_features
+from medley.nn.sequences import Histories, Windows, sampled_softmax, states
+from medley.types import Embeddings, Inputs, Interactions, Triplets
+
+
+class SASRec(Recommender):
+    """Self-attention over the items of a user in the order of time; predicts the next item.
+
+    Choose it when the order of interactions matters and users are active, or new: users are made of their items alone.
+    """
+
+    folds_in = True
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": LR,
+        "num_layers": Whole(1, 3),
+        "dropout": Uniform(0.1, 0.7),
+        "max_length": Choice((20, 50, 100, 200)),
+    }
+    default_settings: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        *,
+        dim: Count = 64,
+        num_layers: Layers = 2,  # the paper
+        max_length: Count = 50,  # the paper; 200 for MovieLens
+        dropout: Rate = 0.5,  # the paper; 0.2 for MovieLens
+        loss: Literal["softmax", "bce"] = "softmax",
+        num_negatives: Count = 1024,  # of loss=softmax
+        use_content: bool = False,
+        feature_scale: FeatureScale = "l2",
+    ):
+        super().__init__(inputs)
+        self.reads_features = use_content
+        self.dropout, self.loss_name, self.num_negatives = dropout, loss, num_negatives
+        self.histories = Histories(inputs.train, max_length)
+        self.M = xavier(self.num_items, dim)  # (I, d)
+        self.P = xavier(max_length, dim)  # (max_length, d)
+        self.F_0 = nn.Parameter(torch.zeros(dim))
+        self.blocks = nn.ModuleList(_Block(dim, dropout) for _ in range(num_layers))
+        self.norm = nn.LayerNorm(dim)
+        self.content = Content(item_features(inputs, feature_scale), dim) if use_content else None
+
+    def forward(self) -> Embeddings:
+        """User vectors (U, d), the states after all their items, and item vectors (I, d)."""
+        return self._embeddings(self.histories)
+
+    def scorer_of(self, history: Interactions) -> Embeddings:
+        """States after the items of another history, and item vectors."""
+        return self._embeddings(self.histories.of(history))
+
+    def loss(self, batch: Triplets) -> Tensor:
+        """Predicts each positive from what the user has seen before it."""
+        items = self._items()
+        state = self._states(self.histories.before(batch.user, batch.pos), items, len(batch.user))
+        if self.loss_name == "softmax":
+            return sampled_softmax(state, items, batch, self.num_negatives)
+        positive, negative = ((state * F.embedding(rows, items)).sum(dim=1) for rows in (batch.pos, batch.neg))
+        return (F.softplus(-positive) + F.softplus(negative)).mean()
+
+    def _embeddings(self, histories: Histories) -> Embeddings:
+        items, users = self._items(), torch.arange(self.num_users)
+        return Embeddings(self._states(histories.latest(users), items, len(users)), items)
+
+    def _items(self) -> Tensor:
+        """(I, d)"""
+        return self.M if self.content is None else self.M + self.content()
+
+    def _states(self, windows: list[Windows], items: Tensor, num_queries: int) -> Tensor:
+        return states(windows, items, self._encode, self.F_0, num_queries)
+
+    def _encode(self, x: Tensor) -> Tensor:
+        """Returns states F_1 .. F_L of item vectors, (W, L, d) -> (W, L, d)."""
+        x = x * x.shape[2] ** 0.5 + self.P[: x.shape[1]]  # eq. 1
+        x = F.dropout(x, self.dropout, self.training)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+
+class _Block(nn.Module):
+    """Self-attention and a feed-forward network, each with a residual connection."""
+
+    def __init__(self, dim: int, dropout: float):
+        super().__init__()
+        self.dropout = dropout
+        self.W_Q, self.W_K, self.W_V = (linear(dim, dim) for _ in range(3))
+        self.W_1, self.W_2 = affine(dim, dim), affine(dim, dim)
+        self.norm_E, self.norm_S = nn.LayerNorm(dim), nn.LayerNorm(dim)
+
+    def forward(self, E: Tensor) -> Tensor:
+        h = self.norm_E(E)[:, None]  # (W, 1, L, d), one head
+        attended = F.scaled_dot_product_attention(self.W_Q(h), self.W_K(h), self.W_V(h), is_causal=True)[:, 0]
+        S = E + F.dropout(attended, self.dropout, self.training)  # eq. 2 to 4
+        new = self.W_2(F.relu(self.W_1(self.norm_S(S))))  # eq. 5
+        return S + F.dropout(new, self.dropout, self.training)  # eq. 6
