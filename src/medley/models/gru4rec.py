@@ -10,7 +10,8 @@ The latest items of a user, i_1 .. i_L in the order of time, are read one after 
     s_ui = h_L . q_i                                               one table of items ("constrained embeddings")
 
     loss = "softmax"    -ln softmax(s)[i] over the positive i and num_negatives items, shared by the batch
-    loss = "bpr-max"    -ln sum_j p_j sigmoid(s_i - s_j) + reg sum_j p_j s_j^2      p = softmax of s over the negatives j
+    loss = "bpr-max"    -ln sum_j p_j sigmoid(s_i - s_j) + reg sum_j p_j s_j^2
+                        p = softmax of s over the negatives j
 
 While training dropout acts on x and on the last h. A user without items has the learned state h_0. With `use_content`
 the vector of an item is q_i + sum_m W_m f_im, so items without interactions can be scored.
@@ -24,17 +25,17 @@ popularity; h_0 is learned (there 0); no bias of the items; Adam (there Adagrad)
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley.models.base import Count, Rate, Recommender, Weight
 from medley.models.spaces import LR, Choice, Space, Uniform, Whole
 from medley.nn.init import affine, linear, xavier
 from medley.nn.modalities import Content, FeatureScale, item_features
-from medley.nn.sequences import Histories, Windows, sampled_softmax, scores_of_batch, states
+from medley.nn.sequences import Histories, Windows, dropout, sampled_softmax, scores_of_batch, states
 from medley.types import Embeddings, Inputs, Interactions, Triplets
 
 
@@ -69,7 +70,7 @@ class GRU4Rec(Recommender):
     ):
         super().__init__(inputs)
         self.reads_features = use_content
-        self.dropout, self.loss_name, self.num_negatives, self.reg = dropout, loss, num_negatives, reg
+        self.rate, self.loss_name, self.num_negatives, self.reg = dropout, loss, num_negatives, reg
         self.histories = Histories(inputs.train, max_length)
         self.q = xavier(self.num_items, dim)  # (I, d)
         self.layers = nn.ModuleList(_GRU(dim) for _ in range(num_layers))
@@ -86,7 +87,8 @@ class GRU4Rec(Recommender):
     def loss(self, batch: Triplets) -> Tensor:
         """Predicts each positive from what the user has seen before it."""
         items = self._items()
-        state = self._states(self.histories.before(batch.user, batch.pos), items, len(batch.user))
+        windows, rate = self.histories.before(batch.user, batch.pos), self.rate if self.training else 0.0
+        state = self._states(windows, items, len(batch.user), rate)
         if self.loss_name == "softmax":
             return sampled_softmax(state, items, batch, self.num_negatives)
         positive, negative = scores_of_batch(state, items, batch, self.num_negatives)  # (B, 1), (B, N)
@@ -103,15 +105,16 @@ class GRU4Rec(Recommender):
         """(I, d)"""
         return self.q if self.content is None else self.q + self.content()
 
-    def _states(self, windows: list[Windows], items: Tensor, num_queries: int) -> Tensor:
-        return states(windows, items, self._encode, self.layers[-1].h_0, num_queries)
+    def _states(self, windows: list[Windows], items: Tensor, num_queries: int, rate: float = 0.0) -> Tensor:
+        encode = partial(self._encode, rate=rate)
+        return states(windows, items, encode, self.layers[-1].h_0, num_queries)
 
-    def _encode(self, x: Tensor) -> Tensor:
-        """Returns states h_1 .. h_L of item vectors, (W, L, d) -> (W, L, d)."""
-        x = F.dropout(x, self.dropout, self.training)
+    def _encode(self, x: Tensor, place: Tensor, rate: float) -> Tensor:
+        """Returns the states h in some places (r,) of item vectors (W, L, d), (r, d)."""
+        x = dropout(x, rate)
         for layer in self.layers:
             x = layer(x)
-        return F.dropout(x, self.dropout, self.training)
+        return dropout(x.flatten(0, 1).index_select(0, place), rate)
 
 
 class _GRU(nn.Module):

@@ -26,6 +26,7 @@ is left out.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -36,7 +37,7 @@ from medley.models.base import Count, Insight, Layers, Rate, Recommender
 from medley.models.spaces import LR, Choice, Space, Uniform, Whole
 from medley.nn.init import affine, linear, xavier
 from medley.nn.modalities import Content, FeatureScale, item_features
-from medley.nn.sequences import Histories, Windows, sampled_softmax, states
+from medley.nn.sequences import Histories, Windows, dropout, sampled_softmax, states
 from medley.types import Embeddings, Inputs, Interactions, Triplets
 
 
@@ -70,12 +71,12 @@ class SASRec(Recommender):
     ):
         super().__init__(inputs)
         self.reads_features = use_content
-        self.dropout, self.loss_name, self.num_negatives = dropout, loss, num_negatives
+        self.rate, self.loss_name, self.num_negatives = dropout, loss, num_negatives
         self.histories = Histories(inputs.train, max_length)
         self.M = xavier(self.num_items, dim)  # (I, d)
         self.P = xavier(max_length, dim)  # (max_length, d)
         self.F_0 = nn.Parameter(torch.zeros(dim))
-        self.blocks = nn.ModuleList(_Block(dim, dropout) for _ in range(num_layers))
+        self.blocks = nn.ModuleList(_Block(dim) for _ in range(num_layers))
         self.norm = nn.LayerNorm(dim)
         self.content = Content(item_features(inputs, feature_scale), dim) if use_content else None
 
@@ -90,7 +91,8 @@ class SASRec(Recommender):
     def loss(self, batch: Triplets) -> Tensor:
         """Predicts each positive from what the user has seen before it."""
         items = self._items()
-        state = self._states(self.histories.before(batch.user, batch.pos), items, len(batch.user))
+        windows, rate = self.histories.before(batch.user, batch.pos), self.rate if self.training else 0.0
+        state = self._states(windows, items, len(batch.user), rate)
         if self.loss_name == "softmax":
             return sampled_softmax(state, items, batch, self.num_negatives)
         positive, negative = ((state * F.embedding(rows, items)).sum(dim=1) for rows in (batch.pos, batch.neg))
@@ -104,31 +106,55 @@ class SASRec(Recommender):
         """(I, d)"""
         return self.M if self.content is None else self.M + self.content()
 
-    def _states(self, windows: list[Windows], items: Tensor, num_queries: int) -> Tensor:
-        return states(windows, items, self._encode, self.F_0, num_queries)
+    def _states(self, windows: list[Windows], items: Tensor, num_queries: int, rate: float = 0.0) -> Tensor:
+        return states(windows, items, partial(self._encode, rate=rate), self.F_0, num_queries)
 
-    def _encode(self, x: Tensor) -> Tensor:
-        """Returns states F_1 .. F_L of item vectors, (W, L, d) -> (W, L, d)."""
-        x = x * x.shape[2] ** 0.5 + self.P[: x.shape[1]]  # eq. 1
-        x = F.dropout(x, self.dropout, self.training)
-        for block in self.blocks:
-            x = block(x)
+    def _encode(self, x: Tensor, place: Tensor, rate: float) -> Tensor:
+        """Returns the states F in some places (r,) of item vectors (W, L, d), (r, d)."""
+        x = self._embed(x, rate)
+        *blocks, last = self.blocks or [None]
+        for block in blocks:
+            x = block(x, rate)
+        x = x.flatten(0, 1).index_select(0, place) if last is None else last(x, rate, place)
         return self.norm(x)
+
+    def _embed(self, x: Tensor, rate: float = 0.0) -> Tensor:
+        """Returns E, (W, L, d) -> (W, L, d)."""
+        return dropout(x * x.shape[2] ** 0.5 + self.P[: x.shape[1]], rate)  # eq. 1
+
+    @torch.no_grad()
+    def about_user(self, user: int) -> list[Insight]:
+        """The attention of the latest item to all items of the user, mean over the blocks."""
+        windows = self.histories.latest(torch.tensor([user]))
+        if not windows or not self.blocks:
+            return []
+        item, weights = windows[0].item[0], []
+        x = self._embed(self._items()[item][None])
+        for block in self.blocks:
+            weights.append(block.attention(x))
+            x = block(x)
+        return [Insight.ranked("attention of the latest item", item, torch.stack(weights).mean(dim=0), kind="items")]
 
 
 class _Block(nn.Module):
     """Self-attention and a feed-forward network, each with a residual connection."""
 
-    def __init__(self, dim: int, dropout: float):
+    def __init__(self, dim: int):
         super().__init__()
-        self.dropout = dropout
         self.W_Q, self.W_K, self.W_V = (linear(dim, dim) for _ in range(3))
         self.W_1, self.W_2 = affine(dim, dim), affine(dim, dim)
         self.norm_E, self.norm_S = nn.LayerNorm(dim), nn.LayerNorm(dim)
 
-    def forward(self, E: Tensor) -> Tensor:
+    def forward(self, E: Tensor, rate: float = 0.0, place: Tensor | None = None) -> Tensor:
+        """Returns F of all places, (W, L, d), or of some places (r,) among the W * L, (r, d)."""
         h = self.norm_E(E)[:, None]  # (W, 1, L, d), one head
         attended = F.scaled_dot_product_attention(self.W_Q(h), self.W_K(h), self.W_V(h), is_causal=True)[:, 0]
-        S = E + F.dropout(attended, self.dropout, self.training)  # eq. 2 to 4
-        new = self.W_2(F.relu(self.W_1(self.norm_S(S))))  # eq. 5
-        return S + F.dropout(new, self.dropout, self.training)  # eq. 6
+        if place is not None:
+            E, attended = (x.flatten(0, 1).index_select(0, place) for x in (E, attended))
+        S = E + dropout(attended, rate)  # eq. 2 to 4
+        return S + dropout(self.W_2(F.relu(self.W_1(self.norm_S(S)))), rate)  # eq. 5, 6
+
+    def attention(self, E: Tensor) -> Tensor:
+        """Returns the weights of the last state of one window, (1, L, d) -> (L,)."""
+        h = self.norm_E(E)[0]
+        return (self.W_K(h) @ self.W_Q(h[-1]) / h.shape[1] ** 0.5).softmax(dim=0)
