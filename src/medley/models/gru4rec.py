@@ -26,7 +26,7 @@ popularity; h_0 is learned (there 0); no bias of the items; Adam (there Adagrad)
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -98,7 +98,7 @@ class GRU4Rec(Recommender):
         return (-torch.log(gain + 1e-24) + self.reg * (p * negative.square()).sum(dim=1)).mean()  # 1e-24: the authors
 
     def _embeddings(self, histories: Histories) -> Embeddings:
-        items, users = self._items(), torch.arange(self.num_users)
+        items, users = self._items(), torch.arange(histories.num_users)
         return Embeddings(self._states(histories.latest(users), items, len(users)), items)
 
     def _items(self) -> Tensor:
@@ -106,8 +106,8 @@ class GRU4Rec(Recommender):
         return self.q if self.content is None else self.q + self.content()
 
     def _states(self, windows: list[Windows], items: Tensor, num_queries: int, rate: float = 0.0) -> Tensor:
-        encode = partial(self._encode, rate=rate)
-        return states(windows, items, encode, self.layers[-1].h_0, num_queries)
+        last = cast(_GRU, self.layers[-1])
+        return states(windows, items, partial(self._encode, rate=rate), last.h_0, num_queries)
 
     def _encode(self, x: Tensor, place: Tensor, rate: float) -> Tensor:
         """Returns the states h in some places (r,) of item vectors (W, L, d), (r, d)."""

@@ -2,12 +2,12 @@
 
 The latest items of a user, i_1 .. i_L in the order of time, become states F_1 .. F_L; F_k reads i_1 .. i_k alone:
 
-    E_k = sqrt(d) M_{i_k} + P_k                                    item and position            eq. 1
-    S = E + softmax(Q K^T / sqrt(d)) V, masked: k reads 1..k       self-attention               eq. 2 to 4
+    E_k = sqrt(d) M_{i_k} + P_k                                    item and position            Sec. III-A
+    S = E + softmax(Q K^T / sqrt(d)) V, masked: k reads 1..k       self-attention               Sec. III-B
         Q, K, V = W_Q, W_K, W_V times LayerNorm(E)
-    F = S + W_2 ReLU(W_1 LayerNorm(S) + b_1) + b_2                 feed-forward network         eq. 5, 6
-    num_layers such blocks on top of each other, then a LayerNorm
-    s_ui = F_L . M_i                                               one table of items           eq. 7
+    F = S + W_2 ReLU(W_1 LayerNorm(S) + b_1) + b_2                 feed-forward network         Sec. III-B
+    num_layers such blocks on top of each other, then a LayerNorm                               Sec. III-C
+    s_ui = F_L . M_i                                               one table of items           Sec. III-D
 
     loss = "softmax"    -ln softmax(F_k . M)[i_{k+1}] over the positive and num_negatives items, shared by the batch
     loss = "bce"        -ln sigmoid(F_k . M_{i_{k+1}}) - ln(1 - sigmoid(F_k . M_j)), one negative j: the paper's
@@ -27,7 +27,7 @@ is left out.
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -99,7 +99,7 @@ class SASRec(Recommender):
         return (F.softplus(-positive) + F.softplus(negative)).mean()
 
     def _embeddings(self, histories: Histories) -> Embeddings:
-        items, users = self._items(), torch.arange(self.num_users)
+        items, users = self._items(), torch.arange(histories.num_users)
         return Embeddings(self._states(histories.latest(users), items, len(users)), items)
 
     def _items(self) -> Tensor:
@@ -112,15 +112,15 @@ class SASRec(Recommender):
     def _encode(self, x: Tensor, place: Tensor, rate: float) -> Tensor:
         """Returns the states F in some places (r,) of item vectors (W, L, d), (r, d)."""
         x = self._embed(x, rate)
-        *blocks, last = self.blocks or [None]
-        for block in blocks:
+        if not self.blocks:
+            return self.norm(x.flatten(0, 1).index_select(0, place))
+        for block in self.blocks[:-1]:
             x = block(x, rate)
-        x = x.flatten(0, 1).index_select(0, place) if last is None else last(x, rate, place)
-        return self.norm(x)
+        return self.norm(self.blocks[-1](x, rate, place))
 
     def _embed(self, x: Tensor, rate: float = 0.0) -> Tensor:
         """Returns E, (W, L, d) -> (W, L, d)."""
-        return dropout(x * x.shape[2] ** 0.5 + self.P[: x.shape[1]], rate)  # eq. 1
+        return dropout(x * x.shape[2] ** 0.5 + self.P[: x.shape[1]], rate)
 
     @torch.no_grad()
     def about_user(self, user: int) -> list[Insight]:
@@ -131,7 +131,7 @@ class SASRec(Recommender):
         item, weights = windows[0].item[0], []
         x = self._embed(self._items()[item][None])
         for block in self.blocks:
-            weights.append(block.attention(x))
+            weights.append(cast(_Block, block).attention(x))
             x = block(x)
         return [Insight.ranked("attention of the latest item", item, torch.stack(weights).mean(dim=0), kind="items")]
 
@@ -151,8 +151,8 @@ class _Block(nn.Module):
         attended = F.scaled_dot_product_attention(self.W_Q(h), self.W_K(h), self.W_V(h), is_causal=True)[:, 0]
         if place is not None:
             E, attended = (x.flatten(0, 1).index_select(0, place) for x in (E, attended))
-        S = E + dropout(attended, rate)  # eq. 2 to 4
-        return S + dropout(self.W_2(F.relu(self.W_1(self.norm_S(S)))), rate)  # eq. 5, 6
+        S = E + dropout(attended, rate)
+        return S + dropout(self.W_2(F.relu(self.W_1(self.norm_S(S)))), rate)
 
     def attention(self, E: Tensor) -> Tensor:
         """Returns the weights of the last state of one window, (1, L, d) -> (L,)."""

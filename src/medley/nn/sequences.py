@@ -54,7 +54,8 @@ class Histories(nn.Module):
         if interactions.time is None:
             remedy = "import the data with a time column, or choose a model that needs no order"
             raise InputError("a model of sequences", expected="interactions with times", got="none", remedy=remedy)
-        self.max_length, self.num_items = max_length, interactions.num_items
+        self.max_length = max_length
+        self.num_users, self.num_items = interactions.num_users, interactions.num_items
         user, size = interactions.user.astype(np.int64), interactions.items_per_user()
         order = np.lexsort((interactions.time, user))
         code = user * interactions.num_items + interactions.item
