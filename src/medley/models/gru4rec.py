@@ -52,7 +52,7 @@ class GRU4Rec(Recommender):
         "dropout": Uniform(0.0, 0.6),
         "max_length": Choice((20, 50, 100)),
     }
-    default_settings: ClassVar[Mapping[str, Any]] = {}
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 1e-2, "patience": 10}  # trials on MicroLens-50k
 
     def __init__(
         self,

@@ -18,11 +18,11 @@ With `use_content` the vector of an item is M_i + sum_m W_m f_im, so items witho
 Shapes: U users, I items, d = dim, W windows of at most L items, B triplets.
 The paper leaves open: items of the same moment (here a prediction reads strictly earlier items only); the first item of
 a user (here predicted from F_0, which learns popularity).
-Differs from the paper: softmax is the default, because it is the stronger rival; positions are counted from the oldest
-item of the window, so that a state does not depend on the number of later items; each interaction is predicted from the
-max_length items before it, also where a history is longer (there only the latest max_length are trained on); one head,
-as the paper found best. sqrt(d) and the last LayerNorm are those of the authors' code; its dropout of attention weights
-is left out.
+Differs from the paper: softmax is the default, because validation prefers it (Recall@20 on MicroLens-50k after five
+epochs: .083, with bce .040); positions are counted from the oldest item of the window, so that a state does not depend
+on the number of later items; each interaction is predicted from the max_length items before it, also where a history is
+longer (there only the latest max_length are trained on); one head, as the paper found best. sqrt(d) and the last
+LayerNorm are those of the authors' code; its dropout of attention weights is left out.
 """
 
 from collections.abc import Mapping
@@ -44,17 +44,17 @@ from medley.types import Embeddings, Inputs, Interactions, Triplets
 class SASRec(Recommender):
     """Self-attention over the items of a user in the order of time; predicts the next item.
 
-    Choose it when the order of interactions matters and users are active, or new: users are made of their items alone.
+    Choose it when the order of interactions matters: users are made of their items alone, so histories may grow.
     """
 
     folds_in = True
     search_space: ClassVar[Mapping[str, Space]] = {
         "lr": LR,
         "num_layers": Whole(1, 3),
-        "dropout": Uniform(0.1, 0.7),
+        "dropout": Uniform(0.1, 0.6),
         "max_length": Choice((20, 50, 100, 200)),
     }
-    default_settings: ClassVar[Mapping[str, Any]] = {}
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 5e-3, "patience": 10}  # trials on MicroLens-50k
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class SASRec(Recommender):
         dim: Count = 64,
         num_layers: Layers = 2,  # the paper
         max_length: Count = 50,  # the paper; 200 for MovieLens
-        dropout: Rate = 0.5,  # the paper; 0.2 for MovieLens
+        dropout: Rate = 0.2,  # the paper: 0.2 for MovieLens, 0.5 for sparser data; lower learns faster on MicroLens-50k
         loss: Literal["softmax", "bce"] = "softmax",
         num_negatives: Count = 1024,  # of loss=softmax
         use_content: bool = False,

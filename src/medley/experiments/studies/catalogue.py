@@ -52,7 +52,7 @@ SYSTEMS = (
 )
 SEQUENCES = (  # of data sets with times alone
     _grid("sasrec", "SASRec", lr=LR, dropout=(0.2, 0.5)),
-    _grid("gru4rec", "GRU4Rec", lr=LR, dropout=(0.2, 0.5)),
+    _grid("gru4rec", "GRU4Rec", lr=(5e-3, 1e-2), dropout=(0.2, 0.5)),
 )
 ENTRIES = (*SIMPLE, *BASELINES, *BEYOND, *SYSTEMS)
 BY_LABEL = {entry.label: entry for entry in (*ENTRIES, *SEQUENCES)}
