@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medley import models
+from medley.experiments.studies.catalogue import SEQUENCES
 from medley.experiments.studies.tiktok import BASELINES, BEYOND, SIMPLE, SYSTEMS
 from medley.experiments.study import Entry
 from medley.files import write_atomic
@@ -19,6 +20,7 @@ SECTIONS = {
     "The five systems": SYSTEMS,
     "Baselines of their papers": BASELINES,
     "Beyond the papers": BEYOND,
+    "Sequences, for logs with times": SEQUENCES,
     "Simple baselines": SIMPLE,
 }
 

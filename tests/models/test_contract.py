@@ -7,8 +7,10 @@ from medley.testing import CHECKS, check_model
 
 CASES = [
     *((name, {}) for name in MODELS),
-    ("lightgcn", {"use_content": True}),  # with these options alone these three read features
+    ("lightgcn", {"use_content": True}),  # with these options alone these read features
     ("macridvae", {"use_content": True}),
+    ("sasrec", {"use_content": True}),
+    ("gru4rec", {"use_content": True}),
     ("itemknn", {"similarity": "content"}),
 ]
 

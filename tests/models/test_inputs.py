@@ -18,6 +18,8 @@ OTHERS = [name for name in MODELS if name not in READERS]
 READING = {  # by default these read no features
     "lightgcn": {"use_content": True},
     "macridvae": {"use_content": True},
+    "sasrec": {"use_content": True},
+    "gru4rec": {"use_content": True},
     "itemknn": {"similarity": "content"},
 }
 

@@ -6,6 +6,7 @@ import pytest
 from tools.models_page import page
 
 from medley import models
+from medley.experiments.studies.catalogue import SEQUENCES
 from medley.experiments.studies.tiktok import ENTRIES, VARIANTS
 from medley.runs import Recipe
 
@@ -18,12 +19,12 @@ def test_the_page_of_models_is_what_the_docstrings_and_the_results_make_of_it():
     assert (DOCS / "models.md").read_text(encoding="utf-8") == made, "run `make docs`"
 
 
-def test_every_model_is_in_the_study_and_in_the_page():
-    assert {entry.model for entry in ENTRIES} == set(models.MODELS)
+def test_every_model_is_in_the_catalogue_and_in_the_page():
+    assert {entry.model for entry in (*ENTRIES, *SEQUENCES)} == set(models.MODELS)
     assert all(f"| `{name}` " in page({}) for name in models.MODELS)
 
 
-@pytest.mark.parametrize("entry", [*ENTRIES, *VARIANTS], ids=lambda entry: entry.label)
+@pytest.mark.parametrize("entry", [*ENTRIES, *SEQUENCES, *VARIANTS], ids=lambda entry: entry.label)
 def test_the_settings_that_the_study_tries_are_accepted(entry):
     for options in entry.combinations():
         assert options.items() <= Recipe.of({"model": entry.model, **options}).flat().items()

@@ -130,7 +130,7 @@ def _modalities_read(model: str, options: str, dims: tuple[tuple[str, int], ...]
     num_users, num_items = SMALL
     generator = np.random.default_rng(0)
     user, item = np.nonzero(generator.random((num_users, num_items)) < DENSITY)
-    train = Interactions(user.astype(np.int32), item.astype(np.int32), num_users, num_items)
+    train = Interactions(user.astype(np.int32), item.astype(np.int32), num_users, num_items, np.arange(len(user)))
     present = np.ones(num_items, dtype=bool)
     features = {m: Features(generator.standard_normal((num_items, d), dtype=np.float32), present) for m, d in dims}
     built = models.build(model, Inputs(train, features), **json.loads(options))

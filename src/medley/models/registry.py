@@ -20,6 +20,7 @@ from medley.models.freedom import FREEDOM
 from medley.models.gat import GAT
 from medley.models.graphsage import GraphSAGE
 from medley.models.grcn import GRCN
+from medley.models.gru4rec import GRU4Rec
 from medley.models.huign import HUIGN
 from medley.models.itemknn import ItemKNN
 from medley.models.lattice import LATTICE
@@ -32,6 +33,7 @@ from medley.models.mgcn import MGCN
 from medley.models.mmgcn import MMGCN
 from medley.models.ngcf import NGCF
 from medley.models.popularity import Popularity
+from medley.models.sasrec import SASRec
 from medley.models.stargcn import STARGCN
 from medley.models.vbpr import VBPR
 
@@ -64,6 +66,8 @@ MODELS: dict[str, type[Recommender]] = {
     "lattice": LATTICE,
     "dropoutnet": DropoutNet,
     "clcrec": CLCRec,
+    "sasrec": SASRec,
+    "gru4rec": GRU4Rec,
 }
 
 ENTRY_POINTS = "medley.models"  # the group under which another package lists its models

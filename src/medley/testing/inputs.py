@@ -14,10 +14,11 @@ BATCH = Triplets(torch.tensor([0, 1, 0]), torch.tensor([0, 2, 1]), torch.tensor(
 def five_nodes() -> Inputs:
     """Two users and three items; item 2 lacks the acoustic modality, and is the only item of user 1.
 
-    user 0: items 0, 1          user 1: item 2
+    user 0: item 1, then item 0          user 1: item 2
     """
     rng = np.random.default_rng(5)
-    train = Interactions(np.array([0, 0, 1], "i4"), np.array([0, 1, 2], "i4"), num_users=2, num_items=3)
+    user, item, time = np.array([0, 0, 1], "i4"), np.array([0, 1, 2], "i4"), np.array([2.0, 1.0, 1.0])
+    train = Interactions(user, item, num_users=2, num_items=3, time=time)
     visual, acoustic = rng.normal(size=(3, 4)).astype("f4"), rng.normal(size=(3, 2)).astype("f4")
     acoustic[2] = 0
     return Inputs(
@@ -42,7 +43,8 @@ def checkerboard() -> Inputs:
     )
     seen[:, num_items - 1] = False
     user, item = np.nonzero(seen)
-    train = Interactions(user.astype("i4"), item.astype("i4"), num_users, num_items)
+    time = np.random.default_rng(1).permutation(len(user))
+    train = Interactions(user.astype("i4"), item.astype("i4"), num_users, num_items, time)
     colour = np.where(item_colour[:, None] == 0, 1.0, -1.0)
     features = {}
     for name, dim in (("visual", 6), ("acoustic", 3), ("mood", 4)):

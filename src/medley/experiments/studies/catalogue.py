@@ -52,10 +52,15 @@ SYSTEMS = (
     _grid("egogcn", "EgoGCN", lr=(1e-3,), reg=(1e-2,), self_loops=(False, True)),
     _grid("huign", "HUIGN", lr=(1e-3, 5e-3), reg=(5e-2, 1e-1)),
 )
+SEQUENCES = (  # of data sets with times alone
+    _grid("sasrec", "SASRec", lr=LR, dropout=(0.2, 0.5)),
+    _grid("gru4rec", "GRU4Rec", lr=(5e-3, 1e-2), dropout=(0.2, 0.5)),
+)
 ENTRIES = (*SIMPLE, *BASELINES, *BEYOND, *SYSTEMS)
-BY_LABEL = {entry.label: entry for entry in ENTRIES}
+BY_LABEL = {entry.label: entry for entry in (*ENTRIES, *SEQUENCES)}
 GROUPS = {
-    "all": tuple(BY_LABEL),
+    "all": tuple(entry.label for entry in ENTRIES),
+    "sequences": tuple(entry.label for entry in SEQUENCES),
     "simple": tuple(entry.label for entry in SIMPLE),
     "baselines": tuple(entry.label for entry in BASELINES),
     "beyond": tuple(entry.label for entry in BEYOND),
