@@ -73,7 +73,7 @@ class ColdItems(nn.Module):
         row = np.flatnonzero(np.diff(w.indptr))
         if not len(row):
             return
-        self.w = SparseMatrix(w[row])  # (c, I)
+        self.w = SparseMatrix(sp.csr_array(w[row]))  # (c, I)
         self.register_buffer("row", torch.from_numpy(row), persistent=False)
         self.register_buffer("is_warm", torch.from_numpy(is_warm), persistent=False)
         self.cold_offset = ChosenNumber(cold_offset, among=OFFSETS, start=0.0)
