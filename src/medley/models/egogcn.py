@@ -50,6 +50,7 @@ from torch import Tensor, nn
 from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Count, Insight, Layers, Recommender, Share, Weight
+from medley.models.cold import Cold, ColdItems, Offset
 from medley.models.spaces import LR, REG, Choice, Space, Uniform, Whole
 from medley.nn.edges import Pattern, edge_dot, edge_product, edge_softmax
 from medley.nn.init import affine, xavier
@@ -94,6 +95,8 @@ class EgoGCN(Recommender):
         unit_layers: bool = True,
         reg: Weight = 1e-2,
         feature_scale: FeatureScale = "standard",
+        cold: Cold = "model",
+        cold_offset: Offset = "auto",
     ):
         super().__init__(inputs)
         if soft_pruning and fusion in ("align", "none"):
@@ -120,6 +123,7 @@ class EgoGCN(Recommender):
         self.aligned = _AlignedGraph(inputs, num_layers, unit_layers) if fusion == "align" else None
         self.content = _Content(inputs, f, num_layers, fusion, epsilon, self_loops, unit_layers)
         self.pruned_ids = _PrunedIds(inputs, f, self.content.G, num_id_layers) if soft_pruning else None
+        self.cold = ColdItems(inputs, cold, cold_offset)
 
     def forward(self, rows: Rows | None = None) -> Embeddings:
         """User (U, (1 + M) d) and item (I, (1 + M) d) vectors (eq. 12); with `rows` these alone."""
@@ -138,7 +142,8 @@ class EgoGCN(Recommender):
             ids = take_rows(self.pruned_ids(e, self.c, affinities), rows)
         else:
             ids, _ = lightgcn(self.graph, e, self.num_id_layers, rows, combine="sum")  # eq. 10, 11
-        return {"id": ids} | {m: take_rows(x, rows) for m, x in content.items()}
+        parts = {"id": ids} | {m: take_rows(x, rows) for m, x in content.items()}
+        return self.cold.parts(parts) if rows is None else parts
 
     def loss(self, batch: Triplets) -> Tensor:
         """BPR and L2 of the layer-0 rows of the batch (eq. 14)."""

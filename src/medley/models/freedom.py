@@ -41,6 +41,7 @@ from medley import graphs
 from medley.errors import InputError
 from medley.graphs.normalise import inverse, scaled
 from medley.models.base import Count, Layers, Positive, Rate, Recommender, Weight
+from medley.models.cold import Cold, ColdItems, Offset
 from medley.models.spaces import LR, Choice, Log, Space, Uniform, Whole
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss
@@ -78,6 +79,8 @@ class FREEDOM(Recommender):
         dropout: Rate = 0.8,  # the authors' settings: 0.8, 0.9
         content_weight: Weight = 1e-3,  # the authors' settings: 0 to 1e-3
         feature_scale: FeatureScale = "l2",
+        cold: Cold = "model",
+        cold_offset: Offset = "auto",
     ):
         super().__init__(inputs)
         self.num_layers, self.num_item_layers = num_layers, num_item_layers
@@ -91,6 +94,7 @@ class FREEDOM(Recommender):
         degrees = train.items_per_user()[train.user] * train.users_per_item()[train.item]
         self.register_buffer("p", torch.from_numpy(degrees**-0.5).float(), persistent=False)
         self.graph = self.thinned = graphs.symmetric(train)  # (U, I)
+        self.cold = ColdItems(inputs, cold, cold_offset)
 
     def start_epoch(self) -> None:
         """Draws the edges that stay in the graph for one epoch."""
@@ -109,7 +113,9 @@ class FREEDOM(Recommender):
         """User (U, d) and item (I, d) vectors; with `rows` these alone."""
         user, item = self._ids(rows)
         h = sum_of(self._smoothed().values())
-        return Embeddings(user, item + (h if rows is None else take(h, rows.item)))
+        if rows is not None:
+            return Embeddings(user, item + take(h, rows.item))
+        return self.cold.score(Embeddings(user, item + h))
 
     def loss(self, batch: Triplets) -> Tensor:
         """BPR of the score, and of each modality."""
@@ -122,7 +128,8 @@ class FREEDOM(Recommender):
     def parts(self) -> dict[str, Embeddings]:
         """`id` -> u and i without h; modality -> u and its term of h."""
         user, item = self._ids()
-        return {name: Embeddings(user, x) for name, x in {"id": item, **self._smoothed()}.items()}
+        parts = {name: Embeddings(user, x) for name, x in {"id": item, **self._smoothed()}.items()}
+        return self.cold.parts(parts)
 
     def _ids(self, rows: Rows | None = None) -> Embeddings:
         """Returns the mean of the layers on the interaction graph, which is thinned during training."""

@@ -38,6 +38,7 @@ from torch import Tensor, nn
 
 from medley import graphs
 from medley.models.base import Count, Insight, Layers, Recommender, Share, Weight
+from medley.models.cold import Cold, ColdItems, Offset
 from medley.models.spaces import LR, REG, Choice, Space, Uniform, Whole
 from medley.nn.edges import Pattern, edge_dot, edge_product
 from medley.nn.init import xavier
@@ -75,6 +76,8 @@ class LATTICE(Recommender):
         raw_share: Share = 0.9,
         reg: Weight = 1e-2,
         feature_scale: FeatureScale = "l2",
+        cold: Cold = "model",
+        cold_offset: Offset = "auto",
     ):
         super().__init__(inputs)
         self.num_layers, self.num_item_layers, self.reg = num_layers, num_item_layers, reg
@@ -86,6 +89,7 @@ class LATTICE(Recommender):
         self.likeness = by_name(learned)  # old runs saved W under this name
         several = len(features) > 1  # a single modality needs no weight
         self.alpha = nn.Parameter(torch.zeros(len(features))) if several else None  # before the softmax
+        self.cold = ColdItems(inputs, cold, cold_offset)
 
     @torch.no_grad()
     def start_epoch(self) -> None:
@@ -95,8 +99,9 @@ class LATTICE(Recommender):
 
     def forward(self, rows: Rows | None = None) -> Embeddings:
         """User (U, d) and item (I, d) vectors; with `rows` these alone."""
-        parts = self.parts(rows)
-        return Embeddings(parts["id"].user, sum_of(part.item for part in parts.values()))  # eq. 8
+        terms = self._terms(rows)
+        x = Embeddings(terms["id"].user, sum_of(term.item for term in terms.values()))  # eq. 8
+        return self.cold.score(x) if rows is None else x
 
     def loss(self, batch: Triplets) -> Tensor:
         """BPR (eq. 10) and L2 of the final vectors of the batch."""
@@ -117,8 +122,12 @@ class LATTICE(Recommender):
         alpha = self.e_item.new_ones(1) if self.alpha is None else self.alpha.softmax(dim=0)
         return {m: (alpha_m, A()) for alpha_m, (m, A) in zip(alpha, self.likeness.items(), strict=True)}
 
-    def parts(self, rows: Rows | None = None) -> dict[str, Embeddings]:
-        """`id` -> x_u and LightGCN(e)_i; modality -> x_u and its term of the last step; with `rows` these alone."""
+    def parts(self) -> dict[str, Embeddings]:
+        """`id` -> x_u and LightGCN(e)_i; modality -> x_u and its term of the last step."""
+        return self.cold.parts(self._terms())
+
+    def _terms(self, rows: Rows | None = None) -> dict[str, Embeddings]:
+        """Returns the parts of the model; with `rows` these users and items alone."""
         x, _ = lightgcn(self.graph, Embeddings(self.e_user, self.e_item), self.num_layers, rows)
         h, A, steps = self.e_item, self._graphs(), {}
         for _ in range(self.num_item_layers):

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from medley import graphs
 from medley.models.base import Count, Layers, Recommender, Weight
+from medley.models.cold import Cold, ColdItems, Offset
 from medley.models.spaces import LR, Log, Space, Whole
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
@@ -53,18 +54,21 @@ class LightGCN(Recommender):
         use_content: bool = False,
         reg: Weight = 1e-4,
         feature_scale: FeatureScale = "l2",
+        cold: Cold = "model",
+        cold_offset: Offset = "auto",
     ):
         super().__init__(inputs)
-        self.reads_features = use_content
+        self.reads_features = use_content or cold == "neighbours"
         self.num_layers, self.combine, self.reg = num_layers, combine, reg
         self.graph = graphs.symmetric(inputs.train)  # (U, I)
         self.e0_user = xavier(self.num_users, dim)  # (U, d)
         self.e0_item = None if use_content else xavier(self.num_items, dim)  # (I, d)
         self.content = Content(item_features(inputs, feature_scale), dim) if use_content else None  # -> (I, d)
+        self.cold = ColdItems(inputs, cold, cold_offset)
 
     def forward(self) -> Embeddings:
         """User (U, d) and item (I, d) vectors."""
-        return self._propagated()[0]
+        return self.cold.score(self._propagated()[0])
 
     def loss(self, batch: Triplets) -> Tensor:
         """BPR and L2 of the layer-0 rows of the batch (eq. 15)."""

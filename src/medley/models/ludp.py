@@ -49,6 +49,7 @@ from torch import Tensor, nn
 from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Count, Insight, Layers, Recommender, Weight
+from medley.models.cold import Cold, ColdItems, Offset
 from medley.models.spaces import LR, REG, Choice, Space, Whole
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_parameters
@@ -92,6 +93,8 @@ class LUDP(Recommender):
         use_user_graph: bool = True,
         reg: Weight = 1e-5,
         feature_scale: FeatureScale = "none",
+        cold: Cold = "model",
+        cold_offset: Offset = "auto",
     ):
         super().__init__(inputs)
         if not (use_item_graph or use_user_graph):
@@ -110,11 +113,13 @@ class LUDP(Recommender):
         features = item_features(inputs, feature_scale)  # after the graphs, whose construction needs memory too
         self.item_side = _ItemSide(similarity, num_item_layers, dim, fusion) if use_item_graph else None
         self.user_side = _UserSide(inputs, features, dim, fusion) if use_user_graph else None
+        self.cold = ColdItems(inputs, cold, cold_offset)
 
     def forward(self, rows: Rows | None = None) -> Embeddings:
         """User (U, d) and item (I, d) vectors; with `rows` these alone."""
         (E_u, P), (E_i, H) = self._terms(rows)
-        return Embeddings(sum_of([E_u, *P.values()]), sum_of([E_i, *H.values()]))  # eq. 8, 12, 13
+        x = Embeddings(sum_of([E_u, *P.values()]), sum_of([E_i, *H.values()]))  # eq. 8, 12, 13
+        return self.cold.score(x) if rows is None else x
 
     def loss(self, batch: Triplets) -> Tensor:
         """BPR and L2 of all parameters (eq. 15)."""
@@ -131,7 +136,7 @@ class LUDP(Recommender):
             halves = [(P[m], half_i)] if m in P else []
             halves += [(half_u, H[m])] if m in H else []
             parts[m] = Embeddings(*(torch.cat(side, dim=1) for side in zip(*halves, strict=True)))
-        return parts
+        return self.cold.parts(parts)
 
     def about_user(self, user: int) -> list[Insight]:
         """Weights of attention in the user's P (beta of eq. 12)."""

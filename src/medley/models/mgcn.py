@@ -51,6 +51,7 @@ from torch import Tensor, nn
 
 from medley import graphs
 from medley.models.base import Count, Insight, Layers, Positive, Recommender, Weight
+from medley.models.cold import Cold, ColdItems, Offset
 from medley.models.spaces import LR, Choice, Log, Space, Whole
 from medley.nn.init import affine, linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
@@ -90,6 +91,8 @@ class MGCN(Recommender):
         temperature: Positive = 0.2,
         reg: Weight = 1e-4,
         feature_scale: FeatureScale = "l2",
+        cold: Cold = "model",
+        cold_offset: Offset = "auto",
     ):
         super().__init__(inputs)
         self.num_layers, self.reg = num_layers, reg
@@ -105,11 +108,12 @@ class MGCN(Recommender):
         user_has = inputs.train.csr() @ item_has.astype("f4") > 0  # (U, M)
         self.register_buffer("item_has", torch.from_numpy(item_has), persistent=False)
         self.register_buffer("user_has", torch.from_numpy(user_has), persistent=False)
+        self.cold = ColdItems(inputs, cold, cold_offset)
 
     def forward(self) -> Embeddings:
         """User (U, d) and item (I, d) vectors e*."""
         user, item = self._sides()
-        return Embeddings(user.E + user.mul, item.E + item.mul)
+        return self.cold.score(Embeddings(user.E + user.mul, item.E + item.mul))
 
     def loss(self, batch: Triplets) -> Tensor:
         """BPR, contrast of the two views, and L2 of the final vectors of the batch."""
@@ -127,7 +131,7 @@ class MGCN(Recommender):
         parts = {"id": Embeddings(user.E, item.E)}
         for m in self.views:
             parts[m] = Embeddings(torch.cat([user.H[m], half_u], dim=1), torch.cat([half_i, item.H[m]], dim=1))
-        return parts
+        return self.cold.parts(parts)
 
     def about_user(self, user: int) -> list[Insight]:
         """Weights of attention in E_s (alpha)."""
