@@ -4,6 +4,7 @@ bipartite      users and items joined by interactions
 cosine         items joined by the similarity of their users
 knn            items joined by the similarity of their features; knn_faiss is its approximate counterpart
 cooccurrence   items joined by common users, users joined by common items
+warm           items joined to the items with interactions that are most similar in content
 normalise      from edge weights to propagation weights
 cache          expensive graphs on disk
 """
@@ -14,6 +15,7 @@ from medley.graphs.cosine import item_cosine
 from medley.graphs.knn import item_knn
 from medley.graphs.knn_faiss import item_knn_faiss
 from medley.graphs.normalise import binarise, normalise_rows, normalise_symmetric, softmax_rows
+from medley.graphs.warm import warm_knn
 
 __all__ = [
     "Bipartite",
@@ -28,5 +30,6 @@ __all__ = [
     "softmax_rows",
     "symmetric",
     "user_cooccurrence",
+    "warm_knn",
     "with_modality",
 ]

@@ -31,6 +31,7 @@ from medley.models.macridvae import MacridVAE
 from medley.models.mf import MF
 from medley.models.mgcn import MGCN
 from medley.models.mmgcn import MMGCN
+from medley.models.mosaic import Mosaic
 from medley.models.ngcf import NGCF
 from medley.models.popularity import Popularity
 from medley.models.sasrec import SASRec
@@ -38,6 +39,7 @@ from medley.models.stargcn import STARGCN
 from medley.models.vbpr import VBPR
 
 MODELS: dict[str, type[Recommender]] = {
+    "mosaic": Mosaic,
     "popularity": Popularity,
     "mf": MF,
     "vbpr": VBPR,

@@ -8,7 +8,7 @@ Shapes: U users, I items, n interactions, d = dim; B queries; W windows of at mo
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +27,15 @@ class Windows(NamedTuple):
     item: Tensor  # (W, L) int64, padded at the end
     place: Tensor  # (r,) int64, places of the states among all W * L
     query: Tensor  # (r,) int64, the query of each state
+
+
+class Bags(NamedTuple):
+    """The latest items of B queries, one query after another; e pairs."""
+
+    item: Tensor  # (e,) int64
+    age: Tensor  # (e,) int64, 0 for the latest item of a query
+    start: Tensor  # (B,) int64, the first pair of each query
+    size: Tensor  # (B,) int64
 
 
 class Histories(nn.Module):
@@ -86,6 +95,30 @@ class Histories(nn.Module):
         """Returns the latest items of users (B,), which may be on another device."""
         user = user.to(self.start.device)
         return self._windows(user, self.start[user + 1] - self.start[user])
+
+    def bags_before(self, user: Tensor, item: Tensor) -> Bags:
+        """Returns the latest of the items that users had seen strictly before items they have interacted with.
+
+        Args:
+            user: (B,).
+            item: (B,).
+        """
+        pair = torch.searchsorted(self.code, user * self.num_items + item)
+        return self._bags(user, self.earlier[pair])
+
+    def bags(self, user: Tensor) -> Bags:
+        """Returns the latest items of users (B,), which may be on another device."""
+        user = user.to(self.start.device)
+        return self._bags(user, self.start[user + 1] - self.start[user])
+
+    def _bags(self, user: Tensor, size: Tensor) -> Bags:
+        """Returns the last items among the first `size` (B,) of each user (B,)."""
+        length = size.clamp(max=self.max_length)
+        start = length.cumsum(0) - length
+        row = torch.repeat_interleave(length)
+        place = torch.arange(len(row), device=row.device) - start[row]
+        item = self.item[(self.start[user] + size - length)[row] + place]
+        return Bags(item, length[row] - 1 - place, start, length)
 
     def _windows(self, user: Tensor, size: Tensor) -> list[Windows]:
         """Returns the last items among the first `size` (B,) of each user (B,), grouped by length."""
@@ -192,11 +225,14 @@ def scores_of_batch(state: Tensor, items: Tensor, batch: Triplets, num_negatives
     return positive, (state @ vectors.T).masked_fill(batch.pos[:, None] == negative, -torch.inf)
 
 
-def sampled_softmax(state: Tensor, items: Tensor, batch: Triplets, num_negatives: int) -> Tensor:
-    """Returns the mean of -s_pos + ln(exp s_pos + sum_j exp s_j), over the negatives j of `scores_of_batch`.
+def sampled_softmax(
+    state: Tensor, items: Tensor, batch: Triplets, num_negatives: int, *, reduction: Literal["mean", "none"] = "mean"
+) -> Tensor:
+    """Returns -s_pos + ln(exp s_pos + sum_j exp s_j), over the negatives j of `scores_of_batch`.
 
     Uniform negatives need no correction for popularity. The softmax is exact where the catalogue is read as a whole.
-    Arguments as in `scores_of_batch`.
+
+    It is the mean over the batch, or (B,) with `reduction` = "none". Other arguments as in `scores_of_batch`.
     """
     score = torch.cat(scores_of_batch(state, items, batch, num_negatives), dim=1)
-    return F.cross_entropy(score, torch.zeros_like(batch.pos))
+    return F.cross_entropy(score, torch.zeros_like(batch.pos), reduction=reduction)

@@ -1,0 +1,270 @@
+"""Mosaic. Medley's own model: a user is made of items, and an item of similar items. After FISM, Kabbur et al., KDD
+2013, https://doi.org/10.1145/2487575.2487589, and FREEDOM, Zhou & Shen, MM 2023, https://arxiv.org/abs/2211.06924.
+
+    h_i  = w_i e_i + g sum_m a_im (S_m w e)_i         w_i = 1 if item i occurs in train, else 0
+    x_u  = A sum_{j in H_u} r_age(j) h_j              H_u: the latest max_length items of u; age 0 is the latest
+    s_ui = cos(x_u, h_i) / tau + p pi_i + o (1 - w_i)
+
+e (I, d) is the only table. S_m joins each item to its k nearest by cosine of whitened features, itself among them, and
+is frozen; items without interactions are nobody's neighbours; rows sum to 1, and so do the a_im over the modalities of
+an item. So an item that nobody has seen is the mean of similar items. A turns what a user has seen into what comes
+next, and r (learned, starting at .7^age) says how fast the past fades. A user is made of items alone: new users and
+longer histories need no training.
+
+pi_i = ln(1 + |N_i|), centred over items of train; 0 for the others. In training p = `train_popularity`, so that e need
+not learn popularity; its weight in serving, p, and the offset o of items without interactions are chosen on validation
+when the training has ended.
+
+    loss = -ln softmax(s_u)[i] over i and N negatives shared by the batch, weighed by n_u^-gamma
+
+where x_u is made of what u had seen before i. Logs without times know no order: r = 1, and x_u is made of all other
+items of u. Items are left out of the loss as negatives if nobody has seen them: the model would learn to recognise and
+bury them. While training, e_i is 0 in a share `id_dropout` of the items, which then stand for new items.
+
+Shapes: U users, I items, n interactions, d = dim, B triplets, N negatives, L = max_length.
+From FISM: users made of items, without the item that is predicted. From FREEDOM: the frozen item graph. The transition
+A follows Rendle et al., WWW 2010 (FPMC), dropped IDs Volkovs et al., NIPS 2017 (DropoutNet), the prior Menon et al.,
+ICLR 2021. `docs/flagship.md` has the experiments that chose among these parts, and what did not help.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medley import graphs
+from medley.graphs.normalise import scaled
+from medley.models.base import Count, Insight, Positive, Rate, Recommender, Weight
+from medley.models.spaces import Choice, Log, Space, Uniform
+from medley.nn.chosen import Auto, ChosenNumber
+from medley.nn.init import xavier
+from medley.nn.modalities import by_name, sum_of
+from medley.nn.scale import FeatureScale, scale
+from medley.nn.seen import SeenItems
+from medley.nn.sequences import Histories, sampled_softmax
+from medley.nn.sparse import SparseMatrix
+from medley.types import Embeddings, Inputs, Interactions, Triplets
+
+FADING = 0.7  # r at the start, per step of age
+POPULARITIES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)
+OFFSETS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+NUM_EXAMPLES = 10  # items in an insight
+
+
+class Mosaic(Recommender):
+    """Users made of their latest items, items smoothed over what is similar; predicts what comes next.
+
+    Choose it first: for sparse logs, for new items and new users, and where the order of interactions is known.
+    """
+
+    folds_in = True
+    search_space: ClassVar[Mapping[str, Space]] = {
+        "lr": Log(5e-4, 1e-2),
+        "tau": Log(0.05, 0.4),
+        "id_dropout": Uniform(0.0, 0.5),
+        "graph_weight": Log(0.25, 4.0),
+        "train_popularity": Uniform(0.0, 1.0),
+        "k": Choice((5, 10, 20)),
+    }
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 2e-3, "patience": 5}
+
+    pi: Tensor  # (I, 1)
+    is_cold: Tensor  # (I, 1) float32, 1 - w
+    weight: Tensor  # (U,) n_u^-gamma, mean over interactions 1
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        *,
+        dim: Count = 128,
+        max_length: Count = 20,
+        tau: Positive = 0.2,
+        k: Count = 10,
+        graph_weight: Weight = 1.0,
+        use_transition: bool = True,
+        use_order: bool = True,
+        id_dropout: Rate = 0.2,
+        num_negatives: Count = 1024,
+        gamma: Weight = 0.0,
+        train_popularity: Weight = 0.5,
+        popularity: Weight | Auto = "auto",
+        cold_offset: float | Auto = "auto",
+        feature_scale: FeatureScale = "pca-whitening",
+    ):
+        super().__init__(inputs)
+        self.tau, self.graph_weight, self.id_dropout = tau, graph_weight, id_dropout
+        self.num_negatives, self.train_popularity = num_negatives, train_popularity
+        count = inputs.train.users_per_item()
+        self.e = xavier(self.num_items, dim)  # (I, d)
+        self.A = nn.Parameter(torch.eye(dim)) if use_transition else None
+        self.S = by_name(_item_graphs(inputs, k, feature_scale) if graph_weight else {})  # (I, I) each
+        self.reads_features = bool(self.S)
+        timed = use_order and inputs.train.time is not None
+        self.users = _InOrder(inputs.train, max_length) if timed else _WithoutOrder(inputs.train)
+        pi = np.where(count > 0, np.log1p(count) - np.log1p(count[count > 0]).mean(), 0)
+        of_user = np.maximum(inputs.train.items_per_user(), 1) ** -float(gamma)
+        of_user /= of_user[inputs.train.user].mean()
+        for name, values in {"pi": pi[:, None], "is_cold": (count == 0)[:, None], "weight": of_user}.items():
+            self.register_buffer(name, torch.from_numpy(np.asarray(values, dtype=np.float32)), persistent=False)
+        self.popularity = ChosenNumber(popularity, among=POPULARITIES, start=train_popularity / 2)
+        self.cold_offset = ChosenNumber(cold_offset, among=OFFSETS, start=0.0)
+
+    def forward(self) -> Embeddings:
+        """User (U, d + 1) and item (I, d + 1) vectors."""
+        return self._embeddings(self.users)
+
+    def scorer_of(self, history: Interactions) -> Embeddings:
+        """Users made of another history, and the same items."""
+        return self._embeddings(self.users.of(history))
+
+    def parts(self) -> dict[str, Embeddings]:
+        """`id` and modality -> their share of h_i; `popularity` -> p pi_i and the offset."""
+        own, of_m = self._parts_of_items()
+        h = sum_of([own, *of_m.values()])
+        user, length = self._users(self.users, h), _length(h)
+        prior = Embeddings(user.new_ones(len(user), 1), self._prior())
+        return {m: Embeddings(user, x / length) for m, x in {"id": own, **of_m}.items()} | {"popularity": prior}
+
+    def loss(self, batch: Triplets) -> Tensor:
+        """Softmax over the positive and the negatives that the batch shares."""
+        own, of_m = self._parts_of_items(self.id_dropout if self.training else 0.0)
+        h = sum_of([own, *of_m.values()])
+        x, known = self.users.before(batch, h)  # (B, d), (B,)
+        batch, x = Triplets(*(rows[known] for rows in batch)), self._turned(x[known])
+        if not len(x):
+            return 0 * h.sum()
+        item = torch.cat([h / _length(h), self.train_popularity * self.pi - 1e9 * self.is_cold], dim=1)
+        loss = sampled_softmax(_with_one(x), item, batch, self.num_negatives, reduction="none")
+        return (loss * self.weight[batch.user]).mean()
+
+    def _embeddings(self, users: "_Users") -> Embeddings:
+        own, of_m = self._parts_of_items()
+        h = sum_of([own, *of_m.values()])
+        return Embeddings(_with_one(self._users(users, h)), torch.cat([h / _length(h), self._prior()], dim=1))
+
+    def _parts_of_items(self, dropout: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns w e, and modality -> its term of h; (I, d) each."""
+        e = self.e * (1 - self.is_cold)
+        own = e
+        if dropout:
+            own = e * (torch.rand(len(e), 1, device=e.device) >= dropout)
+        return own, {m: self.graph_weight * (S @ own) for m, S in self.S.items()}
+
+    def _users(self, users: "_Users", h: Tensor) -> Tensor:
+        """Returns cos-ready x_u / tau, (U, d)."""
+        return self._turned(users.latest(h))
+
+    def _turned(self, x: Tensor) -> Tensor:
+        x = x if self.A is None else x @ self.A
+        return x / (self.tau * _length(x))
+
+    def _prior(self) -> Tensor:
+        """Returns p pi_i + o (1 - w_i), (I, 1)."""
+        return self.popularity() * self.pi + self.cold_offset() * self.is_cold
+
+    @torch.no_grad()
+    def about_user(self, user: int) -> list[Insight]:
+        """The latest items of the user with their weights r, in a log with times."""
+        if not isinstance(self.users, _InOrder):
+            return []
+        bag = self.users.histories.bags(torch.tensor([user], device=self.e.device))
+        weights = self.users.log_r.exp()[bag.age]
+        return [Insight.ranked("weights of the latest items", bag.item, weights, kind="items")] if len(weights) else []
+
+    def about_item(self, item: int) -> list[Insight]:
+        """The neighbours of the item in each modality."""
+        found = []
+        for m, S in self.S.items():
+            edges = slice(*S.by_row.start[item : item + 2].tolist())
+            near, weight = S.by_row.index[edges][:NUM_EXAMPLES], S.by_row.value[edges][:NUM_EXAMPLES]
+            found.append(Insight.ranked(f"neighbours by {m}", near, weight, kind="items"))
+        return found
+
+
+class _Users(nn.Module):
+    """Sums of item vectors by user."""
+
+    def latest(self, h: Tensor) -> Tensor:
+        """Returns the sums of all users (U, d)."""
+        raise NotImplementedError
+
+    def before(self, batch: Triplets, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns sums without the positives (B, d), and whether there is anything to sum (B,)."""
+        raise NotImplementedError
+
+    def of(self, history: Interactions) -> "_Users":
+        """Returns the sums of other histories, with the same weights."""
+        raise NotImplementedError
+
+
+class _InOrder(_Users):
+    """sum_j r_age(j) h_j over the latest items."""
+
+    def __init__(self, train: Interactions, max_length: int):
+        super().__init__()
+        self.histories = Histories(train, max_length)
+        self.log_r = nn.Parameter(torch.arange(max_length) * float(np.log(FADING)))  # (L,)
+
+    def latest(self, h: Tensor) -> Tensor:
+        return self._sums(self.histories.bags(torch.arange(len(self.histories.start) - 1, device=h.device)), h)
+
+    def before(self, batch: Triplets, h: Tensor) -> tuple[Tensor, Tensor]:
+        bags = self.histories.bags_before(batch.user, batch.pos)
+        return self._sums(bags, h), bags.size > 0
+
+    def of(self, history: Interactions) -> "_InOrder":
+        users = _InOrder(history, self.histories.max_length).to(self.log_r.device)
+        users.log_r = self.log_r
+        return users
+
+    def _sums(self, bags: Any, h: Tensor) -> Tensor:
+        return F.embedding_bag(bags.item, h, bags.start, mode="sum", per_sample_weights=self.log_r.exp()[bags.age])
+
+
+class _WithoutOrder(_Users):
+    """sum_j h_j over all items."""
+
+    def __init__(self, train: Interactions):
+        super().__init__()
+        self.seen = SeenItems(train)
+        self.num_users = train.num_users
+
+    def latest(self, h: Tensor) -> Tensor:
+        seen = self.seen(torch.arange(self.num_users))
+        return F.embedding_bag(seen.item, h, seen.start, mode="sum")
+
+    def before(self, batch: Triplets, h: Tensor) -> tuple[Tensor, Tensor]:
+        user, place = batch.user.unique(return_inverse=True)
+        seen = self.seen(user)
+        size = torch.bincount(seen.row, minlength=len(user))
+        total = F.embedding_bag(seen.item, h, seen.start, mode="sum")
+        return total[place] - F.embedding(batch.pos, h), (size > 1)[place]
+
+    def of(self, history: Interactions) -> "_WithoutOrder":
+        return _WithoutOrder(history).to(self.seen.start.device)
+
+
+def _length(x: Tensor) -> Tensor:
+    """Returns |x| by row, (n, 1); 1 where it is 0, which has no direction."""
+    squared = x.square().sum(dim=1, keepdim=True)
+    return squared.where(squared > 0, 1.0).sqrt()
+
+
+def _with_one(x: Tensor) -> Tensor:
+    return torch.cat([x, x.new_ones(len(x), 1)], dim=1)
+
+
+def _item_graphs(inputs: Inputs, k: int, how: FeatureScale) -> dict[str, SparseMatrix]:
+    """Returns modality -> a_m S_m (I, I); rows sum to a_im, which sum to 1 over the modalities that an item has."""
+    is_warm = inputs.train.users_per_item() > 0
+    knn = {}
+    for m, raw in inputs.features.items():
+        if (raw.present & is_warm).sum() > 1:  # two items, at least, have a variance
+            knn[m] = graphs.binarise(graphs.warm_knn(scale(raw, how, train=is_warm), is_warm, k))
+    num_modalities = np.sum([np.diff(graph.indptr) > 0 for graph in knn.values()], axis=0)
+    share = 1 / np.maximum(num_modalities, 1)  # (I,)
+    ones = np.ones(len(is_warm))
+    return {m: SparseMatrix(scaled(graphs.normalise_rows(graph), share, ones)) for m, graph in knn.items()}
