@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from medley.errors import InputError
-from medley.nn.chosen import Auto, ChosenNumber
+from medley.nn.chosen import COLD_VALUE, Auto, ChosenNumber
 from medley.nn.sparse import SparseMatrix
 from medley.scoring.top_k import top_k
 from medley.types import Embeddings, Features, Inputs
@@ -76,7 +76,7 @@ class ColdItems(nn.Module):
         self.w = SparseMatrix(sp.csr_array(w[row]))  # (c, I)
         self.register_buffer("row", torch.from_numpy(row), persistent=False)
         self.register_buffer("is_warm", torch.from_numpy(is_warm), persistent=False)
-        self.cold_offset = ChosenNumber(cold_offset, among=OFFSETS, start=0.0)
+        self.cold_offset = ChosenNumber(cold_offset, among=OFFSETS, start=0.0, cold_value=COLD_VALUE)
 
     def score(self, x: Embeddings) -> Embeddings:
         """Applies the rule to final vectors: (U, d) and (I, d) -> (U, d + 1) and (I, d + 1)."""

@@ -27,6 +27,7 @@ Recency = Annotated[  # an item weighs recency^age; 1: the order does not matter
     Annotated[float, Field(gt=0, le=1)] | Auto, Field(description=_RECENCY), expecting(_RECENCY)
 ]
 
+COLD_VALUE = 0.2  # recall of items without train interactions, beside the validation metric, where an offset is chosen
 RECENCIES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.3)
 
 
@@ -39,16 +40,18 @@ class ChosenNumber(nn.Module):
 
     value: Tensor  # () float32
 
-    def __init__(self, given: float | Auto, *, among: Sequence[float], start: float):
+    def __init__(self, given: float | Auto, *, among: Sequence[float], start: float, cold_value: float = 0.0):
         """Fixes the number, or starts it.
 
         Args:
             given: the number, or "auto".
             among: values to try if the number is "auto".
             start: the value until then; also the final one if no validation split chooses.
+            cold_value: recall of items without train interactions counts so much beside the validation metric. The
+                metric alone hardly ever lifts new items: few held-out interactions are theirs.
         """
         super().__init__()
-        self.among = tuple(among) if given == "auto" else ()
+        self.among, self.cold_value = tuple(among) if given == "auto" else (), cold_value
         value = torch.tensor(start if given == "auto" else given, dtype=torch.float32)
         self.register_buffer("value", value, persistent=bool(self.among))
 

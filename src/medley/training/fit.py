@@ -12,7 +12,7 @@ from medley.engine.threads import sharing_cores
 from medley.errors import InputError, TrainingError
 from medley.evaluation.evaluator import Evaluator
 from medley.models import Recommender
-from medley.nn.chosen import numbers_to_choose
+from medley.nn.chosen import ChosenNumber, numbers_to_choose
 from medley.nn.device import pick_device
 from medley.runs import DataRecord, Epoch, History, Recipe, Run, RunRecord, TrainSettings
 from medley.training.checkpoint import TrainingState
@@ -98,8 +98,9 @@ class _Loop:
         self.sampler = TripletSampler(train, generator) if trainable else None
         judges = len(data.valid) and "valid" not in settings.train_on
         name, _, k = settings.metric.partition("@")
-        protocol: dict[str, Any] = {"at": (int(k),), "metrics": (name,), "candidates": settings.candidates}
-        self.validation = Evaluator(data, split="valid", **protocol) if judges else None
+        self.data = data
+        self.protocol: dict[str, Any] = {"at": (int(k),), "metrics": (name,), "candidates": settings.candidates}
+        self.validation = Evaluator(data, split="valid", **self.protocol) if judges else None
         self.state = TrainingState(model, self.optimizer, generator, History(settings.metric))
         self.state.keep_best()
 
@@ -181,18 +182,25 @@ class _Loop:
 
     def _choose_numbers(self) -> None:
         """Chooses the numbers of the score that are "auto" on validation, one after the other, and keeps them."""
-        history = self.state.history
-        for name, number in numbers_to_choose(self.model).items():
-            best = float(number())
-            for value in number.among if self.validation is not None else ():
-                number.value.fill_(value)
-                metric = self._validate()
-                if metric is not None and (history.best is None or metric > history.best):
-                    history.best, best = metric, value
-            number.value.fill_(best)
-            history.chosen[name] = best
-        if history.chosen:
+        history, numbers = self.state.history, numbers_to_choose(self.model)
+        if numbers and self.validation is not None:
+            judge = Evaluator(self.data, split="valid", groups=True, **self.protocol)
+            for name, number in numbers.items():
+                history.chosen[name], history.best = self._chosen(number, judge)
             self.state.keep_best()
+
+    def _chosen(self, number: ChosenNumber, judge: Evaluator) -> tuple[float, float]:
+        """Returns the best value of a number, which is set, and the validation metric with it; the first of equals."""
+        found = []
+        for value in dict.fromkeys([float(number()), *number.among]):
+            number.value.fill_(value)
+            with torch.no_grad():
+                metrics = judge(self.model.scorer()).metrics
+            metric, cold = metrics[self.settings.metric], metrics.get(f"cold_recall@{judge.at[0]}", 0.0)
+            found.append((metric + number.cold_value * cold, value, metric))
+        _, value, metric = max(found, key=lambda one: one[0])
+        number.value.fill_(value)
+        return value, metric
 
     def _validate(self) -> float | None:
         if self.validation is None:
