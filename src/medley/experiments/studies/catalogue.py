@@ -53,7 +53,7 @@ SYSTEMS = (
     _grid("huign", "HUIGN", lr=(1e-3, 5e-3), reg=(5e-2, 1e-1)),
 )
 SEQUENCES = (  # of data sets with times alone
-    _grid("sasrec", "SASRec", lr=LR, dropout=(0.2, 0.5)),
+    _grid("sasrec", "SASRec", lr=LR, dropout=(0.3, 0.5)),
     _grid("gru4rec", "GRU4Rec", lr=(5e-3, 1e-2), dropout=(0.2, 0.5)),
 )
 ENTRIES = (*SIMPLE, *BASELINES, *BEYOND, *SYSTEMS)
