@@ -79,6 +79,7 @@ READ = [  # what belongs to a log is read, or named
         modalities={},
     ),
     Case("a name that is reserved", "mmrec", {"a.inter": MMREC, "id.npy": A3}, ("id.npy: no name",), modalities={}),
+    Case("the name of a prior", "mmrec", {"a.inter": MMREC, "cold.npy": A3}, ("cold.npy: no name",), modalities={}),
     Case(
         "an item table of MMRec",
         "mmrec",
@@ -250,6 +251,15 @@ READ = [  # what belongs to a log is read, or named
         "name of a modality",
         "'id'",
         features={"id": "v.npy"},
+    ),
+    wrong(
+        "the name of a prior",
+        "csv",
+        {"interactions.csv": LOG, "v.npy": A8},
+        "expected a name that is not reserved: parts of a score have it",
+        "'popularity'",
+        "rename the modality, for example to popularity_features",
+        features={"popularity": "v.npy"},
     ),
     wrong(
         "visual twice",

@@ -144,3 +144,36 @@ def test_a_run_that_read_all_modalities_reads_those_alone_when_another_one_is_ad
     assert medley.evaluate(Run(tmp_path / "run")).metrics == expected
     with pytest.raises(InputError, match="modalities of the run to resume: expected visual and acoustic and textual"):
         medley.train("vbpr", medley.load(folder), out=run.folder, resume=True, num_epochs=1, dim=8, progress=False)
+
+
+def on_another_split(data, folder) -> medley.Dataset:
+    """The same log, users and items, with a validation item for each pair that was in test and the other way round."""
+    names = {"train": "train", "valid": "test", "test": "valid"}
+    frame = {
+        "user_id": data.users.raw.gather(data.log["user"].to_numpy()),
+        "item_id": data.items.raw.gather(data.log["item"].to_numpy()),
+        "timestamp": data.log["timestamp"],
+        "split": [names[split] for split in data.log["split"].cast(str)],
+    }
+    features = {m: (np.asarray(f.values), f.present) for m, f in data.features.items()}
+    tables = {"items": data.item_table.select("item_id"), "users": {"user_id": data.users.raw}}
+    return medley.Dataset.from_frames(frame, **tables, features=features, split="given", out=folder)
+
+
+def test_a_model_is_refused_on_another_split_of_the_same_log(run, simulated, tmp_path):
+    other = on_another_split(simulated, tmp_path / "other")
+    sizes = [(d.manifest.num_users, d.manifest.num_items, len(d.train)) for d in (simulated, other)]
+    assert sizes[0] == sizes[1]
+    trained = medley.train("mf", simulated, dim=8, num_epochs=1, progress=False)
+    for each in (run, trained):  # read from a folder, and in memory
+        with pytest.raises(InputError, match="split of the data set, which is not that of the run: expected the split"):
+            each.model(other)
+        with pytest.raises(InputError, match="split of the data set"):
+            medley.evaluate(each, other)
+        assert each.model(medley.load(simulated.folder)) is not None
+
+
+def test_a_model_is_given_on_the_same_split_at_another_path(run, simulated, tmp_path):
+    shutil.copytree(simulated.folder, tmp_path / "moved")
+    moved = medley.load(tmp_path / "moved").with_modality("smell", np.ones((simulated.manifest.num_items, 2), "f4"))
+    assert torch.equal(run.model(moved).p, run.model(simulated).p)

@@ -29,7 +29,9 @@ SPLIT_CODES = {split: code for code, split in enumerate(SPLITS)}
 MEDIA, FITTED = ".media.parquet", ".fitted.safetensors"  # suffixes of the files beside the arrays of a modality
 
 MODALITY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-PARTS_OF_SCORES = frozenset({"id", "history", "all", "interactions"})  # parts() of models and of results use them
+PARTS_OF_SCORES = frozenset(  # parts() of models and of results use them
+    {"id", "history", "all", "interactions", "popularity", "cold"}
+)
 _MODULE_ATTRIBUTES = """
     T_destination add_module apply bfloat16 buffers call_super_init children clear compile cpu cuda double dump_patches
     eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu items keys

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from medley.errors import InputError
 from medley.models.spaces import LR, Space
 from medley.scoring.blocks import parts_of
-from medley.types import Embeddings, Inputs, Interactions, ItemToItem, Scorer, Triplets
+from medley.types import Embeddings, HistorySum, Inputs, Interactions, ItemToItem, Scorer, Triplets
 
 Count = Annotated[int, Field(ge=1)]  # of what a model cannot do without: dimensions, neighbours, intents
 Layers = Annotated[int, Field(ge=0)]  # 0 leaves the layers out
@@ -128,6 +128,14 @@ class Recommender(nn.Module):
             got="a model with a learned vector per user",
             remedy="refit the model on the new history, or export it: its bundle folds new users in",
         )
+
+    def history_sum(self) -> HistorySum | None:
+        """Returns how user vectors are sums over seen items; None, the default, if they are anything else.
+
+        With it a bundle makes new users as the model does; else it infers their vectors. Call this method under
+        `torch.no_grad()`.
+        """
+        return None
 
     @torch.no_grad()
     def contributions(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:

@@ -46,7 +46,7 @@ from medley.nn.scale import FeatureScale, scale
 from medley.nn.seen import SeenItems
 from medley.nn.sequences import Histories, sampled_softmax
 from medley.nn.sparse import SparseMatrix
-from medley.types import Embeddings, Inputs, Interactions, Triplets
+from medley.types import Embeddings, HistorySum, Inputs, Interactions, Triplets
 
 FADING = 0.7  # r at the start, per step of age
 POPULARITIES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)
@@ -119,6 +119,12 @@ class Mosaic(Recommender):
     def scorer_of(self, history: Interactions) -> Embeddings:
         """Users made of another history, and the same items."""
         return self._embeddings(self.users.of(history))
+
+    def history_sum(self) -> HistorySum:
+        """Users are directions of sums; only the prior meets the constant 1."""
+        own, of_m = self._parts_of_items()
+        length = _length(sum_of([own, *of_m.values()])).squeeze(1)
+        return HistorySum(length, self.A, self.users.by_age(), 1 / self.tau, {"popularity": length.new_ones(1)})
 
     def parts(self) -> dict[str, Embeddings]:
         """`id` and modality -> their share of h_i; `popularity` -> p pi_i and the offset."""
@@ -199,6 +205,10 @@ class _Users(nn.Module):
         """Returns the sums of other histories, with the same weights."""
         raise NotImplementedError
 
+    def by_age(self) -> Tensor | None:
+        """Returns r (L,); None if all items weigh 1."""
+        raise NotImplementedError
+
 
 class _InOrder(_Users):
     """sum_j r_age(j) h_j over the latest items."""
@@ -219,6 +229,9 @@ class _InOrder(_Users):
         users = _InOrder(history, self.histories.max_length).to(self.log_r.device)
         users.log_r = self.log_r
         return users
+
+    def by_age(self) -> Tensor:
+        return self.log_r.exp()
 
     def _sums(self, bags: Any, h: Tensor) -> Tensor:
         return F.embedding_bag(bags.item, h, bags.start, mode="sum", per_sample_weights=self.log_r.exp()[bags.age])
@@ -245,6 +258,9 @@ class _WithoutOrder(_Users):
 
     def of(self, history: Interactions) -> "_WithoutOrder":
         return _WithoutOrder(history).to(self.seen.start.device)
+
+    def by_age(self) -> None:
+        return None
 
 
 def _length(x: Tensor) -> Tensor:

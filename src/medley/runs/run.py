@@ -263,9 +263,21 @@ class Run:
     def model(self, dataset: Dataset) -> Recommender:
         """Returns the trained model; the model of a run from another process is built again, on the CPU.
 
+        Args:
+            dataset: that of the run, at any path; on another split, the model may have learned the answers.
+
         Raises:
-            InputError: the run has no weights yet, or the weights do not fit the model.
+            InputError: another split; the run has no weights yet, or the weights do not fit the model.
         """
+        trained_on, given = self.record.data.split_hash, dataset.manifest.split_hash
+        if given != trained_on:
+            raise InputError(
+                "split of the data set, which is not that of the run",
+                file=dataset.folder,
+                expected=f"the split {trained_on[:12]} of {self.record.data.name}",
+                got=f"the split {given[:12]} of {dataset.manifest.name}",
+                remedy="give the data set of the run, or train on this one",
+            )
         if self._trained is not None:
             return self._trained
         recipe, read = self.record.recipe, self.record.data.modalities

@@ -43,6 +43,7 @@ from medley.serving.new_items import NewItems
 from medley.serving.new_items_calibration import fit_new_items
 from medley.serving.scores import Concepts, ItemToItem, Scores, Vectors, spread
 from medley.serving.seen import DISLIKED, TEST, TRAIN, VALID, pairs_of
+from medley.serving.sum_rule import sum_rule
 from medley.types import Embeddings, Neighbours
 from medley.types import ItemToItem as Weights
 from medley.version import versions
@@ -89,7 +90,9 @@ def listed(model: str) -> dict[str, str | None]:
     if issubclass(found, MacridVAE):
         row |= {"kind": "concepts", "new_users": "exact: its encoder"}
     elif found.scorer is Recommender.scorer:
-        row |= {"kind": "vectors", "new_users": "inferred from the item vectors"}
+        is_sum = found.history_sum is not Recommender.history_sum
+        exact = "exact: the model's sum over the history"
+        row |= {"kind": "vectors", "new_users": exact if is_sum else "inferred from the item vectors"}
     else:
         row |= {"kind": "item-to-item", "new_users": "exact: the history"}
     row["new_items"] = "its own content path" if found in PATHS else "neighbours by features"
@@ -152,7 +155,11 @@ def export(
     control = next((name.replace("_", " ") for name in CONTROLS if options.get(name)), None)
     reason = f"the model was trained on {control}" if control and model.reads_features else ""
     rule = fit_new_items(scores, features, train, content=content, reason=reason, exposure=exposure, seed=seed)
-    fold_in = fit_fold_in(scores, train, pairs_of(seen, VALID), ages=ages, recency=recency, seed=seed)
+    fold_in = sum_rule(model, scores, data.union(_learned_from(run)))
+    if fold_in is None:
+        fold_in = fit_fold_in(scores, train, pairs_of(seen, VALID), ages=ages, recency=recency, seed=seed)
+    elif fold_in.reads_ages:
+        ages = data.union(_learned_from(run)).ages(distinct=True)
     if cold == "features":
         scores = _placed(scores, rule, features, train)
     manifest = _manifest(run, model, data, scores, fold_in, rule, cold)
@@ -277,7 +284,7 @@ def _ages(data: Dataset, run: Run | Recommender) -> np.ndarray | None:
 
 def _of_all(seen: sp.csr_array, ages: np.ndarray | None, fold_in: FoldIn) -> np.ndarray | None:
     """Returns the ages (n,) of the pairs of `seen`, 0 where the code is not TRAIN; None if no rule reads them."""
-    if ages is None or fold_in.recency == 1:
+    if ages is None or not fold_in.reads_ages:
         return None
     age = np.zeros(len(seen.data), dtype=np.int32)
     age[seen.data == TRAIN] = ages

@@ -4,6 +4,7 @@ Exact rules, where the model itself makes a user of seen items:
 
     history        item-to-item weights: the history is the query
     encoder        concepts: the encoder of the model
+    sum            vectors: the model's own sum over the history, `medley.serving.sums`
 
 Else the vector of a user is inferred from the item vectors v_i of the history H, n = |H|, centred on the mean item
 (a constant per user changes no ranking):
@@ -22,9 +23,10 @@ of v_i^T S v_i, so kappa and omega have no unit. So columns in which all users a
 (the parts of one user vector), stay as they are in the model. Rule, ridge, kappa and omega are chosen at export by
 Recall@20 on the validation items of users who are left out of the fit.
 
-In all of them an item of the history weighs recency^age, where age is the number of later items, so the latest item
-weighs 1. Of an exact rule, recency is that of the model; of the others, a value below 1 is chosen in the same way if it
-beats recency 1. A history is a list whose latest item is the last, unless weights or ages are given with it.
+An item of the history weighs recency^age, where age is the number of later items, so the latest item weighs 1. Of an
+exact rule, recency is that of the model; of the others, a value below 1 is chosen in the same way if it beats recency
+1. In a `sum`, the model may have learned the weights of the latest L items; older items then weigh 0. A history is a
+list whose latest item is the last, unless weights or ages are given with it.
 
 Shapes: U users, I items, D columns, n items of a history.
 """
@@ -40,8 +42,9 @@ import scipy.sparse as sp
 from medley.errors import InputError
 from medley.serving.ages import by_place, weighted
 from medley.serving.scores import Concepts, ItemToItem, Scores, Vectors, spread
+from medley.serving.sums import summed, weights_by_age
 
-Rule = Literal["history", "encoder", "map", "least squares", "map and least squares"]
+Rule = Literal["history", "encoder", "sum", "map", "least squares", "map and least squares"]
 RIDGES = (1e-3, 1e-2, 1e-1)  # of the map, as a share of the mean variance of s
 KAPPAS = (0.3, 3.0, 30.0)
 OMEGAS = (0.0, 3e-3, 3e-2)
@@ -58,8 +61,8 @@ class FoldIn:
     rule: Rule
     arrays: Mapping[str, np.ndarray] = field(
         default_factory=dict
-    )  # centre, mean, b (D,); covariance (of items), A, C (D, D)
-    settings: Mapping[str, float] = field(default_factory=dict)  # target, noise, and recency unless it is 1
+    )  # centre, mean, b (D,); covariance (of items), A, C (D, D); of a sum: `medley.serving.sums.Sum`
+    settings: Mapping[str, float] = field(default_factory=dict)  # target, noise, and recency unless it is 1; of a sum
     measured: Mapping[str, float] = field(default_factory=dict)  # rule -> Recall@20 at export; `trained`: of the model
 
     @property
@@ -67,23 +70,32 @@ class FoldIn:
         """The base of the weights of a history, 1 if the order does not matter."""
         return self.settings.get("recency", 1.0)
 
+    @property
+    def reads_ages(self) -> bool:
+        """Whether the order of a history matters."""
+        return self.recency != 1 or "by_age" in self.arrays
+
+    def weights_of(self, ages: np.ndarray) -> np.ndarray:
+        """Returns the weights (n,) of liked items of these ages (n,)."""
+        return weights_by_age(ages, self.arrays["by_age"]) if "by_age" in self.arrays else self.recency**ages
+
     def __call__(self, scores: Scores, history: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         """Returns the query (Q,) of a user.
 
         Args:
             scores: of the bundle.
             history: (n,) rows of items, distinct, the latest last.
-            weights: (n,), recency^age by default; negative: items that the user dislikes.
+            weights: (n,), `weights_of` the ages by default; negative: items that the user dislikes.
 
         Raises:
             InputError: rows out of range or twice, weights of another length or not finite, or negative weights where
                 the rule knows no dislikes.
         """
         num_items = scores.num_items
-        weights = self.recency ** by_place(len(history)) if weights is None else weights
+        weights = self.weights_of(by_place(len(history))) if weights is None else weights
         history, weights = _checked(history, weights, num_items)
         if isinstance(scores, Vectors):
-            return self.of_vectors(scores.item[history], weights)
+            return self.of_vectors(scores.item[history], weights, history)
         if isinstance(scores, Concepts) and (weights < 0).any():
             got = f"{int((weights < 0).sum())} negative weights"
             raise InputError("weights of a history", expected="0 or more: this model knows no dislikes", got=got)
@@ -91,13 +103,16 @@ class FoldIn:
         seen[0, history] = weights
         return scores.query_of(seen)[0]
 
-    def of_vectors(self, vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def of_vectors(self, vectors: np.ndarray, weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Returns the query (Q,) of a history given as item vectors, for scores of kind `vectors`.
 
         Args:
             vectors: (n, D + 1), of items of the bundle or of new items.
             weights: (n,); negative: items that the user dislikes.
+            rows: (n,), of these items; new items have rows from I on.
         """
+        if self.rule == "sum":
+            return summed(vectors, weights, rows, self.arrays, self.settings)
         vectors, weights, x = vectors[weights != 0], weights[weights != 0], self.arrays["mean"]
         if len(vectors):
             x = _infer(vectors[:, :-1] - self.arrays["centre"], weights, self.arrays, self.settings)

@@ -108,15 +108,15 @@ class People:
 
         Args:
             liked: (n,), the latest last.
-            disliked: their order does not matter.
+            disliked: their order does not matter; each weighs as much as the latest liked item, with a minus.
             ages: (n,), of the liked items, where the place in the list does not say it.
         """
         rule, scores = self.bundle.fold_in_rule, self.bundle.scores
         rows = np.array([*liked, *disliked], dtype=np.int64)
         ages = by_place(len(liked)) if ages is None else ages
-        weights = np.concatenate([rule.recency**ages, np.full(len(disliked), -1.0)])
+        weights = np.concatenate([rule.weights_of(ages), -rule.weights_of(np.zeros(len(disliked)))])
         if isinstance(scores, Vectors):
-            return rule.of_vectors(self.catalogue.vectors(rows), weights)
+            return rule.of_vectors(self.catalogue.vectors(rows), weights, rows)
         known = rows < self.catalogue.num_bundled
         if self.bundle.kind == "concepts":  # dislikes have no place in this model
             known &= weights > 0
