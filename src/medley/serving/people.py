@@ -116,6 +116,7 @@ class People:
         ages = by_place(len(liked)) if ages is None else ages
         weights = np.concatenate([rule.weights_of(ages), -rule.weights_of(np.zeros(len(disliked)))])
         if isinstance(scores, Vectors):
+            rows, weights = rows[weights != 0], weights[weights != 0]  # of a long history, the latest items may decide
             return rule.of_vectors(self.catalogue.vectors(rows), weights, rows)
         known = rows < self.catalogue.num_bundled
         if self.bundle.kind == "concepts":  # dislikes have no place in this model
