@@ -18,8 +18,9 @@ when the training has ended: p by Recall, o by Recall + 0.2 Recall of items with
     loss = -ln softmax(s_u)[i] over i and N negatives shared by the batch, weighed by n_u^-gamma
 
 where x_u is made of what u had seen before i; items of one moment are put in a random order. Logs without times know no
-order: r = 1, and x_u is made of all other items of u. Items are left out of the loss as negatives if nobody has seen them: the model would learn to recognise and
-bury them. While training, e_i is 0 in a share `id_dropout` of the items, which then stand for new items.
+order: r = 1, and x_u is made of all other items of u. Items without interactions are no negatives: the model would
+learn to recognise and bury them. While training, e_i is 0 in a share `id_dropout` of the items, which then stand for
+new items.
 
 Shapes: U users, I items, n interactions, d = dim, B triplets, N negatives, L = max_length.
 From FISM: users made of items, without the item that is predicted. From FREEDOM: the frozen item graph. The transition
@@ -70,7 +71,7 @@ class Mosaic(Recommender):
         "train_popularity": Uniform(0.0, 1.0),
         "k": Choice((5, 10, 20)),
     }
-    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 2e-3, "patience": 5}
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 2e-3, "patience": 8, "average": 0.9}
 
     pi: Tensor  # (I, 1)
     is_cold: Tensor  # (I, 1) float32, 1 - w
