@@ -41,7 +41,7 @@ from medley import graphs
 from medley.graphs.normalise import scaled
 from medley.models.base import Count, Insight, Positive, Rate, Recommender, Weight
 from medley.models.spaces import Choice, Log, Space, Uniform
-from medley.nn.chosen import COLD_VALUE, Auto, ChosenNumber
+from medley.nn.chosen import COLD_VALUE, ChosenNumber, ChosenWeight, Offset
 from medley.nn.init import xavier
 from medley.nn.modalities import by_name, sum_of
 from medley.nn.scale import FeatureScale, scale
@@ -92,8 +92,8 @@ class Mosaic(Recommender):
         num_negatives: Count = 512,
         gamma: Weight = 0.0,
         train_popularity: Weight = 0.5,
-        popularity: Weight | Auto = "auto",
-        cold_offset: float | Auto = "auto",
+        popularity: ChosenWeight = "auto",
+        cold_offset: Offset = "auto",
         feature_scale: FeatureScale = "pca-whitening",
     ):
         super().__init__(inputs)
