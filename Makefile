@@ -101,6 +101,9 @@ audits: setup  ## the pages of docs/audits, from the data sets under RESULTS/dat
 		$(BIN)/medley audit $(RESULTS)/data/$$name --format markdown --out docs/audits/$$name.md || exit 1; \
 	done
 
+benchmark-%: $(RESULTS)/data/%/manifest.json  ## a page of the benchmark: microlens-50k, ml-100k, lfm2k
+	$(call study,$*,benchmark-$*,benchmark-$*)
+
 docs: setup  ## docs/models.md, from the docstrings of the models and the measured results
 	$(BIN)/python tools/models_page.py --results docs/results/tiktok.json --out docs/models.md
 

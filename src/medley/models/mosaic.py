@@ -83,7 +83,7 @@ class Mosaic(Recommender):
         *,
         dim: Count = 128,
         max_length: Count = 20,
-        tau: Positive = 0.2,
+        tau: Positive = 0.15,
         k: Count = 10,
         graph_weight: Weight = 1.0,
         use_transition: bool = True,
