@@ -50,6 +50,20 @@ def test_entries_that_were_best_in_the_last_two_epochs_are_named():
     assert "longer training may help: Slow." in text
 
 
+def test_entries_that_were_best_in_the_first_epoch_with_every_seed_are_named():
+    never = replace(SLOW, best_epochs=(1, 1), entry=replace(SLOW.entry, label="Never"))
+    once = replace(QUICK, best_epochs=(1, 5))
+    counted = replace(BEST, best_epochs=(1,), num_parameters=0)
+    assert "models after one epoch: Never." in page(results([never, once, counted]), "make")
+    assert "after one epoch" not in page(results([SLOW, QUICK]), "make")
+
+
+def test_headings_name_data_and_condition():
+    lines = page(results([SLOW, QUICK]), "make").splitlines()
+    assert lines[0] == "# A study (data)" and "## Given split, all unseen items" in lines
+    assert "\n\n\n" not in "\n".join(lines)
+
+
 def test_settings_that_were_fixed_are_not_called_chosen():
     fixed = [replace(one, num_tried=1) for one in (SLOW, QUICK)]
     assert "Settings are fixed by the study" in page(results(fixed), "make")
