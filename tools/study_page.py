@@ -114,13 +114,18 @@ def _condition(results: Results, condition: Condition) -> list[str]:
 
 
 def _differences(rows: Sequence[Result], study: Mapping[str, Any]) -> list[str]:
-    """Compares variants with their entry; without variants, others with the best and with the last of each table."""
+    """Compares variants with their entry and with the entry of as many parameters; without variants, others with the
+    best and with the last of each table.
+    """
     metric = study["metric"]
     by_label = {one.label: one for one in rows}
     groups: dict[str, list[str]] = {}
     for one in rows:
         if one.entry.variant_of in by_label:
             groups.setdefault(one.entry.variant_of, []).append(one.label)
+    for one in rows:
+        if one.entry.parameters_of in by_label:
+            groups.setdefault(one.entry.parameters_of, []).append(one.label)
     if not groups and len(rows) > 1:
         best = max(rows, key=lambda one: one.metrics[metric].mean)
         groups = {best.label: [one.label for one in rows if one is not best]}

@@ -78,6 +78,13 @@ def test_each_entry_is_compared_with_the_best_and_with_the_last_of_its_table():
     assert "| Best | Quick |" not in text and "Gone |" not in text
 
 
+def test_a_variant_with_the_parameters_of_an_entry_is_compared_with_both():
+    small = entry("Best: small", 0.4, (4, 4), variant_of="Best")
+    small = replace(small, entry=replace(small.entry, parameters_of="Quick"))
+    text = page(results([QUICK, BEST, small]), "make")
+    assert "| Best: small | Best | -0.1000 |" in text and "| Best: small | Quick | +0.1000 |" in text
+
+
 def test_settings_that_all_entries_share_are_said_once():
     text = page(results([SLOW, QUICK]), "make")
     assert "Common to all trained entries: dim = 8, num_epochs = 25." in text
