@@ -8,10 +8,11 @@ other rows stay.
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medley.auditing import audit
 from medley.data.dataset import Dataset
 from medley.data.importing import import_dataset
 from medley.errors import InputError
@@ -31,6 +32,8 @@ NOTE = (
     "The rows of HUIGN that were measured before 2026-11-26 are of a form in which items without train interactions "
     "still had an edge to themselves ([fidelity](../fidelity/huign.md))."
 )
+TOLD_OF_AUDIT = ("row-order", "judged-users", "list-later-rows", "list-fixed")
+LOWER_ROW_FIRST = "956ec60a5e01ce25"  # fingerprint of the protocol before docs/decisions/0010-ties.md
 COSTS = ("CPU s/epoch", "CPU s to best", "GB", "parameters")
 
 
@@ -47,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     entries = list(ROWS) if chosen.only is None else select_rows(chosen.only)
     record = chosen.out.with_suffix(".json")
-    kept = read_record(record) if chosen.only is not None and record.exists() else {}
+    kept, made_with = read_record(record) if chosen.only is not None and record.exists() else ({}, {})
     folder = chosen.runs / "data"
     data = Dataset(folder) if folder.exists() else import_dataset("csv", chosen.data, folder, name="tiktok")
     study = Study(
@@ -60,14 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if skipped:
         got = "; ".join(f"{label}: {reason}" for label, reason in skipped.items())
         raise InputError("rows of the page", expected="entries that apply to the data", got=got)
+    made_with |= {result.entry.label: versions() for result in new}
     by_label = kept | {result.entry.label: result for result in new}
     rows = [by_label[row.label] for row in ROWS if row.label in by_label]
     protocols = {result.fingerprint[:SHOWN_OF_FINGERPRINT] for result in rows}
     if len(protocols) > 1:
         remedy = "measure all rows again, or write to another page; the new runs are kept"
         raise InputError(f"the rows of {chosen.out}", expected="one protocol", got=sorted(protocols), remedy=remedy)
-    write_atomic(record, json.dumps([_document(result) for result in rows], indent=1, default=list))
-    write_atomic(chosen.out, page(data, study, rows))
+    write_atomic(record, json.dumps([_document(result, made_with) for result in rows], indent=1, default=list))
+    write_atomic(chosen.out, page(data, study, rows, made_with))
     print(f"written: {chosen.out}")
 
 
@@ -85,34 +89,41 @@ def select_rows(names: Sequence[str]) -> list[Entry]:
     return [one for one in ROWS if any(one in some for some in rows.values())]
 
 
-def _document(result: Result) -> dict[str, Any]:
+def _document(result: Result, made_with: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     document = results.document_of(result)
     shown = {name: document["metrics"][name] for name in (*SHOWN, *GROUPS)}
-    return {**document, "fingerprint": result.fingerprint[:SHOWN_OF_FINGERPRINT], "metrics": shown}
+    fingerprint = result.fingerprint[:SHOWN_OF_FINGERPRINT]
+    return {**document, "fingerprint": fingerprint, "metrics": shown, "versions": made_with[result.entry.label]}
 
 
-def read_record(record: Path) -> dict[str, Result]:
-    """Reads the figures of an earlier page: label -> result.
+def read_record(record: Path) -> tuple[dict[str, Result], dict[str, dict[str, str]]]:
+    """Reads the figures of an earlier page: label -> result, and label -> the versions that made the result.
 
     Raises:
         InputError: the file does not hold such figures.
     """
     try:
-        read = [results.result_of(fields) for fields in json.loads(record.read_text(encoding="utf-8"))]
+        rows = json.loads(record.read_text(encoding="utf-8"))
+        made_with = [row.pop("versions") for row in rows]
+        read = [results.result_of(row) for row in rows]
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(str(record), expected="figures that this command wrote", got=repr(error)) from error
-    return {result.entry.label: result for result in read}
+    labels = [result.entry.label for result in read]
+    return dict(zip(labels, read, strict=True)), dict(zip(labels, made_with, strict=True))
 
 
-def page(data: Dataset, study: Study, results: Sequence[Result]) -> str:
+def page(data: Dataset, study: Study, results: Sequence[Result], made_with: Mapping[str, Mapping[str, str]]) -> str:
     """Returns the page in Markdown."""
     counts = " / ".join(f"{count:,}" for count in data.manifest.num_interactions.values())
     dims = ", ".join(f"{name} {record.dim}-d" for name, record in data.manifest.modalities.items())
-    installed = ", ".join(f"{name} {number}" for name, number in versions().items())
+    installed = {
+        label: ", ".join(f"{name} {number}" for name, number in numbers.items()) for label, numbers in made_with.items()
+    }
     return "\n".join(
         [
             "# TikTok",
             "",
+            *_audit(data),
             "Made by `make results-tiktok` (`python tools/results_page.py --data DATA/tiktok --out "
             f"docs/results/tiktok.md`), measured on {' and '.join(sorted({one.measured for one in results}))}.",
             "",
@@ -121,7 +132,7 @@ def page(data: Dataset, study: Study, results: Sequence[Result]) -> str:
             "The textual features that were published with the data are **missing in this copy**, so no figure here "
             "uses text; published figures on this split do.",
             "",
-            "Protocol: all unseen items are ranked (train and validation masked at test, lower row first among ties). "
+            f"Protocol: all unseen items are ranked (train and validation masked at test; {_ties(results)}). "
             f"Settings are chosen by validation Recall@20 with seed {study.seeds[0]} over the grid below, epochs by "
             f"early stopping on the same metric; then seeds {', '.join(map(str, study.seeds))}, test scored once per "
             f"seed. Mean ± sample standard deviation over the seeds; none where nothing is random. "
@@ -144,21 +155,36 @@ def page(data: Dataset, study: Study, results: Sequence[Result]) -> str:
             f"CPU seconds of one process with {study.resources.threads_each} thread(s), validation included, while "
             "other trainings ran; on an idle machine one thread takes about as long. GB is the peak resident memory of "
             "the process. "
-            f"Measured on {_machines(results)}.",
+            f"Measured on {_but_for([(one.machine, one.entry.label) for one in results])}.",
             "",
-            f"Versions: {installed}.",
+            f"Versions: {_but_for([(installed[one.entry.label], one.entry.label) for one in results])}.",
             "",
         ]
     )
 
 
-def _machines(results: Sequence[Result]) -> str:
-    """Lists the machines, with the labels of the results of all but the most frequent machine."""
+def _audit(data: Dataset) -> list[str]:
+    """Says what the audit found that limits the figures of the page."""
+    found = audit(data)
+    told = [finding.says for finding in found.findings if finding.name in TOLD_OF_AUDIT]
+    head = f"**The [audit](../audits/tiktok.md) flags {len(found.flags)} properties of this split.** In particular:"
+    return [head, "", *(f"- {says[0].upper()}{says[1:]}." for says in told), ""]
+
+
+def _ties(results: Sequence[Result]) -> str:
+    if results[0].fingerprint[:SHOWN_OF_FINGERPRINT] == LOWER_ROW_FIRST:
+        older = "lower row first among ties, the rule of the day"
+        return f"{older}: new evaluations [break ties by a hash](../decisions/0010-ties.md)"
+    return "[ties are broken by a hash](../decisions/0010-ties.md)"
+
+
+def _but_for(pairs: Sequence[tuple[str, str]]) -> str:
+    """Lists the values of (value, label) pairs, with the labels of all but the most frequent value."""
     labels: dict[str, list[str]] = {}
-    for result in results:
-        labels.setdefault(result.machine, []).append(result.entry.label)
-    most = max(labels, key=lambda machine: len(labels[machine]))
-    others = [f"{machine} ({'; '.join(labels[machine])})" for machine in labels if machine != most]
+    for value, label in pairs:
+        labels.setdefault(value, []).append(label)
+    most = max(labels, key=lambda value: len(labels[value]))
+    others = [f"{value} ({'; '.join(labels[value])})" for value in labels if value != most]
     return ", but for ".join([most, *others])
 
 

@@ -45,7 +45,7 @@ def page(results: Results, made_by: str) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in results.made_by["versions"].items())
     seeds = ", ".join(map(str, results.made_by["seeds"]))
     lines = [
-        f"# {study['title']}: {data['name']}",
+        f"# {study['title']} ({data['name']})",
         "",
         study["about"].replace("\n", " "),
         "",
@@ -57,6 +57,7 @@ def page(results: Results, made_by: str) -> str:
         "the difference depends on who was measured, and with few seeds little of how far it depends on the seed.",
         "",
         *_cut_short(results.entries),
+        *_never_better(results.entries),
     ]
     for condition in conditions(results):
         lines += _condition(results, condition)
@@ -87,6 +88,15 @@ def _cut_short(entries: Sequence[Result]) -> list[str]:
     return [f"Best in one of the last two epochs for a seed, so longer training may help: {', '.join(found)}.", ""]
 
 
+def _never_better(entries: Sequence[Result]) -> list[str]:
+    """Names the entries whose first epoch was the best with every seed: early stopping then chose nothing."""
+    found = [one.label for one in entries if one.num_parameters and max(one.best_epochs, default=0) == 1]
+    if not found:
+        return []
+    told = "Best in the first epoch with every seed, so these figures are of models after one epoch"
+    return [f"{told}: {', '.join(found)}.", ""]
+
+
 def _condition(results: Results, condition: Condition) -> list[str]:
     split = results.data["splits"][condition.split]
     counts = " / ".join(f"{count:,}" for count in split["num_interactions"].values())
@@ -94,22 +104,28 @@ def _condition(results: Results, condition: Condition) -> list[str]:
     tables = result_tables(results, condition)
     named = set(results.study.get("tables", {}))
     whole = [table for place, table in enumerate(tables) if place == 0 or table.title in named]
-    shown = [part for table in whole for part in (to_markdown(table), "")]
+    shown = [part for table in whole for part in (to_markdown(table).rstrip(), "")]
     unknown = f", {rows[0].num_unknown_users:,} of the measured users never in train" if rows else ""
     head = (
         f"{counts} train / validation / test interactions{unknown}. Split hash `{split['split_hash'][:MOST_DIGITS]}`."
     )
-    return [f"## {condition}".capitalize(), "", head, "", *shown, *_differences(rows, results.study)]
+    title = str(condition)
+    return [f"## {title[0].upper()}{title[1:]}", "", head, "", *shown, *_differences(rows, results.study)]
 
 
 def _differences(rows: Sequence[Result], study: Mapping[str, Any]) -> list[str]:
-    """Compares variants with their entry; without variants, others with the best and with the last of each table."""
+    """Compares variants with their entry and with the entry of as many parameters; without variants, others with the
+    best and with the last of each table.
+    """
     metric = study["metric"]
     by_label = {one.label: one for one in rows}
     groups: dict[str, list[str]] = {}
     for one in rows:
         if one.entry.variant_of in by_label:
             groups.setdefault(one.entry.variant_of, []).append(one.label)
+    for one in rows:
+        if one.entry.parameters_of in by_label:
+            groups.setdefault(one.entry.parameters_of, []).append(one.label)
     if not groups and len(rows) > 1:
         best = max(rows, key=lambda one: one.metrics[metric].mean)
         groups = {best.label: [one.label for one in rows if one is not best]}

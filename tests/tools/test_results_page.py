@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from medley.auditing import audit
 from medley.data.dataset import Dataset
 from medley.errors import InputError
 from medley.experiments.study import Entry
@@ -28,7 +29,23 @@ def test_a_row_can_be_added_to_a_page_and_the_others_stay(simulated: Dataset, tm
     second = json.loads(record.read_text())
     assert second[:2] == first and second[2]["chosen"] == {**first[1]["chosen"], "reg": 0.0}
     text = page.read_text()
+    assert "[ties are broken by a hash]" in text and f"flags {len(audit(simulated).flags)} properties" in text
     assert "| MF: free |" in text and "## Variants" in text and "| Popularity |" in text
+
+
+def test_kept_rows_keep_the_versions_that_made_them(simulated: Dataset, tmp_path: Path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/data").symlink_to(simulated.folder)
+    page, record = tmp_path / "page.md", tmp_path / "page.json"
+    common = ["--data", "unused", "--out", str(page), "--runs", str(tmp_path / "runs"), "--workers", "0"]
+    monkeypatch.setattr(results, "ROWS", (POPULARITY,))
+    results.main(common)
+    rows = json.loads(record.read_text())
+    record.write_text(json.dumps([rows[0] | {"versions": {"medley": "0.0.1"}, "fingerprint": results.LOWER_ROW_FIRST}]))
+    results.main([*common, "--only"])
+    text = page.read_text()
+    assert "Versions: medley 0.0.1." in text and "lower row first among ties, the rule of the day" in text
+    assert json.loads(record.read_text())[0]["versions"] == {"medley": "0.0.1"}
 
 
 def test_a_file_without_figures_is_refused(tmp_path: Path):
@@ -65,9 +82,10 @@ def test_rows_of_two_protocols_do_not_share_a_page(simulated: Dataset, tmp_path:
 
 def test_the_committed_figures_are_read_as_they_were_written():
     record = Path(__file__).parents[2] / "docs/results/tiktok.json"
-    read = results.read_record(record)
+    read, made_with = results.read_record(record)
     written = {row["entry"]["label"]: row for row in json.loads(record.read_text())}
     assert list(read) == list(written) and len(read) > 20
     for label, row in written.items():
         assert read[label].metrics["recall@20"].mean == row["metrics"]["recall@20"]["mean"]
+        assert made_with[label] == row["versions"]
         assert read[label].chosen == row["chosen"] and read[label].num_parameters == row["num_parameters"]

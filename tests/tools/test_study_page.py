@@ -50,6 +50,20 @@ def test_entries_that_were_best_in_the_last_two_epochs_are_named():
     assert "longer training may help: Slow." in text
 
 
+def test_entries_that_were_best_in_the_first_epoch_with_every_seed_are_named():
+    never = replace(SLOW, best_epochs=(1, 1), entry=replace(SLOW.entry, label="Never"))
+    once = replace(QUICK, best_epochs=(1, 5))
+    counted = replace(BEST, best_epochs=(1,), num_parameters=0)
+    assert "models after one epoch: Never." in page(results([never, once, counted]), "make")
+    assert "after one epoch" not in page(results([SLOW, QUICK]), "make")
+
+
+def test_headings_name_data_and_condition():
+    lines = page(results([SLOW, QUICK]), "make").splitlines()
+    assert lines[0] == "# A study (data)" and "## Given split, all unseen items" in lines
+    assert "\n\n\n" not in "\n".join(lines)
+
+
 def test_settings_that_were_fixed_are_not_called_chosen():
     fixed = [replace(one, num_tried=1) for one in (SLOW, QUICK)]
     assert "Settings are fixed by the study" in page(results(fixed), "make")
@@ -62,6 +76,13 @@ def test_each_entry_is_compared_with_the_best_and_with_the_last_of_its_table():
     )
     assert "| Slow | Best | -0.3000 |" in text and "| Slow | Quick | -0.1000 |" in text
     assert "| Best | Quick |" not in text and "Gone |" not in text
+
+
+def test_a_variant_with_the_parameters_of_an_entry_is_compared_with_both():
+    small = entry("Best: small", 0.4, (4, 4), variant_of="Best")
+    small = replace(small, entry=replace(small.entry, parameters_of="Quick"))
+    text = page(results([QUICK, BEST, small]), "make")
+    assert "| Best: small | Best | -0.1000 |" in text and "| Best: small | Quick | +0.1000 |" in text
 
 
 def test_settings_that_all_entries_share_are_said_once():
