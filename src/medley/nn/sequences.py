@@ -79,6 +79,14 @@ class Histories(nn.Module):
         """Returns other histories with the same `max_length`, on the same device."""
         return Histories(history, self.max_length).to(self.start.device)
 
+    def ages(self) -> Tensor:
+        """Returns (n,), how many interactions of the same user are not earlier, but for itself, by user and item.
+
+        Where no two interactions of a user have one moment, these are the ages in `bags` of the whole history.
+        """
+        user = self.code // self.num_items
+        return self.start[user + 1] - self.start[user] - 1 - self.earlier
+
     def before(self, user: Tensor, item: Tensor) -> list[Windows]:
         """Returns what users had seen strictly before items that they have interacted with.
 
