@@ -80,9 +80,9 @@ class Histories(nn.Module):
         return Histories(history, self.max_length).to(self.start.device)
 
     def ages(self) -> Tensor:
-        """Returns (n,), how many interactions of the same user are not earlier, but for itself, by user and item.
+        """Returns (n,) int64, by user, then item: the number of other interactions of the user that are not earlier.
 
-        Where no two interactions of a user have one moment, these are the ages in `bags` of the whole history.
+        If no two of a user have one moment, these are the ages of `bags` without the limit of `max_length`.
         """
         user = self.code // self.num_items
         return self.start[user + 1] - self.start[user] - 1 - self.earlier
