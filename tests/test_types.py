@@ -89,10 +89,3 @@ def test_ages_without_times_are_refused_and_times_have_the_length_of_the_pairs()
         Interactions(*pairs, num_users=2, num_items=3).ages()
     with pytest.raises(InputError, match="one per interaction"):
         Interactions(*pairs, num_users=2, num_items=3, time=np.array([1.0]))
-
-
-def test_distinct_ages_give_one_moment_the_order_of_the_log():
-    user, item = np.array([1, 0, 1, 1, 1], "i4"), np.array([3, 0, 1, 0, 2], "i4")
-    time = np.array([5, 1, 7, 5, 5])
-    ages = Interactions(user, item, num_users=2, num_items=4, time=time).ages(distinct=True)
-    assert ages.tolist() == [3, 0, 0, 2, 1]

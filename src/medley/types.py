@@ -64,11 +64,8 @@ class Interactions:
         """Returns (I,), the number of interactions of each item: its popularity."""
         return np.bincount(self.item, minlength=self.num_items)
 
-    def ages(self, *, distinct: bool = False) -> np.ndarray:
+    def ages(self) -> np.ndarray:
         """Returns (n,) int64, the number of strictly later interactions of the same user: 0 for the latest.
-
-        Args:
-            distinct: interactions of one moment have the order of the log, so that no two of a user have one age.
 
         Raises:
             InputError: no times.
@@ -78,10 +75,8 @@ class Interactions:
             raise InputError("interactions", expected="times, for weights by age", got="none", remedy=remedy)
         order = np.lexsort((self.time, self.user))
         user, time = self.user[order], np.asarray(self.time)[order]
-        upto = np.arange(len(order))
-        if not distinct:
-            last_of_time = np.flatnonzero(np.append((user[1:] != user[:-1]) | (time[1:] != time[:-1]), True))
-            upto = last_of_time[np.searchsorted(last_of_time, upto)]  # the last at the same moment
+        last_of_time = np.flatnonzero(np.append((user[1:] != user[:-1]) | (time[1:] != time[:-1]), True))
+        upto = last_of_time[np.searchsorted(last_of_time, np.arange(len(order)))]  # the last at the same moment
         end = np.cumsum(self.items_per_user())[user] - 1  # the last of the user
         ages = np.empty(len(order), dtype=np.int64)
         ages[order] = end - upto
@@ -180,13 +175,13 @@ class HistorySum(NamedTuple):
         user vector of a part = its constants, or scale x_u / |x_u| where it has none; 0 if x_u is 0
 
     v_j (d,) is the sum of the vectors of item j over the parts without constants, in `Recommender.parts()`, or in
-    forward() if the score has no parts. age(j) is the number of later items: 0 for the latest item, distinct within a
-    user.
+    forward() if the score has no parts. age(j) is the number of later items: 0 for the latest item.
     """
 
     length: Tensor  # (I,)
     transition: Tensor | None  # A (d, d); None: the identity
     by_age: Tensor | None  # r (L,), the latest item first; older items weigh 0. None: all items weigh 1
+    age: Tensor | None  # (n,) int64, of the train interactions by user, then item; None where all items weigh 1
     scale: float
     constants: Mapping[str, Tensor]  # part of the score -> (d',), its columns in the vector of every user
 

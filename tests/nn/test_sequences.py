@@ -58,6 +58,23 @@ def test_queries_read_the_latest_strictly_earlier_items(rows, max_length, max_to
     assert latest == [slow(rows, u, max_length) for u in range(NUM_USERS)]
 
 
+@given(LOGS)
+def test_ages_count_the_other_interactions_that_are_not_earlier(rows):
+    found = Histories(interactions(rows), 2).ages().tolist()
+    expected = [sum(u == user and t >= time for u, _, t in rows) - 1 for user, _, time in sorted(rows)]
+    assert found == expected
+
+
+def test_without_ties_ages_are_those_of_the_bags():
+    rows = [(0, 4, 3), (0, 2, 1), (1, 5, 0), (0, 7, 2), (1, 1, 9)]
+    histories = Histories(interactions(rows), 9)
+    bags, ages = histories.bags(torch.tensor([0, 1])), histories.ages().tolist()
+    by_item = dict(zip([item for _, item, _ in sorted(rows)], ages, strict=True))
+    assert {item: by_item[item] for item in bags.item.tolist()} == dict(
+        zip(bags.item.tolist(), bags.age.tolist(), strict=True)
+    )
+
+
 def test_a_batch_reads_a_short_history_once():
     rows = [(0, item, item) for item in range(6)] + [(1, item, item) for item in range(3)]
     user, item = torch.tensor([0, 0, 0, 1, 1]), torch.tensor([1, 3, 5, 1, 2])

@@ -86,7 +86,7 @@ def test_feedback_moves_a_known_user_as_the_model_would(exported):
     for row in new:
         service.feedback([Event(user=data.users.raw_id(user), item=data.items.raw_id(row), type="like")])
     train = data.train.only(data.train.user == user)
-    ages = np.append(train.ages(distinct=True) + 2, [1, 0])
+    ages = np.append(train.ages() + 2, [1, 0])
     expected = torch_scores(model, [*train.item, *new], ages)
     np.testing.assert_allclose(served(service, user=data.users.raw_id(user)), expected, atol=1e-5)
 
@@ -169,7 +169,7 @@ def test_a_new_item_in_a_history_has_its_own_vector_and_the_mean_length(exported
     assert len(answer.items) == 5 and all(np.isfinite(item.score) for item in answer.items)
 
 
-def test_pairs_of_one_moment_have_the_order_of_the_log(tmp_path):
+def test_pairs_of_one_moment_have_the_order_of_the_model():
     rng = np.random.default_rng(0)
     pairs = np.unique(rng.integers(0, [30, 20], (250, 2)), axis=0)
     log = {"user_id": pairs[:, 0], "item_id": pairs[:, 1], "timestamp": rng.integers(0, 3, len(pairs))}
@@ -228,7 +228,8 @@ class Plain(Recommender):
         return Embeddings(3 * torch.nn.functional.normalize(self.seen @ self.q), self.q)
 
     def history_sum(self) -> HistorySum:
-        return HistorySum(self.q.new_ones(self.num_items) * self.wrong, None, None, 3.0, {})
+        length = self.q.new_ones(self.num_items) * self.wrong
+        return HistorySum(length, None, by_age=None, age=None, scale=3.0, constants={})
 
 
 def test_a_model_of_a_stranger_is_exact_and_a_wrong_declaration_is_refused(simulated):
@@ -241,7 +242,7 @@ def test_a_model_of_a_stranger_is_exact_and_a_wrong_declaration_is_refused(simul
     np.testing.assert_allclose(bundle.scores.scores(bundle.fold_in(history)[None])[0], expected, atol=1e-5)
     assert bundle.age is None
     model.wrong = torch.arange(model.num_items)
-    with pytest.raises(InputError, match="history_sum of Plain: expected users that are the sums"):
+    with pytest.raises(InputError, match="history_sum of Plain: expected users that are the sums over their items"):
         export(model, simulated)
 
 
@@ -252,7 +253,7 @@ def test_constants_of_another_number_are_refused(exported):
     try:
         assert isinstance(bundle.scores, Vectors)
         with pytest.raises(InputError, match="expected 1 constants"):
-            sum_rule(model, bundle.scores, data.train)
+            sum_rule(model, bundle.scores, data.train.csr())
     finally:
         del model.history_sum
 

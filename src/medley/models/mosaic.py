@@ -126,7 +126,8 @@ class Mosaic(Recommender):
         """Users are directions of sums; only the prior meets the constant 1."""
         own, of_m = self._parts_of_items()
         length = _length(sum_of([own, *of_m.values()])).squeeze(1)
-        return HistorySum(length, self.A, self.users.by_age(), 1 / self.tau, {"popularity": length.new_ones(1)})
+        constants = {"popularity": length.new_ones(1)}
+        return HistorySum(length, self.A, *self.users.by_age(), scale=1 / self.tau, constants=constants)
 
     def parts(self) -> dict[str, Embeddings]:
         """`id` and modality -> their share of h_i; `popularity` -> p pi_i and the offset."""
@@ -207,8 +208,8 @@ class _Users(nn.Module):
         """Returns the sums of other histories, with the same weights."""
         raise NotImplementedError
 
-    def by_age(self) -> Tensor | None:
-        """Returns r (L,); None if all items weigh 1."""
+    def by_age(self) -> tuple[Tensor | None, Tensor | None]:
+        """Returns r (L,) and the ages (n,) of the interactions by user and item; None and None if all items weigh 1."""
         raise NotImplementedError
 
 
@@ -232,8 +233,8 @@ class _InOrder(_Users):
         users.log_r = self.log_r
         return users
 
-    def by_age(self) -> Tensor:
-        return self.log_r.exp()
+    def by_age(self) -> tuple[Tensor, Tensor]:
+        return self.log_r.exp(), self.histories.ages()
 
     def _sums(self, bags: Any, h: Tensor) -> Tensor:
         return F.embedding_bag(bags.item, h, bags.start, mode="sum", per_sample_weights=self.log_r.exp()[bags.age])
@@ -261,8 +262,8 @@ class _WithoutOrder(_Users):
     def of(self, history: Interactions) -> "_WithoutOrder":
         return _WithoutOrder(history).to(self.seen.start.device)
 
-    def by_age(self) -> None:
-        return None
+    def by_age(self) -> tuple[None, None]:
+        return None, None
 
 
 def _one_by_one(train: Interactions) -> Interactions:

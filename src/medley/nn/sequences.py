@@ -79,6 +79,14 @@ class Histories(nn.Module):
         """Returns other histories with the same `max_length`, on the same device."""
         return Histories(history, self.max_length).to(self.start.device)
 
+    def ages(self) -> Tensor:
+        """Returns (n,) int64, by user, then item: the number of other interactions of the user that are not earlier.
+
+        If no two of a user have one moment, these are the ages of `bags` without the limit of `max_length`.
+        """
+        user = self.code // self.num_items
+        return self.start[user + 1] - self.start[user] - 1 - self.earlier
+
     def before(self, user: Tensor, item: Tensor) -> list[Windows]:
         """Returns what users had seen strictly before items that they have interacted with.
 

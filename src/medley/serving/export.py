@@ -155,11 +155,11 @@ def export(
     control = next((name.replace("_", " ") for name in CONTROLS if options.get(name)), None)
     reason = f"the model was trained on {control}" if control and model.reads_features else ""
     rule = fit_new_items(scores, features, train, content=content, reason=reason, exposure=exposure, seed=seed)
-    fold_in = sum_rule(model, scores, data.union(_learned_from(run)))
-    if fold_in is None:
+    exact = sum_rule(model, scores, train)
+    if exact is not None:
+        fold_in, ages = exact
+    else:
         fold_in = fit_fold_in(scores, train, pairs_of(seen, VALID), ages=ages, recency=recency, seed=seed)
-    elif fold_in.reads_ages:
-        ages = data.union(_learned_from(run)).ages(distinct=True)
     if cold == "features":
         scores = _placed(scores, rule, features, train)
     manifest = _manifest(run, model, data, scores, fold_in, rule, cold)

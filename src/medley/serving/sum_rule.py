@@ -3,6 +3,8 @@
 Shapes: I items, D + 1 columns of queries and item vectors, d of a sum, k constants.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import scipy.sparse as sp
 from torch import Tensor
@@ -13,19 +15,26 @@ from medley.serving.fold_in import FoldIn
 from medley.serving.in_memory import evaluating
 from medley.serving.scores import Scores, Vectors
 from medley.serving.sums import NEW_LENGTH, SCALE
-from medley.types import HistorySum, Interactions
+from medley.types import HistorySum
 
 NUM_COMPARED = 32  # users of the model that are made again
 TOLERANCE = 1e-4  # of a vector, as a share of its largest number
 
 
-def sum_rule(model: Recommender, scores: Scores, learned: Interactions) -> FoldIn | None:
+class Exact(NamedTuple):
+    """The rule of a model whose users are sums over their items."""
+
+    rule: FoldIn
+    ages: np.ndarray | None  # (n,), of the interactions of train by user, then item; None if the order is not read
+
+
+def sum_rule(model: Recommender, scores: Scores, train: sp.csr_array) -> Exact | None:
     """Returns the rule of a model whose users are sums over their items; None for any other model.
 
     Args:
         model: a trained model.
         scores: of the model.
-        learned: the interactions that the model has learned from.
+        train: (U, I), what the model has learned from, columns ascending within each row.
 
     Raises:
         InputError: the sums over these interactions are not the users of the model.
@@ -34,15 +43,15 @@ def sum_rule(model: Recommender, scores: Scores, learned: Interactions) -> FoldI
         declared = model.history_sum()
     if declared is None or not isinstance(scores, Vectors):
         return None
-    count = learned.users_per_item()
-    length = _numpy(declared.length)
+    known, length = np.unique(train.indices), _numpy(declared.length)
     arrays = _columns(declared, scores) | {"length": length}
     arrays |= {} if declared.transition is None else {"A": _numpy(declared.transition)}
     arrays |= {} if declared.by_age is None else {"by_age": _numpy(declared.by_age)}
-    new_length = float(length[count > 0].mean()) if count.any() else 1.0
+    new_length = float(length[known].mean()) if len(known) else 1.0
     rule = FoldIn("sum", arrays, {SCALE: float(declared.scale), NEW_LENGTH: new_length})
-    _check(rule, scores, learned, type(model).__name__)
-    return rule
+    ages = declared.age.cpu().numpy() if rule.reads_ages and declared.age is not None else None
+    _check(rule, scores, train, ages, type(model).__name__)
+    return Exact(rule, ages)
 
 
 def _columns(declared: HistorySum, scores: Vectors) -> dict[str, np.ndarray]:
@@ -71,19 +80,22 @@ def _columns(declared: HistorySum, scores: Vectors) -> dict[str, np.ndarray]:
     return {"place": place, "constants": constants, "covariance": covariance}
 
 
-def _check(rule: FoldIn, scores: Vectors, learned: Interactions, name: str) -> None:
+def _check(rule: FoldIn, scores: Vectors, train: sp.csr_array, ages: np.ndarray | None, name: str) -> None:
     """Compares some users of the model with the sums over their items."""
-    age = learned.ages(distinct=True) if rule.reads_ages else np.zeros(len(learned), dtype=np.int64)
+    what = f"history_sum of {name}"
+    remedy = "export the run, with the data of its training, or correct history_sum() of the model"
+    num_ages = 0 if ages is None else len(ages)
+    if rule.reads_ages and num_ages != train.nnz:
+        expected = f"{train.nnz:,} ages, one per interaction"
+        raise InputError(what, expected=expected, got=f"{num_ages:,}", remedy=remedy)
     for user in np.linspace(0, len(scores.user) - 1, min(NUM_COMPARED, len(scores.user))).astype(np.int64):
-        own, exact = learned.user == user, scores.user[user, :-1]
-        query = rule(scores, learned.item[own], rule.weights_of(age[own]))[:-1]
-        if np.abs(query - exact).max(initial=0) > TOLERANCE * max(1.0, float(np.abs(exact).max(initial=0))):
-            raise InputError(
-                f"history_sum of {name}",
-                expected="users that are the sums over the items that the model has learned from",
-                got=f"another vector of user row {user}",
-                remedy="export the run, with the data of its training, or correct history_sum() of the model",
-            )
+        own, exact = slice(train.indptr[user], train.indptr[user + 1]), scores.user[user, :-1]
+        history = train.indices[own]
+        weights = rule.weights_of(np.zeros(len(history)) if ages is None else ages[own])
+        distance = np.abs(rule(scores, history, weights)[:-1] - exact).max(initial=0)
+        if distance > TOLERANCE * max(1.0, float(np.abs(exact).max(initial=0))):
+            expected, got = "users that are the sums over their items of train", f"another vector of user row {user}"
+            raise InputError(what, expected=expected, got=got, remedy=remedy)
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:
