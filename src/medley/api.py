@@ -194,7 +194,7 @@ def fit(
     if "seed" in settings:
         remedy = "build(..., seed=...) decides the parameters, the batches and the negatives"
         raise InputError("seed of fit", expected="the seed of the model", got=settings["seed"], remedy=remedy)
-    checked = check_settings({**type(model).default_settings, **settings})
+    checked = check_settings({**getattr(model, "default_settings", {}), **settings})
     shown = _progress(progress, type(model).__name__, checked)
     return fit_with(model, _dataset(data), checked, out=out, resume=resume, progress=shown)
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from medley.errors import InputError
+from medley.files import sha256_of_json
 from medley.models.lightgcn import LightGCN
 from medley.runs import Recipe
 
@@ -84,3 +85,12 @@ def test_a_wrong_name_or_value_is_refused_in_one_sentence(flat, message):
 def test_a_saved_recipe_holds_no_more_than_it_needs(tmp_path):
     Recipe.of({"model": "mf"}).save(tmp_path / "recipe.json")
     assert json.loads((tmp_path / "recipe.json").read_text()).keys() == {"model", "options", "settings", "seed"}
+
+
+def test_options_that_are_younger_than_fingerprints_count_when_they_say_something():
+    old = Recipe.of({"model": "lightgcn"})
+    document = old.model_dump(mode="json", exclude={"settings": {"device", "train_on", "average"}})
+    document["options"] = {key: value for key, value in document["options"].items() if not key.startswith("cold")}
+    assert old.fingerprint == sha256_of_json(document)
+    assert old.changed({"cold": "neighbours"}).fingerprint != old.fingerprint
+    assert Recipe.of({"model": "ease", "recency": 0.5}).fingerprint != Recipe.of({"model": "ease"}).fingerprint

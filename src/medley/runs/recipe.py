@@ -14,6 +14,11 @@ from medley.models.inputs import FEATURE_OPTIONS
 from medley.models.registry import find, name_of
 from medley.runs.settings import SETTINGS, TrainSettings, check_settings
 
+YOUNG: dict[str, dict[str, Any]] = {  # younger than many fingerprints, so their defaults are not part of any
+    "settings": {"train_on": "train", "average": 0.0},
+    "options": {"cold": "model", "cold_offset": "auto", "recency": 1.0, "half_life": None, "intent_reg": 1.0},
+}
+
 
 class Recipe(BaseModel):
     """All that `medley.train` needs besides data. Equal recipes on equal data give equal bits on one machine.
@@ -69,9 +74,10 @@ class Recipe(BaseModel):
     def fingerprint(self) -> str:
         """Hash of all that can change a result; the device is not part of it."""
         document = self.model_dump(mode="json", exclude={"settings": {"device"}})
-        for name, default in {"train_on": "train", "average": 0.0}.items():  # settings younger than many fingerprints
-            if document["settings"][name] == default:
-                del document["settings"][name]
+        for part, defaults in YOUNG.items():
+            for name, default in defaults.items():
+                if name in document[part] and document[part][name] == default:
+                    del document[part][name]
         return sha256_of_json(document)
 
     def refitted(
