@@ -6,7 +6,7 @@ from medley.experiments.papers.published import Published
 TIKTOK = Published(
     data="18,855 users, 34,756 items, 1,493,532 interactions; visual 128-d, acoustic 256-d, textual 128-d",
     options={"dim": 64, "num_layers": 2, "num_item_layers": 1, "fusion": "attention"},
-    settings={"metric": "recall@10", "patience": 10},
+    settings={"lr": 1e-3, "metric": "recall@10", "patience": 10},  # lr: of the grid, not published
     scores={
         "ludp": {"precision@10": 0.0383, "recall@10": 0.0613, "ndcg@10": 0.0554},
         "visual": {"precision@10": 0.0377, "recall@10": 0.0602, "ndcg@10": 0.0549},
