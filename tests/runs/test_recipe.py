@@ -23,7 +23,7 @@ def test_a_class_and_its_name_make_the_same_recipe():
 
 def test_the_fingerprint_changes_with_whatever_changes_a_result_and_with_nothing_else():
     one = Recipe.of({"model": "mf", "dim": 8})
-    assert one.fingerprint == Recipe.of({"dim": 8, "model": "mf", "lr": 1e-3}).fingerprint  # 1e-3 is the default
+    assert one.fingerprint == Recipe.of({"dim": 8, "model": "mf", "lr": 5e-3}).fingerprint  # 5e-3 is the default
     assert one.fingerprint == one.changed({"device": "cpu"}).fingerprint
     others = [{"dim": 9}, {"lr": 0.1}, {"seed": 1}, {"model": "lightgcn"}, {"precision": "bf16"}]
     others.append({"candidates": "sampled-1000"})
@@ -56,7 +56,7 @@ def test_a_recipe_survives_a_file(tmp_path, name):
         ('{"model": "mf", "options": {"dims": 3}}', "unknown option 'dims' of mf.*did you mean dim"),
         ('{"model": "mf", "settings": {"lr": "fast"}}', "'settings.lr' of a recipe: expected a number, got 'fast'"),
         ('{"model": "mf", "seed": -1}', "'seed' of a recipe: expected 0 or more, got -1"),
-        ('{"model": "ncf"}', "unknown model: expected popularity or mf"),
+        ('{"model": "ncf"}', "unknown model: expected mosaic or popularity"),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_sentence(tmp_path, text, message):

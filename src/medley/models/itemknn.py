@@ -60,7 +60,7 @@ class ItemKNN(Recommender):
         k: Count = 100,
         similarity: Similarity = "interactions",
         shrinkage: Weight = 10.0,  # of similarity=interactions, as is damping
-        damping: Weight = 1.0,
+        damping: Weight = 0.5,  # with 1 rows have length one, as in the paper; docs/results/defaults.md
         recency: Recency = 1.0,
     ):
         super().__init__(inputs)

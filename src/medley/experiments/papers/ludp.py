@@ -59,7 +59,8 @@ GRID = {  # searched in the paper, chosen on validation
 }
 
 DOUBTS = (
-    "The chosen lr, batch size, reg and k are not published, only the grids: here they are Medley's defaults.",
+    "The chosen lr, batch size, reg and k are not published, only the grids: lr is 1e-3 here, the others are Medley's "
+    "defaults.",
     "Table 5 varies the item graph with the interaction graph at two layers; at one item layer it repeats the result "
     "of Table 3 on TikTok, at two that on MovieLens, so Table 3 used those.",
     "Interactions were split 8:1:1 at random (it is not said whether per user); the splits are not published.",
