@@ -39,7 +39,7 @@ before (there three, the third fed from the first); any number of modalities, of
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -80,7 +80,6 @@ class EgoGCN(Recommender):
         "epsilon": Uniform(0.3, 0.7),  # Fig. 3; of fusion=hard alone
         "self_loops": Choice((False, True)),
     }
-    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 2e-3}  # docs/results/defaults.md
 
     def __init__(
         self,

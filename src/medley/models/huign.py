@@ -99,7 +99,6 @@ class HUIGN(Recommender):
         "entropy_reg": Log(1e-5, 1e-1),  # Sec. 4.1.4
         "independence_reg": Log(1e-5, 1e-1),  # Sec. 4.1.4
     }
-    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 5e-3}  # docs/results/defaults.md
 
     def __init__(
         self,

@@ -39,7 +39,7 @@ leaves (U, d_m) fixed means to read; P and H are computed once for each user and
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -77,7 +77,6 @@ class LUDP(Recommender):
         "fusion": Choice(("attention", "sum", "concat")),  # Fig. 5
         "normalisation": Choice(("sqrt", "symmetric")),  # eq. 5
     }
-    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 3e-3}  # docs/results/defaults.md
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ and L2 is of e*.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +50,6 @@ class NGCF(Recommender):
         "num_layers": Whole(1, 4),  # Table 3
         "dropout": Uniform(0.0, 0.8),  # Sec. 4.2.3
     }
-    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 2e-3}  # docs/results/defaults.md
 
     p: Tensor  # (n,)
 
