@@ -96,10 +96,15 @@ results-ml-100k-%: $(RESULTS)/data/ml-100k/manifest.json  ## a page of MovieLens
 results-tiktok-%: $(RESULTS)/data/tiktok/manifest.json  ## a page of TikTok: missing, modality, depth, cold, controls
 	$(call study,tiktok,tiktok-$*,tiktok-$*)
 
-audits: setup  ## the pages of docs/audits, from the data sets under RESULTS/data
-	for name in tiktok microlens-50k lfm2k ml-100k; do \
+AUDITED := tiktok tiktok-random microlens-50k lfm2k ml-100k
+
+audits: $(AUDITED:%=$(RESULTS)/data/%/manifest.json)  ## the pages of docs/audits
+	for name in $(AUDITED); do \
 		$(BIN)/medley audit $(RESULTS)/data/$$name --format markdown --out docs/audits/$$name.md || exit 1; \
 	done
+
+benchmark-%: $(RESULTS)/data/%/manifest.json  ## a page of the benchmark: microlens-50k, ml-100k, lfm2k
+	$(call study,$*,benchmark-$*,benchmark-$*)
 
 docs: setup  ## docs/models.md, from the docstrings of the models and the measured results
 	$(BIN)/python tools/models_page.py --results docs/results/tiktok.json --out docs/models.md

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from medley import models
-from medley.experiments.studies.catalogue import SEQUENCES
+from medley.experiments.studies.catalogue import OWN, SEQUENCES
 from medley.experiments.studies.tiktok import BASELINES, BEYOND, SIMPLE, SYSTEMS
 from medley.experiments.study import Entry
 from medley.files import write_atomic
 from medley.models.spaces import Choice, Log, Space
 
 SECTIONS = {
+    "Medley's own": OWN,
     "The five systems": SYSTEMS,
     "Baselines of their papers": BASELINES,
     "Beyond the papers": BEYOND,

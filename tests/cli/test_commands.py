@@ -142,7 +142,7 @@ def test_simulate_and_inspect_print_the_same_statistics(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["train", "ncf", "{data}", "--out", "{tmp}/run"], 2, "unknown model: expected popularity or mf"),
+        (["train", "ncf", "{data}", "--out", "{tmp}/run"], 2, "unknown model: expected mosaic or popularity or mf"),
         (["train", "mf", "{tmp}/nothing", "--out", "{tmp}/run"], 2, "not a data set folder: got no manifest.json"),
         (["train", "mf", "{data}", "--out", "{tmp}/run", "-s", "dim"], 2, "--set: expected key=value, got 'dim'"),
         (

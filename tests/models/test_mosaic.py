@@ -90,6 +90,14 @@ def test_the_loss_predicts_an_item_from_what_was_seen_before_it_or_from_all_othe
     assert model.loss(batch).item() == pytest.approx(np.mean(losses) * (1 / 3) / per_user, rel=1e-4)
 
 
+def test_of_items_of_one_moment_each_is_predicted_from_those_before_it_in_a_fixed_order():
+    inputs = five_nodes()
+    same = Interactions(*(getattr(inputs.train, name) for name in ("user", "item")), 2, 4, np.zeros(4))
+    histories = built(inputs._replace(train=same)).users.histories
+    sizes = histories.bags_before(torch.tensor([0, 0, 0]), torch.tensor([0, 1, 2])).size
+    assert sorted(sizes.tolist()) == [0, 1, 2]
+
+
 def test_contract():
     check_model("mosaic")
     check_model("mosaic", options={"use_order": False, "id_dropout": 0.0})

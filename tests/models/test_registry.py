@@ -117,5 +117,7 @@ def test_a_path_that_leads_nowhere_is_refused_with_the_reason(module, path):
 
 @pytest.mark.parametrize("name", ["ncf", ":Mine", "strangers.models:", "strangers.models:no name", ""])
 def test_an_unknown_name_is_refused_with_the_known_names(name):
-    with pytest.raises(InputError, match=r"unknown model: expected popularity or mf .* or an import path .*, got "):
+    with pytest.raises(
+        InputError, match=r"unknown model: expected mosaic or popularity or mf .* or an import path .*, got "
+    ):
         find(name)

@@ -56,7 +56,7 @@ def test_a_recipe_survives_a_file(tmp_path, name):
         ('{"model": "mf", "options": {"dims": 3}}', "unknown option 'dims' of mf.*did you mean dim"),
         ('{"model": "mf", "settings": {"lr": "fast"}}', "'settings.lr' of a recipe: expected a number, got 'fast'"),
         ('{"model": "mf", "seed": -1}', "'seed' of a recipe: expected 0 or more, got -1"),
-        ('{"model": "ncf"}', "unknown model: expected mosaic or popularity"),
+        ('{"model": "ncf"}', "unknown model: expected mosaic or popularity or mf"),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_sentence(tmp_path, text, message):

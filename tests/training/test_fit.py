@@ -297,3 +297,23 @@ def test_deterministic_mode_holds_while_training_and_ends_with_it(simulated):
     fit(model_of(simulated), simulated, SETTINGS.model_copy(update={"deterministic": True}), progress=watcher)
     assert modes == [True] * 6
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_the_average_of_the_parameters_is_judged_and_kept(simulated):
+    settings = SETTINGS.model_copy(update={"average": 0.9, "num_epochs": 1, "batch_size": 10**6})
+    start, model, plain = model_of(simulated), model_of(simulated), model_of(simulated)
+    fit(model, simulated, settings)
+    fit(plain, simulated, settings.model_copy(update={"average": 0.0}))
+    for name, value in weights_of(plain).items():  # one step: a tenth of it
+        begun = weights_of(start)[name]
+        assert torch.allclose(weights_of(model)[name], begun + 0.1 * (value - begun), atol=1e-6)
+
+
+def test_a_resumed_run_continues_the_average(simulated, tmp_path):
+    settings = SETTINGS.model_copy(update={"average": 0.9})
+    whole, resumed = model_of(simulated), model_of(simulated)
+    fit(whole, simulated, settings)
+    fit(resumed, simulated, settings.model_copy(update={"num_epochs": 3}), out=tmp_path / "run")
+    resumed = model_of(simulated)
+    fit(resumed, simulated, settings, out=tmp_path / "run", resume=True)
+    assert same(weights_of(whole), weights_of(resumed))

@@ -27,13 +27,12 @@ import torch
 from torch import Tensor, nn
 
 from medley.errors import InputError
-from medley.nn.chosen import COLD_VALUE, Auto, ChosenNumber
+from medley.nn.chosen import COLD_VALUE, ChosenNumber, Offset
 from medley.nn.sparse import SparseMatrix
 from medley.scoring.top_k import top_k
 from medley.types import Embeddings, Features, Inputs
 
 Cold = Literal["model", "neighbours"]
-Offset = float | Auto
 
 NUM_NEIGHBOURS = 10
 OFFSETS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 10.0, -1.0)  # 0, the start, is judged already; the first of equals wins

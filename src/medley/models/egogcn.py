@@ -50,8 +50,9 @@ from torch import Tensor, nn
 from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Count, Insight, Layers, Recommender, Share, Weight
-from medley.models.cold import Cold, ColdItems, Offset
+from medley.models.cold import Cold, ColdItems
 from medley.models.spaces import LR, REG, Choice, Space, Uniform, Whole
+from medley.nn.chosen import Offset
 from medley.nn.edges import Pattern, edge_dot, edge_product, edge_softmax
 from medley.nn.init import affine, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch, squared_rows

@@ -41,8 +41,9 @@ from medley import graphs
 from medley.errors import InputError
 from medley.graphs.normalise import inverse, scaled
 from medley.models.base import Count, Layers, Positive, Rate, Recommender, Weight
-from medley.models.cold import Cold, ColdItems, Offset
+from medley.models.cold import Cold, ColdItems
 from medley.models.spaces import LR, Choice, Log, Space, Uniform, Whole
+from medley.nn.chosen import Offset
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss
 from medley.nn.modalities import FeatureScale, ItemFeatures, by_name, item_features, sum_of

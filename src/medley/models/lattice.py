@@ -38,8 +38,9 @@ from torch import Tensor, nn
 
 from medley import graphs
 from medley.models.base import Count, Insight, Layers, Recommender, Share, Weight
-from medley.models.cold import Cold, ColdItems, Offset
+from medley.models.cold import Cold, ColdItems
 from medley.models.spaces import LR, REG, Choice, Space, Uniform, Whole
+from medley.nn.chosen import Offset
 from medley.nn.edges import Pattern, edge_dot, edge_product
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch

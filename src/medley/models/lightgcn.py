@@ -21,8 +21,9 @@ from torch import Tensor
 
 from medley import graphs
 from medley.models.base import Count, Layers, Recommender, Weight
-from medley.models.cold import Cold, ColdItems, Offset
+from medley.models.cold import Cold, ColdItems
 from medley.models.spaces import LR, Log, Space, Whole
+from medley.nn.chosen import Offset
 from medley.nn.init import xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.nn.modalities import Content, FeatureScale, item_features

@@ -49,8 +49,9 @@ from torch import Tensor, nn
 from medley import graphs
 from medley.errors import InputError
 from medley.models.base import Count, Insight, Layers, Recommender, Weight
-from medley.models.cold import Cold, ColdItems, Offset
+from medley.models.cold import Cold, ColdItems
 from medley.models.spaces import LR, REG, Choice, Space, Whole
+from medley.nn.chosen import Offset
 from medley.nn.init import linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_parameters
 from medley.nn.modalities import FeatureScale, ItemFeatures, by_name, item_features, masked_softmax, sum_of

@@ -51,8 +51,9 @@ from torch import Tensor, nn
 
 from medley import graphs
 from medley.models.base import Count, Insight, Layers, Positive, Recommender, Weight
-from medley.models.cold import Cold, ColdItems, Offset
+from medley.models.cold import Cold, ColdItems
 from medley.models.spaces import LR, Choice, Log, Space, Whole
+from medley.nn.chosen import Offset
 from medley.nn.init import affine, linear, xavier
 from medley.nn.losses import bpr_loss, l2_of_batch
 from medley.nn.modalities import FeatureScale, ItemFeatures, item_features, masked_softmax

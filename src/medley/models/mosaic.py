@@ -17,9 +17,10 @@ when the training has ended: p by Recall, o by Recall + 0.2 Recall of items with
 
     loss = -ln softmax(s_u)[i] over i and N negatives shared by the batch, weighed by n_u^-gamma
 
-where x_u is made of what u had seen before i. Logs without times know no order: r = 1, and x_u is made of all other
-items of u. Items are left out of the loss as negatives if nobody has seen them: the model would learn to recognise and
-bury them. While training, e_i is 0 in a share `id_dropout` of the items, which then stand for new items.
+where x_u is made of what u had seen before i; items of one moment are put in a random order. Logs without times know no
+order: r = 1, and x_u is made of all other items of u. Items without interactions are no negatives: the model would
+learn to recognise and bury them. While training, e_i is 0 in a share `id_dropout` of the items, which then stand for
+new items.
 
 Shapes: U users, I items, n interactions, d = dim, B triplets, N negatives, L = max_length.
 From FISM: users made of items, without the item that is predicted. From FREEDOM: the frozen item graph. The transition
@@ -28,6 +29,7 @@ ICLR 2021. `docs/flagship.md` has the experiments that chose among these parts, 
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -39,7 +41,7 @@ from medley import graphs
 from medley.graphs.normalise import scaled
 from medley.models.base import Count, Insight, Positive, Rate, Recommender, Weight
 from medley.models.spaces import Choice, Log, Space, Uniform
-from medley.nn.chosen import COLD_VALUE, Auto, ChosenNumber
+from medley.nn.chosen import COLD_VALUE, ChosenNumber, ChosenWeight, Offset
 from medley.nn.init import xavier
 from medley.nn.modalities import by_name, sum_of
 from medley.nn.scale import FeatureScale, scale
@@ -69,7 +71,7 @@ class Mosaic(Recommender):
         "train_popularity": Uniform(0.0, 1.0),
         "k": Choice((5, 10, 20)),
     }
-    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 2e-3, "patience": 5}
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 2e-3, "patience": 8, "average": 0.9}
 
     pi: Tensor  # (I, 1)
     is_cold: Tensor  # (I, 1) float32, 1 - w
@@ -81,17 +83,17 @@ class Mosaic(Recommender):
         *,
         dim: Count = 128,
         max_length: Count = 20,
-        tau: Positive = 0.2,
+        tau: Positive = 0.15,
         k: Count = 10,
         graph_weight: Weight = 1.0,
         use_transition: bool = True,
         use_order: bool = True,
         id_dropout: Rate = 0.2,
-        num_negatives: Count = 1024,
+        num_negatives: Count = 512,
         gamma: Weight = 0.0,
         train_popularity: Weight = 0.5,
-        popularity: Weight | Auto = "auto",
-        cold_offset: float | Auto = "auto",
+        popularity: ChosenWeight = "auto",
+        cold_offset: Offset = "auto",
         feature_scale: FeatureScale = "pca-whitening",
     ):
         super().__init__(inputs)
@@ -205,7 +207,7 @@ class _InOrder(_Users):
 
     def __init__(self, train: Interactions, max_length: int):
         super().__init__()
-        self.histories = Histories(train, max_length)
+        self.histories = Histories(_one_by_one(train), max_length)
         self.log_r = nn.Parameter(torch.arange(max_length) * float(np.log(FADING)))  # (L,)
 
     def latest(self, h: Tensor) -> Tensor:
@@ -245,6 +247,16 @@ class _WithoutOrder(_Users):
 
     def of(self, history: Interactions) -> "_WithoutOrder":
         return _WithoutOrder(history).to(self.seen.start.device)
+
+
+def _one_by_one(train: Interactions) -> Interactions:
+    """Returns the interactions with distinct times; those of one moment follow each other in a fixed random order.
+
+    So each of them is predicted from some of the others: items of one moment tell what goes together.
+    """
+    assert train.time is not None, "only called for logs with times"
+    order = np.lexsort((np.random.default_rng(0).random(len(train)), train.time, train.user))
+    return replace(train, time=np.argsort(order))
 
 
 def _length(x: Tensor) -> Tensor:

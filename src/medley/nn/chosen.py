@@ -26,6 +26,10 @@ _RECENCY = "a number more than 0, 1 or less, or auto"
 Recency = Annotated[  # an item weighs recency^age; 1: the order does not matter
     Annotated[float, Field(gt=0, le=1)] | Auto, Field(description=_RECENCY), expecting(_RECENCY)
 ]
+_OFFSET = "a number, or auto"
+Offset = Annotated[float | Auto, Field(description=_OFFSET), expecting(_OFFSET)]  # added to scores
+_WEIGHT = "a number, 0 or more, or auto"
+ChosenWeight = Annotated[Annotated[float, Field(ge=0)] | Auto, Field(description=_WEIGHT), expecting(_WEIGHT)]
 
 COLD_VALUE = 0.2  # recall of items without train interactions, beside the validation metric, where an offset is chosen
 RECENCIES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.3)

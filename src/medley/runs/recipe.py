@@ -69,8 +69,9 @@ class Recipe(BaseModel):
     def fingerprint(self) -> str:
         """Hash of all that can change a result; the device is not part of it."""
         document = self.model_dump(mode="json", exclude={"settings": {"device"}})
-        if document["settings"]["train_on"] == "train":  # the setting is younger than many fingerprints
-            del document["settings"]["train_on"]
+        for name, default in {"train_on": "train", "average": 0.0}.items():  # settings younger than many fingerprints
+            if document["settings"][name] == default:
+                del document["settings"][name]
         return sha256_of_json(document)
 
     def refitted(

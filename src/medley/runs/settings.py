@@ -33,6 +33,12 @@ class TrainSettings(BaseModel):
     train_on: Literal["train", "train+valid", "train+valid+test"] = Field(
         "train", description="splits to learn from; more than train is a last training before production (refit)"
     )
+    average: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="judge and keep a moving average of the parameters, which keeps this share per step; 0: no average",
+    )
     precision: Literal["float32", "bf16"] = Field(
         "float32", description="bf16: dense products of the forward pass in bfloat16; parameters stay float32"
     )

@@ -1,6 +1,8 @@
 """The state of a training, and its checkpoint: a resumed training computes the same bits."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -25,10 +27,32 @@ class TrainingState:
     generator: torch.Generator  # of the sampler
     history: History
     best: dict[str, Tensor] = field(default_factory=dict)  # the best parameters so far
+    average: dict[str, Tensor] = field(default_factory=dict)  # of the parameters over the steps; empty: not kept
 
     def keep_best(self) -> None:
         """Copies the current parameters to `best`."""
         self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+
+    def start_average(self) -> None:
+        """Starts the average at the current parameters."""
+        self.average = {name: value.detach().clone() for name, value in self.model.named_parameters()}
+
+    def update_average(self, share: float) -> None:
+        """Keeps this share of the average, and takes the rest from the current parameters."""
+        current = dict(self.model.named_parameters())
+        torch._foreach_lerp_([*self.average.values()], [current[name].detach() for name in self.average], 1 - share)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Puts the average in the place of the parameters for a while, if one is kept; nothing is copied."""
+        parameters = [(value, self.average[name]) for name, value in self.model.named_parameters() if self.average]
+        try:
+            for value, average in parameters:
+                value.data, average.data = average.data, value.data
+            yield
+        finally:
+            for value, average in parameters:
+                value.data, average.data = average.data, value.data
 
 
 def save_checkpoint(path: Path, state: TrainingState) -> None:
@@ -36,6 +60,7 @@ def save_checkpoint(path: Path, state: TrainingState) -> None:
     assert state.optimizer is not None
     tensors = {f"model.{name}": tensor for name, tensor in state.model.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in state.average.items()}
     for index, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
     tensors["random.sampler"] = state.generator.get_state()
@@ -55,7 +80,7 @@ def load_checkpoint(path: Path, state: TrainingState) -> None:
         with safe_open(path, framework="pt") as file:
             progress = json.loads(file.metadata()["progress"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}, "random": {}}
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "average": {}, "optimizer": {}, "random": {}}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = tensor
@@ -74,3 +99,5 @@ def load_checkpoint(path: Path, state: TrainingState) -> None:
     state.generator.set_state(parts["random"]["sampler"])
     torch.set_rng_state(parts["random"]["torch"])
     state.best, state.history = parts["best"], history
+    for name, value in parts["average"].items():
+        state.average[name].copy_(value)

@@ -103,6 +103,8 @@ class _Loop:
         self.validation = Evaluator(data, split="valid", **self.protocol) if judges else None
         self.state = TrainingState(model, self.optimizer, generator, History(settings.metric))
         self.state.keep_best()
+        if settings.average:
+            self.state.start_average()
 
     def run(self) -> History:
         """Trains to the end, then restores the best parameters."""
@@ -144,11 +146,12 @@ class _Loop:
             begin, begin_cpu = time.perf_counter(), time.process_time()
             loss = self._train_epoch(sampler, optimizer)
             trained = time.perf_counter()
-            metric = self._validate()
             number = len(history.epochs) + 1
-            if metric is None or history.best is None or metric > history.best:
-                history.best, history.best_epoch = metric, number
-                self.state.keep_best()
+            with self.state.averaged():
+                metric = self._validate()
+                if metric is None or history.best is None or metric > history.best:
+                    history.best, history.best_epoch = metric, number
+                    self.state.keep_best()
             end = time.perf_counter()
             history.seconds += end - begin
             spent = end - begin, end - trained, time.process_time() - begin_cpu
@@ -169,6 +172,8 @@ class _Loop:
                 loss = self.model.loss(batch)
             loss.backward()
             optimizer.step()
+            if self.settings.average:
+                self.state.update_average(self.settings.average)
             losses.append(loss.detach())
             self.progress.batch()
         mean = torch.stack(losses).mean().item()

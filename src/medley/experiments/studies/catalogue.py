@@ -52,11 +52,12 @@ SYSTEMS = (
     _grid("egogcn", "EgoGCN", lr=(1e-3,), reg=(1e-2,), self_loops=(False, True)),
     _grid("huign", "HUIGN", lr=(1e-3, 5e-3), reg=(5e-2, 1e-1)),
 )
+OWN = (Entry("mosaic", "Mosaic", {"num_epochs": 100, "metric": "recall@20"}, {"lr": (2e-3, 5e-3)}),)
 SEQUENCES = (  # of data sets with times alone
     _grid("sasrec", "SASRec", lr=LR, dropout=(0.3, 0.5)),
     _grid("gru4rec", "GRU4Rec", lr=(5e-3, 1e-2), dropout=(0.2, 0.5)),
 )
-ENTRIES = (*SIMPLE, *BASELINES, *BEYOND, *SYSTEMS)
+ENTRIES = (*SIMPLE, *BASELINES, *BEYOND, *SYSTEMS, *OWN)
 BY_LABEL = {entry.label: entry for entry in (*ENTRIES, *SEQUENCES)}
 GROUPS = {
     "all": tuple(entry.label for entry in ENTRIES),
@@ -65,5 +66,6 @@ GROUPS = {
     "baselines": tuple(entry.label for entry in BASELINES),
     "beyond": tuple(entry.label for entry in BEYOND),
     "systems": tuple(entry.label for entry in SYSTEMS),
+    "own": tuple(entry.label for entry in OWN),
 }
 IN_PYTHON = ("tiktok",)  # studies of this folder that are not TOML
