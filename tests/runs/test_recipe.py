@@ -12,7 +12,7 @@ from medley.runs import Recipe
 def test_a_flat_dict_is_split_into_options_settings_and_seed_and_defaults_are_written_out():
     recipe = Recipe.of({"model": "lightgcn", "dim": 32, "lr": 0.01, "seed": 3})
     assert recipe.model == "lightgcn" and recipe.seed == 3
-    assert {"dim": 32, "num_layers": 3, "combine": "mean", "reg": 1e-4}.items() <= recipe.options.items()
+    assert {"dim": 32, "num_layers": 3, "combine": "mean", "reg": 1e-3}.items() <= recipe.options.items()
     assert recipe.settings.lr == 0.01 and recipe.settings.batch_size == 2048
     assert Recipe.of(recipe.flat()) == recipe
 
