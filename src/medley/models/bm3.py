@@ -63,8 +63,8 @@ class BM3(Recommender):
         inputs: Inputs,
         *,
         dim: Count = 64,
-        num_layers: Layers = 2,  # the authors' settings: 1, 2
-        dropout: Rate = 0.3,  # the authors' settings: 0.3, 0.5
+        num_layers: Layers = 1,  # the authors' settings: 1, 2
+        dropout: Rate = 0.1,  # the authors' settings: 0.3, 0.5; docs/results/defaults.md
         content_weight: Weight = 2.0,  # the authors' code
         reg: Weight = 1e-2,
         feature_scale: FeatureScale = "l2",
