@@ -146,8 +146,8 @@ class Row(NamedTuple):
     @property
     def changes(self) -> str:
         """What the best trial has other than the defaults."""
-        given = self.default["recipe"]
-        changed = [f"{k}={v}" for k, v in self.best["recipe"].items() if k != "device" and v != given.get(k)]
+        default, best = (Recipe.of(trial["recipe"]) for trial in (self.default, self.best))  # with options of today
+        changed = [f"{name}={value}" for name, (_, value) in default.differences(best).items()]
         return ", ".join(changed)
 
 
