@@ -12,7 +12,7 @@ export GOMP_SPINCOUNT ?= 100000
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve-demo demo-media test check format results-tiktok audits tastes feature-scale docs bench bench-peers clean
+.PHONY: help setup demo serve-demo demo-media test check format results-tiktok audits tastes feature-scale defaults docs bench bench-peers clean
 
 help:  ## show this list
 	@grep -E '^[a-z0-9%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -114,6 +114,13 @@ tastes: setup  ## do models find the tastes that the simulator planted? writes d
 
 feature-scale: setup  ## what does the scale of the features change? writes docs/results/feature-scale.md
 	$(BIN)/python tools/scale_page.py --data $(DATA) --out docs/results/feature-scale.md
+
+DEFAULTS_ON ?= lfm2k ml-100k tiktok-random microlens-50k
+MINUTES ?= 60
+
+defaults: $(DEFAULTS_ON:%=data-%)  ## what do the defaults leave to tuning? docs/results/defaults.md; goes on where it stopped
+	$(BIN)/python tools/defaults_page.py --data $(RESULTS)/data --out docs/results/defaults.md --on $(DEFAULTS_ON) \
+		--minutes $(MINUTES)
 
 bench: setup  ## time operators, epochs and evaluation; opponents (torch-geometric) in the same run
 	$(BIN)/python benchmarks/operators.py

@@ -23,7 +23,7 @@ def search(simulated, tmp_path_factory):
 def test_the_trials_and_the_finalists_are_shown(search):
     _, (code, shown, progress), out = search
     assert code == 0, progress
-    assert progress.count("trial 0 (lr=0.001 dim=64): ndcg@10") == 1 and "trial 0, seed 1" in progress
+    assert progress.count("trial 0 (lr=0.005 dim=64): ndcg@10") == 1 and "trial 0, seed 1" in progress
     for text in ("Trials of mf", "ndcg@10", "Finalists", "Best: ndcg@10", f"--recipe {out / 'recipe.json'}"):
         assert text in shown
 
@@ -34,7 +34,7 @@ def test_the_same_command_repeats_nothing_and_prints_one_document(search):
     document = json.loads(shown)
     assert code == 0 and "trial" not in progress
     assert len(document["trials"]) == document["num_trials"] == 3 and document["states"] == {"complete": 3}
-    assert document["trials"][0]["params"] == {"lr": 0.001, "dim": 64}
+    assert document["trials"][0]["params"] == {"lr": 0.005, "dim": 64}
     assert document["recipe"] == json.loads((out / "recipe.json").read_text())
     assert document["best"] == max(one["mean"] for one in document["finalists"])
 

@@ -34,7 +34,7 @@ def test_scores_are_those_of_a_slow_loop(five_nodes, num_layers):
 
 @pytest.mark.parametrize(("content_weight", "reg"), [(2.0, 0.1), (0.5, 0.0), (0.0, 1.0)])
 def test_the_loss_is_that_of_a_slow_loop(five_nodes, content_weight, reg):
-    model = drawn("bm3", five_nodes, dropout=0.0, content_weight=content_weight, reg=reg)
+    model = drawn("bm3", five_nodes, num_layers=2, dropout=0.0, content_weight=content_weight, reg=reg)
     w = parameters_of(model)
     h_u, h_i = propagated(w)
     rec, norms, content = [], [], {m: [] for m in five_nodes.features}
@@ -75,7 +75,7 @@ def test_views_are_dropped_out_in_training_only(checkerboard):
 
 
 def test_a_batch_in_which_no_item_has_a_modality_has_a_finite_loss(five_nodes):
-    model = drawn("bm3", five_nodes)
+    model = drawn("bm3", five_nodes, num_layers=2)
     model.loss(Triplets(*(part[1:2] for part in BATCH))).backward()  # item 2 lacks the acoustic modality
     assert model.get_parameter("content.acoustic.project.weight").grad.eq(0).all()
     assert model.get_parameter("content.visual.project.weight").grad.ne(0).any()

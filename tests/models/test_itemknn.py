@@ -14,7 +14,7 @@ ALL_USERS = torch.arange(24)
 
 @pytest.mark.parametrize("options", [{}, {"k": 2}, {"shrinkage": 0.0, "damping": 0.0}])
 def test_scores_by_interactions_are_sums_over_the_items_of_the_user(checkerboard: Inputs, options: dict):
-    chosen = {"k": 100, "shrinkage": 10.0, "damping": 1.0} | options
+    chosen = {"k": 100, "shrinkage": 3.0, "damping": 0.5} | options
     s = graphs.item_cosine(checkerboard.train, **chosen).toarray()
     x = checkerboard.train.csr().toarray()
     expected = [[sum(s[j, i] for j in np.flatnonzero(x[u])) for i in range(32)] for u in range(24)]

@@ -55,6 +55,7 @@ def test_an_item_weighs_less_for_every_later_one_and_the_weights_between_items_s
 
 @pytest.mark.parametrize(("name", "options"), FORGETFUL)
 def test_without_recency_no_bit_depends_on_the_times(timed: Inputs, checkerboard: Inputs, name, options):
+    options = {**options, "recency": 1.0}
     scores = [scores_of(models.build(name, inputs, **options)) for inputs in (timed, checkerboard)]
     assert np.array_equal(*scores)
     assert models.build(name, timed, **options).state_dict().keys() == {}.keys()

@@ -13,7 +13,7 @@ from medley.runs import Recipe
 def test_a_flat_dict_is_split_into_options_settings_and_seed_and_defaults_are_written_out():
     recipe = Recipe.of({"model": "lightgcn", "dim": 32, "lr": 0.01, "seed": 3})
     assert recipe.model == "lightgcn" and recipe.seed == 3
-    assert {"dim": 32, "num_layers": 3, "combine": "mean", "reg": 1e-4}.items() <= recipe.options.items()
+    assert {"dim": 32, "num_layers": 3, "combine": "mean", "reg": 1e-3}.items() <= recipe.options.items()
     assert recipe.settings.lr == 0.01 and recipe.settings.batch_size == 2048
     assert Recipe.of(recipe.flat()) == recipe
 
@@ -24,7 +24,7 @@ def test_a_class_and_its_name_make_the_same_recipe():
 
 def test_the_fingerprint_changes_with_whatever_changes_a_result_and_with_nothing_else():
     one = Recipe.of({"model": "mf", "dim": 8})
-    assert one.fingerprint == Recipe.of({"dim": 8, "model": "mf", "lr": 1e-3}).fingerprint  # 1e-3 is the default
+    assert one.fingerprint == Recipe.of({"dim": 8, "model": "mf", "lr": 5e-3}).fingerprint  # 5e-3 is the default
     assert one.fingerprint == one.changed({"device": "cpu"}).fingerprint
     others = [{"dim": 9}, {"lr": 0.1}, {"seed": 1}, {"model": "lightgcn"}, {"precision": "bf16"}]
     others.append({"candidates": "sampled-1000"})

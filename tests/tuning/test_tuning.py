@@ -50,7 +50,7 @@ def tuned_in(data, tmp_path_factory):
 def test_the_defaults_are_tried_first(tuned_in):
     tuned, _ = tuned_in
     first = tuned.trials[0]
-    assert first.is_default and first.params == {"lr": 1e-3, "reg": 1e-2} and first.state == "complete"
+    assert first.is_default and first.params == {"lr": 5e-3, "reg": 1e-2} and first.state == "complete"
     assert [one.is_default for one in tuned.trials[1:]] == [False] * 5
     assert all(len({trial.params[name] for trial in tuned.trials}) == 6 for name in ("lr", "reg"))
 

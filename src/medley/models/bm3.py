@@ -26,7 +26,7 @@ code's.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -56,14 +56,15 @@ class BM3(Recommender):
         "dropout": Uniform(0.1, 0.6),  # the authors: 0.3, 0.5
         "content_weight": Log(0.1, 10.0),
     }
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 2e-3}  # docs/results/defaults.md
 
     def __init__(
         self,
         inputs: Inputs,
         *,
         dim: Count = 64,
-        num_layers: Layers = 2,  # the authors' settings: 1, 2
-        dropout: Rate = 0.3,  # the authors' settings: 0.3, 0.5
+        num_layers: Layers = 1,  # the authors' settings: 1, 2
+        dropout: Rate = 0.1,  # the authors' settings: 0.3, 0.5; docs/results/defaults.md
         content_weight: Weight = 2.0,  # the authors' code
         reg: Weight = 1e-2,
         feature_scale: FeatureScale = "l2",

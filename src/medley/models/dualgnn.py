@@ -36,7 +36,7 @@ are made but not read). C is never formed: its top K per row are counted directl
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -71,6 +71,7 @@ class DualGNN(Recommender):
         "aggregation": Choice(("softmax", "mean")),  # Fig. 5
         "k": Choice((10, 20, 40, 50)),  # Sec. V-D: 40, 50
     }
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 2e-3}  # docs/results/defaults.md
 
     def __init__(
         self,

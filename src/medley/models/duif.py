@@ -12,7 +12,7 @@ an item lacks m, a learned vector stands in for W1_m f_im.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -36,6 +36,7 @@ class DUIF(Recommender):
         "reg": REG,
         "feature_scale": Choice(("standard", "l2", "none")),  # docs/results/feature-scale.md
     }
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 2e-3}  # docs/results/defaults.md
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ anew); W_m has no bias, which cancels in BPR.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -65,6 +65,7 @@ class FREEDOM(Recommender):
         "num_layers": Whole(1, 4),
         "k": Choice((5, 10, 20)),
     }
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 5e-3}  # docs/results/defaults.md
 
     p: Tensor  # (n,)
 
@@ -77,7 +78,7 @@ class FREEDOM(Recommender):
         num_item_layers: Count = 1,
         k: Count = 10,
         modality_weights: dict[str, Positive] | None = None,
-        dropout: Rate = 0.8,  # the authors' settings: 0.8, 0.9
+        dropout: Rate = 0.5,  # the authors' settings: 0.8, 0.9; docs/results/defaults.md
         content_weight: Weight = 1e-3,  # the authors' settings: 0 to 1e-3
         feature_scale: FeatureScale = "l2",
         cold: Cold = "model",

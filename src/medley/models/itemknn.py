@@ -59,9 +59,9 @@ class ItemKNN(Recommender):
         *,
         k: Count = 100,
         similarity: Similarity = "interactions",
-        shrinkage: Weight = 10.0,  # of similarity=interactions, as is damping
-        damping: Weight = 1.0,
-        recency: Recency = 1.0,
+        shrinkage: Weight = 3.0,  # of similarity=interactions, as is damping; the paper has none
+        damping: Weight = 0.5,  # with 1 rows have length one, as in the paper; docs/results/defaults.md
+        recency: Recency = "auto",  # with 1 the order of a history means nothing, as in the paper
     ):
         super().__init__(inputs)
         if similarity == "content" and not inputs.features:

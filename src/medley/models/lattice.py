@@ -30,7 +30,7 @@ schedule of the learning rate; no NGCF below.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -65,6 +65,7 @@ class LATTICE(Recommender):
         "k": Choice((5, 10, 20)),  # the paper: 10
         "raw_share": Uniform(0.0, 1.0),
     }
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 5e-3}  # docs/results/defaults.md
 
     def __init__(
         self,

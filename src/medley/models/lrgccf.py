@@ -15,7 +15,7 @@ Differs from the paper: no linear map after a layer, like the authors' code. Dif
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ class LRGCCF(Recommender):
         "reg": REG,
         "num_layers": Whole(1, 4),
     }
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 5e-3}  # docs/results/defaults.md
     self_user: Tensor  # (U, 1)
     self_item: Tensor  # (I, 1)
 

@@ -25,7 +25,7 @@ The user x item x concept numbers of the decoder are computed block by block and
 """
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -58,6 +58,7 @@ class MacridVAE(Recommender):
         "beta": Uniform(0.0, 1.0),
         "dropout": Uniform(0.1, 0.9),
     }
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 5e-3}  # docs/results/defaults.md
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ Shapes: U users, I items, d = dim, B triplets.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -29,6 +29,7 @@ class MF(Recommender):
         "lr": LR,
         "reg": Log(1e-4, 1.0),  # beside a mean over triplets: more than the papers, whose losses are sums
     }
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 5e-3}  # docs/results/defaults.md
 
     def __init__(self, inputs: Inputs, *, dim: Count = 64, reg: Weight = 1e-2):
         super().__init__(inputs)

@@ -41,7 +41,7 @@ in a batch is not its own negative; no schedule of the learning rate.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -76,6 +76,7 @@ class MGCN(Recommender):
         "num_layers": Whole(1, 4),
         "k": Choice((5, 10, 20)),
     }
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 5e-3}  # docs/results/defaults.md
 
     user_has: Tensor  # (U, M) bool
     item_has: Tensor  # (I, M) bool

@@ -25,7 +25,7 @@ squares of the IDs of the batch and of all visual user vectors, which nothing tr
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -67,6 +67,7 @@ class MMGCN(Recommender):
         "aggregation": Choice(("mean", "max")),  # eq. 2, 3
         "combination": Choice(("element-wise", "concat")),  # Table 3
     }
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 3e-3}  # docs/results/defaults.md
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ Differs from the paper: any number of modalities instead of one; one `reg` for a
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,7 @@ class VBPR(Recommender):
         "reg": Log(1e-4, 1.0),  # as of mf
         "feature_scale": Choice(("l2", "standard", "none")),  # docs/results/feature-scale.md
     }
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 5e-3}  # docs/results/defaults.md
 
     def __init__(self, inputs: Inputs, *, dim: Count = 64, reg: Weight = 1e-2, feature_scale: FeatureScale = "l2"):
         super().__init__(inputs)
