@@ -1,6 +1,5 @@
 """DropoutNet's latent model, networks and objective as slow loops, and what it is for: items without interactions."""
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -20,7 +19,7 @@ build = partial(drawn, "dropoutnet", hidden_dim=5)
 def cold_item(five_nodes: Inputs) -> Inputs:
     """Five nodes; item 1 has no interactions."""
     train = five_nodes.train
-    return five_nodes._replace(train=replace(train, user=train.user[[0, 2]], item=train.item[[0, 2]]))
+    return five_nodes._replace(train=train.only(np.array([0, 2])))
 
 
 def standardised(x: np.ndarray, known: list[int]) -> np.ndarray:

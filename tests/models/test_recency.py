@@ -1,5 +1,7 @@
 """Recency of models that make users of their items, and users made of other histories."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -63,6 +65,7 @@ def test_without_recency_no_bit_depends_on_the_times(timed: Inputs, checkerboard
 
 @pytest.mark.parametrize(("name", "options"), FORGETFUL)
 def test_without_times_a_fixed_recency_is_refused_and_a_chosen_one_is_1(checkerboard: Inputs, name, options):
+    checkerboard = checkerboard._replace(train=replace(checkerboard.train, time=None))
     with pytest.raises(InputError, match="times"):
         models.build(name, checkerboard, **options, recency=0.9)
     auto = models.build(name, checkerboard, **options, recency="auto")
