@@ -163,7 +163,7 @@ def test_models_without_a_loss_are_tuned_under_one_seed(data, model, trials, end
 
 
 def test_a_small_space_is_tried_once_and_no_more(data):
-    space = {"k": Choice((2, 5, 100)), "shrinkage": Choice((10.0, 100.0))}
+    space = {"k": Choice((2, 5, 100)), "shrinkage": Choice((3.0, 100.0))}
     tuned = medley.tune("itemknn", data, seconds=60, space=space, damping=1.0, recency=1.0, progress=False)
     tried = [tuple(trial.params.values()) for trial in tuned.trials]
     assert len(tried) == len(set(tried)) == 6 and tuned.ending == "nothing left to try"
