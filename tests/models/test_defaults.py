@@ -8,7 +8,7 @@ from medley.models import MODELS
 from medley.runs import Recipe
 from medley.runs.settings import TrainSettings
 
-SETTABLE = {"lr", "batch_size", "num_epochs", "patience"}  # the others say what is compared, or where
+SETTABLE = {"lr", "batch_size", "num_epochs", "patience", "average"}  # the others say what is compared, or where
 
 
 @pytest.mark.parametrize("name", MODELS)
