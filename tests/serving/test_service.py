@@ -58,7 +58,7 @@ def test_a_history_is_folded_in_and_its_items_are_hidden(service):
     history = [service.catalogue.raw_id(row) for row in (2, 5, 8)]
     answer = ask(service, history=[*history, "nobody"], k=5)
     assert answer.fallback is None and answer.unknown == ["nobody"] and not set(history) & set(ids(answer))
-    assert ids(answer) == ids(ask(service, positive=history, k=5))
+    assert ids(ask(service, history=history[:1], k=5)) == ids(ask(service, positive=history[:1], k=5))  # no order
 
 
 @pytest.mark.parametrize(
