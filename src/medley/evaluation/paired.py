@@ -121,7 +121,7 @@ def finite(values: ArrayLike) -> np.ndarray:
     """Returns the values (n,) as float64.
 
     Raises:
-        InputError: there are no values, or a value is not finite.
+        InputError: no values, or a value that is not finite.
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not len(array) or not np.isfinite(array).all():

@@ -74,7 +74,7 @@ def spread(values: ArrayLike) -> Spread:
     """Returns mean and standard deviation of one metric over seeds.
 
     Raises:
-        InputError: there are no values, or a value is not finite.
+        InputError: no values, or a value that is not finite.
     """
     values = finite(values)
     return Spread(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else float("nan"), len(values))
@@ -142,7 +142,7 @@ def benjamini_hochberg(p_values: ArrayLike) -> np.ndarray:
     share of false claims among all claims stays below the level with which the p-values are compared.
 
     Raises:
-        InputError: there are no p-values, or a p-value is not between 0 and 1.
+        InputError: no p-values, or a p-value outside 0 to 1.
     """
     p = finite(p_values)
     if p.min() < 0 or p.max() > 1:

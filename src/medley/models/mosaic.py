@@ -18,8 +18,8 @@ when the training has ended: p by Recall, o by Recall + 0.2 Recall of items with
     loss = -ln softmax(s_u)[i] over i and N negatives shared by the batch, weighed by n_u^-gamma
 
 where x_u is made of what u had seen before i; items of one moment are put in a random order. Logs without times know no
-order: r = 1, and x_u is made of all other items of u. Items without interactions are no negatives: the model would
-learn to recognise and bury them. While training, e_i is 0 in a share `id_dropout` of the items, which then stand for
+order: r = 1, and x_u is made of all other items of u. Items without interactions are never negatives, because the model
+would learn to rank them last. While training, e_i is 0 in a share `id_dropout` of the items, which then stand for
 new items.
 
 Shapes: U users, I items, n interactions, d = dim, B triplets, N negatives, L = max_length.

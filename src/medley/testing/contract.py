@@ -56,7 +56,7 @@ def check_model(
 
     Raises:
         AssertionError: a promise is broken; the message says which, and how.
-        InputError: there is no such model.
+        InputError: an unknown model.
     """
     __tracebackhide__ = True  # a failing test shows the sentence, not this function
     find(model)
