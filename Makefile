@@ -103,8 +103,17 @@ audits: $(AUDITED:%=$(RESULTS)/data/%/manifest.json)  ## the pages of docs/audit
 		$(BIN)/medley audit $(RESULTS)/data/$$name --format markdown --out docs/audits/$$name.md || exit 1; \
 	done
 
-benchmark-%: $(RESULTS)/data/%/manifest.json  ## a page of the benchmark: microlens-50k, ml-100k, lfm2k
-	$(call study,$*,benchmark-$*,benchmark-$*)
+benchmark-microlens-50k: $(RESULTS)/data/microlens-50k/manifest.json
+	$(call study,microlens-50k,benchmark-microlens-50k,benchmark-microlens-50k)
+
+benchmark-%: $(RESULTS)/data/%/manifest.json  ## a page of the benchmark: microlens-50k, lfm2k, ml-100k, tiktok-random
+	$(call study,$*,benchmark,benchmark-$*)
+
+flagship-%: $(RESULTS)/data/%/manifest.json  ## Mosaic without its parts: microlens-50k, lfm2k, ml-100k
+	$(call study,$*,flagship,flagship-$*)
+
+cold-neighbours-%: $(RESULTS)/data/%/manifest.json  ## items without interactions, by their neighbours: any data set
+	$(call study,$*,cold-neighbours,cold-neighbours-$*)
 
 docs: setup  ## docs/models.md, from the docstrings of the models and the measured results
 	$(BIN)/python tools/models_page.py --results docs/results/tiktok.json --out docs/models.md
