@@ -84,7 +84,7 @@ data-%: $(RESULTS)/data/%/manifest.json ;  ## a data set of the benchmark: micro
 define study
 	$(BIN)/medley study docs/results/studies/$(2).toml $(RESULTS)/data/$(1) --out $(RESULTS)/$(3) --runs $(RESULTS)/runs \
 		--jobs $(JOBS) --threads 1
-	$(BIN)/python tools/study_page.py --results $(RESULTS)/$(3) --out docs/results/$(3).md --made-by "make results-$(3)"
+	$(BIN)/python tools/study_page.py --results $(RESULTS)/$(3) --out docs/results/$(3).md --made-by "make $@"
 endef
 
 results-lfm2k-%: $(RESULTS)/data/lfm2k/manifest.json  ## a page of LastFM: comparison, controls, missing, ...
