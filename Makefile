@@ -94,7 +94,7 @@ results-ml-100k-%: $(RESULTS)/data/ml-100k/manifest.json  ## a page of MovieLens
 	$(call study,ml-100k,$*,ml-100k-$*)
 
 results-tiktok-%: $(RESULTS)/data/tiktok/manifest.json  ## a page of TikTok: missing, modality, depth, cold, controls
-	$(call study,tiktok,tiktok-$*,tiktok-$*)
+	$(call study,tiktok,$(if $(wildcard docs/results/studies/tiktok-$*.toml),tiktok-$*,$*),tiktok-$*)
 
 AUDITED := tiktok tiktok-random microlens-50k lfm2k ml-100k
 

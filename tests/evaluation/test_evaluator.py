@@ -11,6 +11,7 @@ from medley.data.dataset import Dataset
 from medley.data.writer import DatasetWriter
 from medley.errors import InputError
 from medley.evaluation.evaluator import Evaluation, Evaluator, evaluate, same_protocol
+from medley.evaluation.ties import tie_places
 from medley.types import Embeddings
 
 
@@ -155,3 +156,35 @@ def test_popularity_on_tiktok_scores_what_others_measured(data_folder, tmp_path)
     assert found.metrics["recall@20"] == pytest.approx(0.060, abs=0.001)
     assert found.metrics["ndcg@20"] == pytest.approx(0.025, abs=0.001)
     assert found.num_held_out == 6130
+
+
+@pytest.mark.parametrize("kind", ["vectors", "function"])
+def test_cold_candidates_compete_among_themselves(simulated, kind):
+    train, test = simulated.train, simulated.interactions("test")
+    cold = np.flatnonzero(train.users_per_item() == 0)
+    rng = np.random.default_rng(0)
+    shape = (simulated.manifest.num_users, simulated.manifest.num_items)
+    vectors = Embeddings(*(torch.from_numpy(rng.integers(-2, 3, (n, 2)).astype(np.float32)) for n in shape))
+    scores = (vectors.user @ vectors.item.T).numpy()
+    evaluator = Evaluator(simulated, candidates="cold", at=(2,), metrics=("recall",))
+    found = evaluator(vectors if kind == "vectors" else lambda users: vectors.user[users] @ vectors.item.T)
+    place, expected, valid = tie_places(shape[1]), {}, simulated.valid.csr()
+    for user in np.unique(test.user):
+        held_out = [item for item in test.item[test.user == user] if item in cold]
+        rivals = [item for item in cold if not valid[user, item]]
+        best = sorted(rivals, key=lambda item: (-scores[user, item], place[item]))[:2]
+        if held_out:
+            expected[user] = len(set(best) & set(held_out)) / len(held_out)
+    assert len(expected) > 3 and len(cold) > 3
+    assert dict(zip(found.user, found.per_user["recall@2"], strict=True)) == pytest.approx(expected)
+    assert found.num_cold == found.num_held_out < len(test)
+    assert found.fingerprint != Evaluator(simulated)(vectors).fingerprint
+    np.testing.assert_array_equal(evaluator.top_lists(vectors)[0] >= 0, True)  # lists are of the whole catalogue
+
+
+def test_cold_candidates_need_a_cold_item_that_is_held_out(tmp_path):
+    log = pl.DataFrame(
+        [(0, 0, "train"), (0, 1, "test"), (1, 1, "train")], schema=["user", "item", "split"], orient="row"
+    )
+    with pytest.raises(InputError, match=r"cold items in split test: expected at least one, got none.*split=cold-item"):
+        Evaluator(write_dataset(tmp_path / "data", 2, 3, log), candidates="cold")

@@ -248,3 +248,19 @@ def test_results_without_histories_are_read_as_those_of_train(simulated: Dataset
     read = Results.load(tmp_path / "out")
     assert documents(read.entries) == documents(made.entries)
     assert np.array_equal(read.entries[0].per_user["recall@20"], made.entries[0].per_user["recall@20"])
+
+
+def test_cold_candidates_are_left_out_where_no_cold_item_is_held_out(simulated: Dataset, tmp_path: Path):
+    entry = {"model": "itemknn", "options": {"similarity": "content"}}
+    study = Declaration(name="mine", title="Cold", entries=[entry], candidates=["all", "cold"], seeds=1)
+    run_study(study, simulated, out=tmp_path / "out", runs=tmp_path / "runs", resources=HERE)
+    results = Results.load(tmp_path / "out")
+    assert results.conditions() == [("given", "all"), ("given", "cold")]
+    among_all, among_cold = results.of("given"), results.of("given", "cold")
+    assert among_all[0].metrics["cold_recall@20"].mean < among_cold[0].metrics["recall@20"].mean
+    is_warm = (simulated.train.users_per_item() > 0)[simulated.log["item"].to_numpy()]
+    warm = relabelled(simulated, tmp_path / "warm", lambda split: np.where(is_warm, split, "train"))
+    run_study(study, warm, out=tmp_path / "out-warm", runs=tmp_path / "runs", resources=HERE)
+    results = Results.load(tmp_path / "out-warm")
+    assert results.conditions() == [("given", "all")]
+    assert results.skipped == {"cold candidates": "no item without train interactions is held out"}

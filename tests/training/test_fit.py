@@ -260,7 +260,7 @@ def test_a_broken_checkpoint_is_named(simulated, tmp_path, monkeypatch):
         ({"batch_size": "many"}, r"'batch_size': expected a whole number, got 'many'"),
         ({"epochs": 3}, r"'epochs'.*did you mean num_epochs.*the settings are lr, batch_size, num_epochs"),
         ({"metric": "recall"}, r"'metric'.*'recall'"),
-        ({"candidates": "some"}, "'candidates': expected all, sampled-1000 or sampled-1000-per-user, got 'some'"),
+        ({"candidates": "some"}, "'candidates': expected all, cold, sampled-1000 or sampled-1000-per-user, got 'some'"),
         ({"candidates": "sampled-0"}, "'candidates': expected all, .*, got 'sampled-0'"),
     ],
 )

@@ -21,7 +21,11 @@ def evaluate(
     ] = "train",
     at: Annotated[str, typer.Option(help="cut-offs K")] = "10,20",
     candidates: Annotated[
-        str, typer.Option(help="all, or sampled-1000 (each pair against 1,000 items), sampled-1000-per-user")
+        str,
+        typer.Option(
+            help="all; cold: items without train interactions alone; or sampled-1000 (each pair against 1,000 items), "
+            "sampled-1000-per-user"
+        ),
     ] = "all",
     groups: Annotated[
         bool,

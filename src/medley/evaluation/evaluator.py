@@ -26,8 +26,8 @@ MASKED = {"valid": ("train",), "test": ("train", "valid")}
 """Evaluated split -> the earlier splits, whose interactions are not candidates."""
 
 NUM_PROBES = 100  # users, to see whether scores depend on the user at all
-CANDIDATES = re.compile(r"all|sampled-([1-9]\d*)(-per-user)?")
-KINDS_OF_CANDIDATES = "all, sampled-1000 or sampled-1000-per-user"
+CANDIDATES = re.compile(r"all|cold|sampled-([1-9]\d*)(-per-user)?")
+KINDS_OF_CANDIDATES = "all, cold, sampled-1000 or sampled-1000-per-user"
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,8 @@ class Evaluator:
                 scorer `model.scorer_of(evaluator.history)` of a model that makes users of their items.
             at: cut-offs K.
             metrics: names out of METRICS.
-            candidates: "all" unseen items; "sampled-N" ranks each held-out item among N sampled ones (MMGCN: 1000);
+            candidates: "all" unseen items; "cold", those without train interactions alone, where held-out items that
+                are not cold do not count; "sampled-N" ranks each held-out item among N sampled ones (MMGCN: 1000);
                 "sampled-N-per-user" all held-out items of a user in one list with N sampled ones.
             seed: of the sampled candidates, which are the same at every call.
             groups: also recall among the cold held-out items (never in train) and among the warm items, as
@@ -140,7 +141,7 @@ class Evaluator:
 
         Raises:
             InputError: an unknown split, history, metric or kind of candidates, a K below 1, an empty split, or fresh
-                histories where the split is not by time.
+                histories where the split is not by time; no cold item among those held out, with candidates=cold.
         """
         if split not in MASKED:
             raise InputError("split to evaluate", expected=" or ".join(MASKED), got=repr(split))
@@ -152,12 +153,18 @@ class Evaluator:
             raise InputError(f"split {split}", expected="interactions", got="none", remedy=remedy)
         self.split, self.at, self.metrics, self.seed, self.memory_mb = split, tuple(at), tuple(metrics), seed, memory_mb
         self.num_candidates, self.per = _parse(candidates)
+        self.among: np.ndarray | None = None  # the items that compete; None: all
+        if candidates == "cold":
+            held_out, self.among = cold_pairs(data, split)
+            if not len(held_out):
+                remedy = "import the data with split=cold-item, or rank all candidates"
+                raise InputError(f"cold items in split {split}", expected="at least one", got="none", remedy=remedy)
         self.history = fresh_history(data, split) if history == "fresh" else None  # None: what the model learned from
         self.masked = _union(masked)
         self.queries = Queries.of(held_out, self.masked.csr())
         self.measured = self.queries.per_pair() if self.per == "pair" else self.queries
         self.cold = data.train.users_per_item()[self.queries.item] == 0  # (n,)
-        groups_of_pairs = {"cold": self.cold, "warm": ~self.cold} if groups else {}
+        groups_of_pairs = {"cold": self.cold, "warm": ~self.cold} if groups and self.among is None else {}
         self.groups = {name: among for name, among in groups_of_pairs.items() if among.any()}
         activity = data.train.items_per_user()[self.queries.user]
         self.by_user, self.activity = groups, by_activity(activity) if groups else {}
@@ -257,7 +264,7 @@ class Evaluator:
 
     def _ranks(self, score: Scorer) -> np.ndarray:
         if self.num_candidates is None:
-            return full_ranks(score, self.queries, memory_mb=self.memory_mb)
+            return full_ranks(score, self.queries, among=self.among, memory_mb=self.memory_mb)
         return sampled_ranks(
             score,
             self.queries,
@@ -266,6 +273,12 @@ class Evaluator:
             per=self.per,
             memory_mb=self.memory_mb,
         )
+
+
+def cold_pairs(data: Dataset, split: str) -> tuple[Interactions, np.ndarray]:
+    """Returns the held-out interactions with items that never occur in train, and these items (c,)."""
+    held_out, is_cold = data.interactions(split), data.train.users_per_item() == 0
+    return held_out.only(is_cold[held_out.item]), np.flatnonzero(is_cold)
 
 
 def evaluate(score: Scorer, data: Dataset, **options: Any) -> Evaluation:

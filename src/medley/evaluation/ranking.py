@@ -59,6 +59,13 @@ class Queries(NamedTuple):
             self.user[self.query], np.arange(len(self.item) + 1), self.item, seen_start, self.item[:0], self.num_items
         )
 
+    def within(self, items: np.ndarray) -> "Queries":
+        """Returns the same queries in a catalogue of these items (c,), ascending: all that are held out, and others."""
+        kept = np.isin(self.seen_item, items)
+        seen_start = np.concatenate([[0], np.cumsum(kept)])[self.seen_start]
+        item, seen_item = (np.searchsorted(items, each) for each in (self.item, self.seen_item[kept]))
+        return Queries(self.user, self.start, item, seen_start, seen_item, len(items))
+
     def ranking(self, rank: np.ndarray, among: np.ndarray | None = None) -> Ranking:
         """Sorts the ranks (n,) of the held-out items by query; `among` (n,) bool keeps some of the items."""
         query = self.query
@@ -73,21 +80,23 @@ class Queries(NamedTuple):
         return self.start[bounds], self.item, self.seen_start[bounds], self.seen_item
 
 
-def full_ranks(score: Scorer, queries: Queries, *, memory_mb: int = 64) -> np.ndarray:
+def full_ranks(score: Scorer, queries: Queries, *, among: np.ndarray | None = None, memory_mb: int = 64) -> np.ndarray:
     """Returns (n,), the rank of each held-out item among all unseen items, in the order of `queries.item`.
 
     Args:
         score: the scorer of a model; final vectors are faster than a function.
         queries: the held-out items.
+        among: (c,) the items that compete, ascending, with all that are held out; None: all items.
         memory_mb: bound on a block of scores (at least one row), in MiB.
 
     Raises:
         InputError: the scores hold NaN or have another shape than (B, I).
     """
     ranks, place = np.empty(len(queries.item), dtype=np.int64), tie_places(queries.num_items)
-    for rows, scores in score_blocks(score, queries.user, queries.num_items, memory_mb):
+    found, place = (queries, place) if among is None else (queries.within(among), place[among])
+    for rows, scores in score_blocks(score, queries.user, queries.num_items, memory_mb, among):
         count = COUNT_ON.get(scores.device.type, _count_with_torch)
-        refuse_nan(count(scores, queries.block(rows), place, ranks))
+        refuse_nan(count(scores, found.block(rows), place, ranks))
     return ranks
 
 

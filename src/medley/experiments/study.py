@@ -10,6 +10,7 @@ from typing import NamedTuple
 from medley import models
 from medley.data.dataset import Dataset
 from medley.errors import InputError
+from medley.evaluation.evaluator import cold_pairs
 from medley.evaluation.histories import reason_against_fresh
 from medley.experiments.capacity import dim_of_size
 from medley.experiments.entries import Entry, Options
@@ -25,6 +26,7 @@ __all__ = ["Entry", "Result", "Study"]
 
 Key = tuple[str, str]  # split, label
 FRESH = "fresh histories"
+COLD = "cold candidates"
 FINALISTS = 3  # of a search, trained with every seed before one is chosen
 
 
@@ -216,15 +218,23 @@ class Study:
         return [task for task in tasks if task is not None]
 
     def _protocols(self, split: str) -> tuple[Protocol, ...]:
-        """Returns the protocols that apply to a split: only a split by time has fresh histories."""
+        """Returns the protocols that apply: fresh histories need a split by time, cold candidates a cold test item."""
         if split not in self._applies:
-            reason = reason_against_fresh(self.data[split])
-            self._applies[split] = tuple(one for one in self.protocols if one.history == "train" or reason is None)
-            if len(self._applies[split]) < len(self.protocols):
-                name = FRESH if len(self.data) == 1 else f"{FRESH} ({split} split)"
-                self.skipped[name] = f"the split is not by time: {reason}"
-                self.watch.note(f"{name} do not apply: {reason}")
+            data, protocols = self.data[split], self.protocols
+            reason = reason_against_fresh(data)
+            if reason is not None and any(one.history == "fresh" for one in protocols):
+                protocols = tuple(one for one in protocols if one.history != "fresh")
+                self._leave_out(split, FRESH, f"the split is not by time: {reason}")
+            if any(one.candidates == "cold" for one in protocols) and not len(cold_pairs(data, "test")[0]):
+                protocols = tuple(one for one in protocols if one.candidates != "cold")
+                self._leave_out(split, COLD, "no item without train interactions is held out")
+            self._applies[split] = protocols
         return self._applies[split]
+
+    def _leave_out(self, split: str, what: str, reason: str) -> None:
+        name = what if len(self.data) == 1 else f"{what} ({split} split)"
+        self.skipped[name] = reason
+        self.watch.note(f"{name} do not apply: {reason}")
 
     def _task(
         self, split: str, entry: Entry, options: Options, seed: int, protocols: tuple[Protocol, ...]

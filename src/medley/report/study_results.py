@@ -106,7 +106,8 @@ class Condition:
     history: str = "train"
 
     def __str__(self) -> str:
-        candidates = "all unseen items" if self.candidates == "all" else f"{self.candidates} candidates"
+        known = {"all": "all unseen items", "cold": "items without train interactions alone"}
+        candidates = known.get(self.candidates, f"{self.candidates} candidates")
         histories = "" if self.history == "train" else f", {self.history} histories"
         return f"{self.split} split, {candidates}{histories}"
 

@@ -28,7 +28,7 @@ class TrainSettings(BaseModel):
     )
     metric: str = Field("recall@20", pattern=r"^[a-z_]+@[1-9][0-9]*$", description="validation metric, as name@k")
     candidates: Annotated[str, AfterValidator(_check_candidates)] = Field(
-        "all", description="who competes at validation, as in evaluate: all, sampled-1000 or sampled-1000-per-user"
+        "all", description=f"who competes at validation, as in evaluate: {KINDS_OF_CANDIDATES}"
     )
     train_on: Literal["train", "train+valid", "train+valid+test"] = Field(
         "train", description="splits to learn from; more than train is a last training before production (refit)"

@@ -18,7 +18,9 @@ MIN_ROWS = 64  # with fewer rows, reading the items dominates the matrix product
 
 
 @torch.no_grad()
-def score_blocks(score: Scorer, users: np.ndarray, num_items: int, memory_mb: int) -> Iterator[tuple[slice, Tensor]]:
+def score_blocks(
+    score: Scorer, users: np.ndarray, num_items: int, memory_mb: int, among: np.ndarray | None = None
+) -> Iterator[tuple[slice, Tensor]]:
     """Yields slices of `users` and their scores (B, I); a block is valid until the next block is computed.
 
     Args:
@@ -26,6 +28,7 @@ def score_blocks(score: Scorer, users: np.ndarray, num_items: int, memory_mb: in
         users: (q,) user rows.
         num_items: I.
         memory_mb: bound on a block of scores (at least one row), in MiB.
+        among: (c,) the items whose scores are wanted, (B, c); None: all.
 
     Raises:
         InputError: the scores have another shape than (B, I).
@@ -35,13 +38,14 @@ def score_blocks(score: Scorer, users: np.ndarray, num_items: int, memory_mb: in
         size = min(size, max(CACHE_BYTES, MIN_ROWS * row_bytes))
     num_rows = max(1, min(size // row_bytes, len(users)))
     function = _function_of(score, num_rows)
+    columns = None if among is None else torch.from_numpy(among)
     for first in range(0, len(users), num_rows):
         rows = slice(first, min(first + num_rows, len(users)))
         scores = _at_least_float32(function(torch.from_numpy(users[rows])).detach()).contiguous()
         expected = (rows.stop - rows.start, num_items)
         if scores.shape != expected:
             raise InputError("scores of the model", expected=f"{expected} (users, items)", got=tuple(scores.shape))
-        yield rows, scores
+        yield rows, scores if columns is None else scores.index_select(1, columns.to(scores.device))
 
 
 def refuse_nan(count: int) -> None:
