@@ -213,8 +213,10 @@ def test_what_diverges_is_no_result_and_the_search_goes_on(data):
 
 def test_settings_that_the_data_refuse_fail_alone(data):
     space = {"memory_gb": Choice((16.0, 1e-9))}
-    tuned = medley.tune("ease", data, trials=2, space=space, reg=10.0, progress=False)
-    assert [trial.state for trial in tuned.trials] == ["complete", "failed"] and "memory" in tuned.trials[1].message
+    tuned = medley.tune("ease", data, trials=8, space=space, reg=10.0, progress=False)
+    failed = [trial for trial in tuned.trials if trial.state == "failed"]
+    assert [trial.params["memory_gb"] for trial in failed] == [1e-9] * len(failed) and "memory" in failed[0].message
+    assert {trial.params["memory_gb"] for trial in tuned.trials if trial.state == "complete"} == {16.0}
     with pytest.raises(InputError, match="memory"):
         medley.tune("ease", data, trials=2, memory_gb=1e-9, progress=False)
 

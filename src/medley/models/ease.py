@@ -1,7 +1,7 @@
 """EASE^R. Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019, https://arxiv.org/abs/1905.03375.
 
     s_uj = (w_u * x_u) . B_j                          x_u: row of the 0/1 matrix X of train interactions
-                                                      w_ui = recency^age(u, i), 1 by default
+                                                      w_ui = recency^age(u, i)
     min_B ||X - X B||_F^2 + reg ||B||_F^2  with  diag(B) = 0
     P = (X^T X + reg I)^-1       B_ij = -P_ij / P_jj for i != j,  B_jj = 0
 
@@ -48,7 +48,14 @@ class EASE(Recommender):
     }
     weight: Tensor  # (I, I) float32, B
 
-    def __init__(self, inputs: Inputs, *, reg: Positive = 100.0, recency: Recency = 1.0, memory_gb: Positive = 16.0):
+    def __init__(
+        self,
+        inputs: Inputs,
+        *,
+        reg: Positive = 100.0,
+        recency: Recency = "auto",  # with 1 the order of a history means nothing, as in the paper
+        memory_gb: Positive = 16.0,
+    ):
         super().__init__(inputs)
         needed = 4 * self.num_items**2 / 1e9
         if needed > memory_gb:
