@@ -128,7 +128,7 @@ DEFAULTS_ON ?= lfm2k ml-100k tiktok-random microlens-50k
 MINUTES ?= 60
 
 defaults: $(DEFAULTS_ON:%=data-%)  ## what do the defaults leave to tuning? docs/results/defaults.md; goes on where it stopped
-	$(BIN)/python tools/defaults_page.py --data $(RESULTS)/data --out docs/results/defaults.md --on $(DEFAULTS_ON) \
+	$(BIN)/python tools/defaults_page.py --data $(RESULTS)/data --runs $(RESULTS)/runs --out docs/results/defaults.md --on $(DEFAULTS_ON) \
 		--minutes $(MINUTES)
 
 bench: setup  ## time operators, epochs and evaluation; opponents (torch-geometric) in the same run

@@ -5,7 +5,8 @@ python tools/defaults_page.py --data runs/results/data --out docs/results/defaul
 Every model is trained with nothing set, then with other learning rates, then with points drawn from its search space;
 the points are the same on all data sets. Figures are validation Recall@20 with one seed and one thread; test is not
 read. Trainings are kept as JSON next to the page, by the fingerprint of their recipe: after every training the file is
-written, a second call measures only what is missing, and a change of the defaults measures the new ones alone.
+written, a second call measures only what is missing, and a change of the defaults measures the new ones alone. Runs of
+studies on the same splits (`--runs`) count as trials too.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from medley.data.dataset import Dataset
 from medley.errors import TrainingError
 from medley.files import write_atomic
 from medley.models import Recommender
+from medley.models.inputs import CONTROLS
 from medley.models.spaces import Choice, Log, Space, Whole
 from medley.runs import Recipe
 from medley.training.fit import fit
@@ -130,6 +132,28 @@ def measure(task: Task, data: Dataset, seconds: float) -> dict[str, Any]:
     return {**found, "seconds": round(time.process_time() - begin, 1)}
 
 
+def trials_of_runs(folder: Path, opened: Mapping[str, Dataset]) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+    """Yields data set, model, fingerprint and trial of finished runs with seed 0 that were judged in the same way.
+
+    Args:
+        folder: of the runs of studies.
+        opened: name -> data set; runs on other splits are left out, and those on controls or on some of the modalities.
+    """
+    names = {data.manifest.split_hash: name for name, data in opened.items()}
+    judged = {"metric": METRIC, "candidates": "all", "train_on": "train"}
+    features = (*CONTROLS, "modalities", "drop_modalities")
+    for path in sorted(folder.glob("*/*/run.json")):
+        run = json.loads(path.read_text())
+        name = names.get(run["data"]["split_hash"])
+        recipe = Recipe.model_validate(run["recipe"])
+        flat = recipe.flat()
+        if name is None or run["status"] != "finished" or recipe.seed or any(flat.get(key) for key in features):
+            continue
+        if judged.items() <= flat.items():
+            trial = {"valid": run["best"], "epoch": run["best_epoch"] or 0, "ending": run["message"] or "finished"}
+            yield name, recipe.model, recipe.fingerprint, {"recipe": flat, **trial, "seconds": run["seconds"]}
+
+
 class Row(NamedTuple):
     """What the trials of a model on a data set say about its defaults."""
 
@@ -170,8 +194,9 @@ def page(figures: Mapping[str, Any]) -> str:
         "What `medley train MODEL DATA` with nothing set leaves to tuning. Made by `make defaults`.",
         "",
         "Every model is trained with its defaults, with other learning rates and with points drawn from its search "
-        "space, the same on all data sets. Figures are validation Recall@20, one seed, one thread; test is not read. "
-        "The best of many trials on one seed is an optimistic value, that of two or three trials a weak opponent: read "
+        "space, the same on all data sets; settings that studies tried count too. Figures are validation Recall@20, "
+        "one seed, one thread; test is not read. The best of many trials on one seed is an optimistic value, that of two "
+        "or three trials a weak opponent: read "
         "a ratio with its number of trials. Differences of two seeds are a few percent.",
         "",
         f"## Defaults / best of the trials (aim: at least {BAR:g} on three of the four data sets)",
@@ -218,6 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--out", type=Path, required=True, help="the page to write")
+    parser.add_argument("--runs", type=Path, help="folder of the runs of studies, which count as trials")
     parser.add_argument("--on", nargs="+", choices=DATA_SETS, default=list(DATA_SETS), help="these data sets alone")
     parser.add_argument("--models", nargs="+", default=models.names(), help="these models alone, in this order")
     parser.add_argument("--draws", type=int, default=4, help="points drawn from the search space of a model")
@@ -228,6 +254,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     record, start = chosen.out.with_suffix(".json"), time.monotonic()
     figures: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
     opened = {name: Dataset(chosen.data / name) for name in chosen.on}
+    if chosen.runs is not None:
+        for name, model, fingerprint, trial in trials_of_runs(chosen.runs, opened):
+            figures.setdefault(name, {}).setdefault(model, {}).setdefault(fingerprint, trial)
     try:
         for task in tasks(chosen.on, chosen.models, chosen.draws):
             trials = figures.setdefault(task.data, {}).setdefault(task.model, {})

@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from tools.defaults_page import BAR, Clock, Task, main, measure, page, points
+from tools.defaults_page import BAR, Clock, Task, main, measure, page, points, trials_of_runs
 
+import medley
 from medley import models
 from medley.runs import Recipe
 from tools import defaults_page
@@ -50,6 +51,17 @@ def test_a_second_call_measures_only_what_is_missing(simulated, tmp_path, monkey
     assert first == len(points("mf", 1)) - 1 and "mf" not in measured[first:]  # the default lr is among the rates
     kept = json.loads((tmp_path / "page.json").read_text())
     assert len(kept["lfm2k"]["mf"]) == first and "| MF |" in (tmp_path / "page.md").read_text()
+
+
+def test_runs_of_studies_on_the_same_split_count_unless_they_are_controls(simulated, tmp_path):
+    settings = {"dim": 4, "num_epochs": 1}
+    run = medley.train("vbpr", simulated, out=tmp_path / "runs" / "vbpr" / "one", **settings)
+    medley.train("vbpr", simulated, out=tmp_path / "runs" / "vbpr" / "two", random_features=True, **settings)
+    medley.train("vbpr", simulated, out=tmp_path / "runs" / "vbpr" / "three", seed=1, **settings)
+    ((name, model, fingerprint, found),) = trials_of_runs(tmp_path / "runs", {"lfm2k": simulated})
+    assert (name, model, fingerprint) == ("lfm2k", "vbpr", run.record.recipe.fingerprint)
+    assert found["valid"] == run.record.best and Recipe.of(found["recipe"]).fingerprint == fingerprint
+    assert not list(trials_of_runs(tmp_path / "runs", {}))
 
 
 def test_the_page_compares_the_defaults_with_the_best_trial():
