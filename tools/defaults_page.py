@@ -195,9 +195,9 @@ def page(figures: Mapping[str, Any]) -> str:
         "",
         "Every model is trained with its defaults, with other learning rates and with points drawn from its search "
         "space, the same on all data sets; settings that studies tried count too. Figures are validation Recall@20, "
-        "one seed, one thread; test is not read. The best of many trials on one seed is an optimistic value, that of two "
-        "or three trials a weak opponent: read "
-        "a ratio with its number of trials. Differences of two seeds are a few percent.",
+        "one seed, one thread; test is not read. The best of many trials on one seed is an optimistic value, that of "
+        "two or three trials a weak opponent: read a ratio with its number of trials. Differences of two seeds are a "
+        "few percent.",
         "",
         f"## Defaults / best of the trials (aim: at least {BAR:g} on three of the four data sets)",
         "",
