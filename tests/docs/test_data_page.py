@@ -41,7 +41,7 @@ def run(command: str, folder: Path, monkeypatch) -> str:
 
 def test_the_page_shows_every_format_and_every_option():
     from medley.cli.options import FLAGS
-    from medley.data.importing import ImportOptions
+    from medley.data.import_options import ImportOptions
 
     shown = {name for name in ImportOptions.model_fields if f"--{name.replace('_', '-')}" in PAGE or name == "name"}
     assert set(ImportOptions.model_fields) - shown == set()

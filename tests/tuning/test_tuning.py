@@ -88,7 +88,7 @@ def test_the_folder_holds_a_table_and_a_plot_of_the_trials(tuned_in):
 def test_the_same_call_repeats_nothing_and_more_trials_prolong_the_search(tuned_in, data, monkeypatch):
     tuned, out = tuned_in
     trained = []
-    monkeypatch.setattr(medley.api, "fit_with", lambda *args, **kwargs: trained.append(1))
+    monkeypatch.setattr(medley.api.training, "fit_with", lambda *args, **kwargs: trained.append(1))
     again = medley.tune("mf", data, trials=6, out=out, finalists=2, seeds=2, **SHORT)
     assert not trained and outcomes(again) == outcomes(tuned) and again.finalists == tuned.finalists
     monkeypatch.undo()
@@ -301,13 +301,13 @@ def begin(data: Dataset, out: Path, tmp_path: Path, jobs: int = 1) -> subprocess
 def go_on(data: Dataset, out: Path, monkeypatch) -> tuple:
     """Repeats the call of the script in this process; also the trials that are trained."""
     trained: list[str] = []
-    fit = medley.api.fit_with
+    fit = medley.api.training.fit_with
 
     def noted(*args, **kwargs):
         trained.append(kwargs["out"].name)
         return fit(*args, **kwargs)
 
-    monkeypatch.setattr(medley.api, "fit_with", noted)
+    monkeypatch.setattr(medley.api.training, "fit_with", noted)
     tuned = medley.tune("mf", data, trials=4, out=out, finalists=1, seeds=2, **SCRIPTED)
     monkeypatch.undo()
     return tuned, trained

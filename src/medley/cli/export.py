@@ -10,7 +10,7 @@ from medley.errors import InputError
 from medley.report.terminal import show_json, show_line, show_pairs, show_table
 
 if TYPE_CHECKING:
-    from medley.api import Bundle
+    from medley.serving.bundle import Bundle
 
 
 def export(

@@ -20,7 +20,8 @@ import polars as pl
 import scipy.sparse as sp
 from narwhals.exceptions import NarwhalsError
 
-from medley.data.importing import FILE_OPTIONS, ImportOptions, write_log
+from medley.data.import_options import FILE_OPTIONS, ImportOptions
+from medley.data.importing import write_log
 from medley.data.manifest import SPLITS, check_modality_name
 from medley.data.options import checked
 from medley.data.sources.arrays import as_array, memory_features, table_features

@@ -1,6 +1,6 @@
 """Recommends items with raw ids, titles and reasons: questions of people and programs to the service.
 
-    model, data set -> bundle in memory (export.py) -\\
+    model, data set -> bundle in memory (export/) --\\
                                                       -> Service -> lists.py -> recommendations, or a file (batch.py)
     bundle, store ------------------------------------/
 

@@ -1,0 +1,191 @@
+"""Files: which of them belong to a log; the others are named."""
+
+import polars as pl
+from tests.data.import_cases.case import Case, wrong
+from tests.data.import_cases.logs import A8, ATOMIC, ITEMS, LOG, MMREC, RATED
+
+TRAIN, VALID, TEST = "user_id,item_id\na,0\na,1\nb,1\n", "user_id,item_id\na,2\n", "user_id,item_id\nb,2\n"
+
+FILES = [
+    Case(
+        "an item table of MMRec",
+        "mmrec",
+        {"a.inter": MMREC, "a.items.tsv": "itemID\ttitle\n2\tC\n0\tA\n1\tB\n"},
+        titles=("A", "B", "C"),
+    ),
+    Case(
+        "files that RecBole has besides",
+        "recbole",
+        {"a.inter": ATOMIC + "a\tx\n", "a.kg": "h", "a.link": "l"},
+        ("files not read: a.kg, a.link",),
+    ),
+    Case(
+        "the neighbours of a file",
+        "csv",
+        {"interactions.csv": LOG, "items.csv": ITEMS, "visual.npy": A8},
+        source="interactions.csv",
+        modalities={"visual": 2},
+        titles=tuple(f"Film {i}" for i in range(8)),
+    ),
+    Case(
+        "of a file with another name",
+        "csv",
+        {"my.csv": LOG, "items.csv": ITEMS, "v.npy": A8},
+        source="my.csv",
+        modalities={"v": 2},
+    ),
+    Case(
+        "an array of something else beside it",
+        "csv",
+        {"my.csv": LOG, "v.npy": A8[:5]},
+        ("v.npy: 5 rows for 8 items",),
+        source="my.csv",
+        modalities={},
+    ),
+    Case("validation.csv", "csv", {"train.csv": TRAIN, "validation.csv": VALID, "test.csv": TEST}, counts=(3, 1, 1)),
+    Case("dev.csv", "csv", {"train.csv": TRAIN, "dev.csv": VALID, "test.csv": TEST}, counts=(3, 1, 1)),
+    Case(
+        "Val.TSV", "csv", {"train.csv": TRAIN, "Val.TSV": VALID.replace(",", "\t"), "TEST.CSV": TEST}, counts=(3, 1, 1)
+    ),
+    Case(
+        "valid.json",
+        "mmssl",
+        {f"{split}.json": f'{{"0": [{n}]}}' for n, split in enumerate(("train", "valid", "test"))},
+        counts=(1, 1, 1),
+    ),
+    Case(
+        "dev.json",
+        "mmssl",
+        {f"{split}.json": f'{{"0": [{n}]}}' for n, split in enumerate(("train", "dev", "test"))},
+        counts=(1, 1, 1),
+    ),
+    Case("val.txt", "lists", {"train.txt": "0 1 2\n", "val.txt": "0 3\n", "test.txt": "0 4\n"}, counts=(2, 1, 1)),
+    wrong(
+        "test2.csv",
+        "csv",
+        {"train.csv": TRAIN, "test.csv": TEST, "test2.csv": VALID},
+        "test2.csv",
+        "a split that is not known",
+        "rename",
+    ),
+    wrong(
+        "holdout.csv",
+        "csv",
+        {"train.csv": TRAIN, "test.csv": TEST, "holdout.csv": VALID},
+        "holdout.csv",
+        "a split that is not known",
+    ),
+    wrong(
+        "train_neg.txt",
+        "lists",
+        {"train.txt": "0 1\n", "test.txt": "0 2\n", "train_neg.txt": "0 3\n"},
+        "train_neg.txt",
+        "not known",
+    ),
+    wrong(
+        "two for validation",
+        "csv",
+        {"train.csv": TRAIN, "val.csv": VALID, "valid.csv": VALID, "test.csv": TEST},
+        "one file",
+        "val.csv, valid.csv",
+    ),
+    Case(
+        "another log beside it",
+        "csv",
+        {"interactions.csv": LOG, "ratings.csv": RATED},
+        ("files not read: ratings.csv",),
+    ),
+    Case(
+        "anything else",
+        "csv",
+        {"interactions.csv": LOG, "tags.csv": "a,b\n1,x\n", "notes_1.md": "hi"},
+        ("files not read: notes_1.md, tags.csv",),
+    ),
+    Case("system files", "csv", {"interactions.csv": LOG, ".DS_Store": "x", "Thumbs.db": "x"}),
+    wrong(
+        "validation in another format",
+        "lists",
+        {"train.txt": "1 2 3\n", "test.txt": "1 4\n", "valid.dat": "1 5\n"},
+        "valid.dat",
+        "a split that is not known",
+    ),
+    Case(
+        "a part in two formats",
+        "lists",
+        {"train.txt": "1 2 3\n", "test.txt": "1 4\n", "train.csv": "x"},
+        ("files not read: train.csv",),
+    ),
+    Case(
+        "ratings.csv and movies.csv",
+        "csv",
+        {"ratings.csv": RATED.replace("item_id", "movieId"), "movies.csv": "movieId,title\n0,A\n1,B\n"},
+        options={"item_column": "movieId"},
+        titles=("A", "B"),
+    ),
+    Case(
+        "names with a prefix",
+        "csv",
+        {"BX-Book-Ratings.csv": RATED, "BX-Books.csv": "item_id,title\n0,A\n1,B\n"},
+        titles=("A", "B"),
+    ),
+    wrong(
+        "two that may be the log",
+        "csv",
+        {"ratings.csv": RATED, "clicks.csv": RATED},
+        "several files",
+        "clicks.csv, ratings.csv",
+        "interactions='clicks.csv'",
+    ),
+    Case(
+        "a named log",
+        "csv",
+        {"ratings.csv": RATED, "clicks.csv": LOG},
+        ("files not read: ratings.csv",),
+        {"interactions": "clicks.csv"},
+        pairs=20,
+    ),
+    Case(
+        "named tables",
+        "csv",
+        {"log.csv": LOG, "a.csv": ITEMS, "b.csv": "user_id,age\nu0,1\nu1,2\nu2,3\nu3,4\n"},
+        (),
+        {"interactions": "log.csv", "items": "a.csv", "users": "b.csv"},
+        titles=tuple(f"Film {i}" for i in range(8)),
+    ),
+    wrong(
+        "a log that is not there",
+        "csv",
+        {"log.csv": LOG},
+        "interactions names no file",
+        "'x.csv'",
+        "log.csv",
+        interactions="x.csv",
+    ),
+    Case(".CSV", "csv", {"LOG.CSV": LOG}, source="LOG.CSV", pairs=20),
+    Case(
+        "a folder with ITEMS.CSV",
+        "csv",
+        {"Interactions.Csv": LOG, "ITEMS.CSV": ITEMS},
+        titles=tuple(f"Film {i}" for i in range(8)),
+    ),
+    Case(
+        "a .PARQUET",
+        "parquet",
+        {"Log.PARQUET": pl.DataFrame({"user_id": [1], "item_id": [2]})},
+        source="Log.PARQUET",
+        pairs=1,
+    ),
+    Case(
+        "an .INTER",
+        "recbole",
+        {"A.INTER": ATOMIC + "a\tx\n", "A.ITEM": "item_id:token\ttitle:token_seq\nx\tX\n"},
+        titles=("X",),
+    ),
+    wrong(
+        "a file for lists",
+        "lists",
+        {"train.txt": "0 1\n", "test.txt": "0 2\n"},
+        "a folder is expected",
+        source="train.txt",
+    ),
+]
