@@ -40,15 +40,15 @@ def flagged(tmp_path_factory) -> Dataset:
 def test_the_audit_is_printed_as_text_json_or_a_page(run, flagged):
     text = run("audit", flagged.folder)
     assert "row-order" in text and "FLAG" in text and "--split time-user" in text
-    document = json.loads(run("audit", flagged.folder, "--format", "json"))
+    document = json.loads(run("audit", flagged.folder, "--json"))
     assert document["flags"] == medley.audit(flagged).flags and document["dataset"] == str(flagged.folder)
     assert run("audit", flagged.folder, "--format", "markdown").startswith("# Audit of flagged\n")
 
 
-@pytest.mark.parametrize("form", ["text", "json", "markdown"])
+@pytest.mark.parametrize("form", [(), ("--json",), ("--format", "markdown")], ids=["text", "json", "markdown"])
 def test_a_file_holds_what_would_be_printed(run, flagged, tmp_path, form):
-    printed = run("audit", flagged.folder, "--format", form)
-    said = run("audit", flagged.folder, "--format", form, "--out", tmp_path / "audit")
+    printed = run("audit", flagged.folder, *form)
+    said = run("audit", flagged.folder, *form, "--out", tmp_path / "audit")
     assert "wrote" in said and "row-order" not in said
     written = (tmp_path / "audit").read_text()
     assert written.replace(f" --out {tmp_path / 'audit'}", "") == printed

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medley.cli.options import DatasetFolder, parameters_as_flags
+from medley.cli.options import DatasetFolder, Json, parameters_as_flags
 from medley.files import write_atomic
 from medley.report.terminal import show_line, show_table
 
@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 
 def audit(
     dataset: DatasetFolder,
-    form: Annotated[Literal["text", "json", "markdown"], typer.Option("--format", help="of what is printed")] = "text",
+    form: Annotated[Literal["text", "markdown"], typer.Option("--format", help="of what is printed")] = "text",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="file to write instead of printing")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="end with exit code 1 if there are flags")] = False,
+    json: Json = False,
 ) -> None:
     """Audit a data set: can a benchmark on it be believed?"""
     from medley import api
 
     found = api.audit(api.load(dataset))
-    text = _text(found, form, dataset, out)
+    text = _document(found, dataset) if json else _text(found, form, dataset, out)
     if out is None:
         print(text, end="")
     else:
@@ -37,9 +38,11 @@ def audit(
         raise typer.Exit(1)
 
 
+def _document(found: "Audit", dataset: Path) -> str:
+    return json.dumps({"dataset": str(dataset), **found.as_dict()}, ensure_ascii=False, indent=2) + "\n"
+
+
 def _text(found: "Audit", form: str, dataset: Path, out: Path | None) -> str:
-    if form == "json":
-        return json.dumps({"dataset": str(dataset), **found.as_dict()}, ensure_ascii=False, indent=2) + "\n"
     if form == "markdown":
         words = ["medley", "audit", str(dataset), "--format", "markdown", *([] if out is None else ["--out", str(out)])]
         return found.to_markdown(made_by=shlex.join(words))
