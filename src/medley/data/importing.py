@@ -13,7 +13,7 @@ from medley.data import split as splitting
 from medley.data.dataset import Dataset
 from medley.data.ids import IdMap
 from medley.data.looks import likely_cause, look
-from medley.data.manifest import SPLIT_CODES, SPLITS, TRAIN, check_modality_name
+from medley.data.manifest import SPLIT_CODES, SPLITS, TRAIN
 from medley.data.options import checked, path_of
 from medley.data.sources import clean
 from medley.data.sources.arrays import BLOCK, check_features, stored_dtype
@@ -25,6 +25,7 @@ from medley.data.sources.text import TextForm
 from medley.data.writer import DatasetWriter
 from medley.errors import InputError
 from medley.files import refuse_existing, sha256_of_file, sha256_of_json
+from medley.modality_names import check_modality_name
 
 FILE_OPTIONS = frozenset(  # of ImportOptions, without a meaning for data in memory
     {"interactions", "items", "users", "features", "separator", "header", "encoding", "quote", "decimal"}
