@@ -37,7 +37,7 @@ from medley.data.sources.finding import (
     stem_and_suffix,
 )
 from medley.data.sources.reading import EVENT_NAMES
-from medley.data.sources.tables import read_table
+from medley.data.sources.tables import COLUMN_NAMES, read_table
 from medley.errors import InputError
 
 HEAD = 65_536  # bytes that are read of a text file
@@ -231,19 +231,13 @@ def _look_at_text(path: Path, text: _Text, options: dict[str, Any], *, in_split:
 def _columns(path: Path, format: str, frame: pl.DataFrame, options: dict[str, Any], seen: dict[str, str]) -> Look:
     """Adds which column is what, where the usual names do not say it."""
     options, seen, used = dict(options), dict(seen), set()
-    usual = {
-        "user": ("user_id", "userID", "userId", "user"),
-        "item": ("item_id", "itemID", "itemId", "item"),
-        "timestamp": ("timestamp", "time"),
-        "rating": ("rating",),
-    }
     for what, words in (
         ("user", USER_WORDS),
         ("item", ITEM_WORDS),
         ("timestamp", TIME_WORDS),
         ("rating", RATING_WORDS),
     ):
-        name = next((name for name in usual[what] if name in frame.columns), None)
+        name = next((name for name in COLUMN_NAMES[what] if name in frame.columns), None)
         if name is None:
             name = _best(frame.columns, words, used, ids=what in ("user", "item"))
             if name is not None:
