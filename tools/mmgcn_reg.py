@@ -1,4 +1,4 @@
-"""How much `reg` does MMGCN bear? Validation Recall@20 by `reg`, with the settings of the README's Python lines.
+"""How much `reg` does MMGCN bear? Validation Recall@20 by `reg`, all other settings fixed.
 
 python tools/mmgcn_reg.py --data ../shared/data
 
@@ -18,7 +18,7 @@ import torch
 import medley
 from medley.experiments.demo import CATALOGUE
 
-SETTINGS: dict[str, Any] = {"dim": 64, "num_layers": 2, "lr": 1e-3, "num_epochs": 100, "patience": 10}  # of README.md
+SETTINGS: dict[str, Any] = {"dim": 64, "num_layers": 2, "lr": 1e-3, "num_epochs": 100, "patience": 10}
 REGS = (0.0, 1e-5, 1e-4, 1e-3, 1e-2)
 METRIC = "recall@20"
 CHANGES: Mapping[str, Mapping[str, Any]] = {"tiktok": {"num_epochs": 15}}  # an epoch takes seconds

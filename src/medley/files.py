@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from medley.errors import InputError
 
@@ -19,12 +20,18 @@ UNREADABLE_SECONDS = 5.0  # after which a lock without a readable owner is one w
 
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Replaces `path` in one step: a reader finds the old file or the new file, also after a crash, never a part."""
-    data = content.encode() if isinstance(content, str) else content
+    with staged_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def staged_file(path: Path) -> Iterator[IO[bytes]]:
+    """Yields an empty file that replaces `path` in one step; after an error `path` stays as it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
+        with os.fdopen(handle, "w+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)

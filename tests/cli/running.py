@@ -17,9 +17,18 @@ class Done(NamedTuple):
     stderr: str
 
 
+class Screen(io.StringIO):
+    """What a command prints, on a terminal or not."""
+
+    is_terminal = False
+
+    def isatty(self) -> bool:
+        return self.is_terminal
+
+
 def medley(*arguments: object) -> Done:
     """Runs a command as the entry point would."""
-    out, err = io.StringIO(), io.StringIO()
+    out, err = Screen(), io.StringIO()
     with patch.object(sys, "argv", ["medley", *map(str, arguments)]), redirect_stdout(out), redirect_stderr(err):
         try:
             main()
@@ -27,3 +36,10 @@ def medley(*arguments: object) -> Done:
         except SystemExit as exit:
             code = exit.code or 0
     return Done(code, out.getvalue(), err.getvalue())
+
+
+def printed(*arguments: object, exit_code: int = 0) -> str:
+    """Runs a command that ends with this exit code; returns what it prints, with its errors where it fails."""
+    done = medley(*arguments)
+    assert done.returncode == exit_code, done.stderr
+    return done.stdout + done.stderr if exit_code else done.stdout

@@ -2,14 +2,13 @@
 
 import json
 import re
-import sys
 
 import pytest
+from tests.cli import running
+from tests.cli.running import printed
 
 import medley
-from medley.cli import main
 from medley.evaluation.beyond import MEASURES
-from medley.report import terminal
 
 
 @pytest.fixture(scope="module")
@@ -22,29 +21,14 @@ def runs(simulated, tmp_path_factory):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs a command in this process; returns what it prints."""
-
-    def call(*words, exit_code=0):
-        monkeypatch.setattr(sys, "argv", ["medley", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        found = capsys.readouterr()
-        assert (ended.value.code or 0) == exit_code, found.err
-        return found.out if not exit_code else found.err
-
-    return call
-
-
-@pytest.fixture
 def narrow(monkeypatch):
-    """A terminal of 80 columns, as `medley.report.terminal` sees it."""
+    """A terminal of 80 columns, where commands print."""
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(terminal.sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(running.Screen, "is_terminal", True)
 
 
-def test_figures_beyond_accuracy_are_shown_with_references_and_what_is_good(runs, run, simulated):
-    shown = run("evaluate", runs / "mmgcn", "--beyond", "--groups")
+def test_figures_beyond_accuracy_are_shown_with_references_and_what_is_good(runs, simulated):
+    shown = printed("evaluate", runs / "mmgcn", "--beyond", "--groups")
     table = shown.partition("what the figures say")[0]
     lines = {line.strip().split("  ")[0]: line.split() for line in table.splitlines()}
     found = medley.Run(runs / "mmgcn").evaluation()
@@ -58,21 +42,23 @@ def test_figures_beyond_accuracy_are_shown_with_references_and_what_is_good(runs
     assert "sparse_users_recall" in shown and re.search(r"mostly_\w+_users_recall", shown)
 
 
-def test_a_column_of_genres_is_measured_and_a_wrong_column_is_refused(runs, run):
-    shown = json.loads(run("evaluate", runs / "mf", "--beyond", "--genres", "title", "--json"))
+def test_a_column_of_genres_is_measured_and_a_wrong_column_is_refused(runs):
+    shown = json.loads(printed("evaluate", runs / "mf", "--beyond", "--genres", "title", "--json"))
     assert shown["beyond"]["genre_miscalibration@20"] > 0
     assert shown["beyond"] == medley.Run(runs / "mf").evaluation().beyond
-    assert "expected title, got 'genre'" in run("evaluate", runs / "mf", "--beyond", "--genres", "genre", exit_code=2)
-    assert "expected figures beyond accuracy" in run("evaluate", runs / "mf", "--genres", "title", exit_code=2)
-    blank = json.loads(run("evaluate", runs / "mf", "--beyond", "--genres=title", "--genre-separator=space", "--json"))
+    wrong = printed("evaluate", runs / "mf", "--beyond", "--genres", "genre", exit_code=2)
+    assert "expected title, got 'genre'" in wrong
+    assert "expected figures beyond accuracy" in printed("evaluate", runs / "mf", "--genres", "title", exit_code=2)
+    words = ("--genres=title", "--genre-separator=space")
+    blank = json.loads(printed("evaluate", runs / "mf", "--beyond", *words, "--json"))
     assert blank["beyond"]["genre_miscalibration@20"] != shown["beyond"]["genre_miscalibration@20"]
 
 
-def test_differences_come_with_interval_effect_p_value_and_what_could_be_found(runs, run):
+def test_differences_come_with_interval_effect_p_value_and_what_could_be_found(runs):
     for name in ("popularity", "mf", "mmgcn"):
-        run("evaluate", runs / name)
+        printed("evaluate", runs / name)
     folders = [runs / name for name in ("popularity", "mf", "mmgcn")]
-    document = json.loads(run("compare", *folders, "--test", "t", "--correction", "bh", "--json"))
+    document = json.loads(printed("compare", *folders, "--test", "t", "--correction", "bh", "--json"))
     assert (document["test"], document["correction"]) == ("t", "bh")
     rows = medley.compare(folders, test="t", correction="bh")
     for shown, row in zip(document["runs"][1:], rows[1:], strict=True):
@@ -84,44 +70,43 @@ def test_differences_come_with_interval_effect_p_value_and_what_could_be_found(r
             one.detectable,
             one.num_pairs,
         )
-    wide = run("compare", *folders, "--wide", "--test", "wilcoxon")
+    wide = printed("compare", *folders, "--wide", "--test", "wilcoxon")
     row = next(line for line in wide.splitlines() if line.split()[:1] == ["mmgcn"]).split()
     assert row[-1] == str(rows[2].comparison.num_pairs) and f"{rows[2].comparison.detectable:.4f}" in row
     assert f"{rows[2].comparison.better:.1%}" in row and "Wilcoxon's test, Holm" in wide
-    assert "expected holm or bh, got 'none'" in run("compare", *folders, "--correction", "none", exit_code=2)
-    assert "expected permutation or t or wilcoxon" in run("compare", *folders, "--test", "z", exit_code=2)
+    assert "expected holm or bh, got 'none'" in printed("compare", *folders, "--correction", "none", exit_code=2)
+    assert "expected permutation or t or wilcoxon" in printed("compare", *folders, "--test", "z", exit_code=2)
 
 
-def test_both_commands_fit_into_80_columns_and_wide_does_not_fold(runs, run, narrow):
-    shown = run("evaluate", runs / "mmgcn", "--beyond")
-    run("evaluate", runs / "popularity", "--beyond")
-    compared = run("compare", runs / "popularity", runs / "mmgcn", "--metric", "novelty@20")
+def test_both_commands_fit_into_80_columns_and_wide_does_not_fold(runs, narrow):
+    shown = printed("evaluate", runs / "mmgcn", "--beyond")
+    printed("evaluate", runs / "popularity", "--beyond")
+    compared = printed("compare", runs / "popularity", runs / "mmgcn", "--metric", "novelty@20")
     for text in (shown, compared):
         assert max(len(re.sub(r"\x1b\[[\d;]*m", "", line)) for line in text.splitlines()) <= 80
     for label in ("effect size d", "p (Holm)", "detectable", "difference in novelty@20"):
         assert label in compared
-    wide = run("compare", runs / "popularity", runs / "mmgcn", "--wide")
+    wide = printed("compare", runs / "popularity", runs / "mmgcn", "--wide")
     row = next(line for line in wide.splitlines() if "mmgcn" in line)
     assert len(row.split()) == 15
 
 
-def test_a_p_value_that_is_tiny_is_not_shown_as_zero(runs, run):
+def test_a_p_value_that_is_tiny_is_not_shown_as_zero(runs):
     for name in ("popularity", "mf"):
-        run("evaluate", runs / name, "--beyond")
-    assert "<0.0001" in run("compare", runs / "popularity", runs / "mf", "--metric", "novelty@20", "--test", "t")
+        printed("evaluate", runs / name, "--beyond")
+    assert "<0.0001" in printed("compare", runs / "popularity", runs / "mf", "--metric", "novelty@20", "--test", "t")
 
 
-def test_fresh_histories_are_judged_beside_those_of_train(runs, run):
+def test_fresh_histories_are_judged_beside_those_of_train(runs):
     for history in ("train", "fresh"):
-        shown = run("evaluate", runs / "popularity", "--history", history)
+        shown = printed("evaluate", runs / "popularity", "--history", history)
         assert ("fresh histories" in shown) == (history == "fresh")
-    error = run("evaluate", runs / "mf", "--history", "fresh", exit_code=2)
+    error = printed("evaluate", runs / "mf", "--history", "fresh", exit_code=2)
     assert "learned vector per user" in error and "refit" in error
-    shown = run("compare", runs / "popularity", "--history", "fresh")
+    shown = printed("compare", runs / "popularity", "--history", "fresh")
     assert "test split, fresh histories" in shown
-    document = json.loads(run("compare", runs / "popularity", "--history", "fresh", "--json"))
+    document = json.loads(printed("compare", runs / "popularity", "--history", "fresh", "--json"))
     assert document["history"] == "fresh"
-    assert (
-        run("compare", runs / "popularity", "--history", "fresh", "--format", "markdown").count("fresh histories") == 1
-    )
+    page = printed("compare", runs / "popularity", "--history", "fresh", "--format", "markdown")
+    assert page.count("fresh histories") == 1
     assert medley.Run(runs / "popularity").evaluation().history == "train"

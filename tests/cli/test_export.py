@@ -1,14 +1,12 @@
 """medley export: writes a bundle, lists what can be exported."""
 
 import json
-import sys
-from unittest.mock import patch
 
 import pytest
+from tests.cli import running
 
 import medley
 from medley import models
-from medley.cli import main
 from medley.serving.bundle import Bundle
 
 
@@ -19,40 +17,33 @@ def run(simulated, tmp_path_factory):
     return folder
 
 
-def command(capsys, *arguments: object) -> tuple[int, str, str]:
-    with patch.object(sys, "argv", ["medley", "export", *map(str, arguments)]), pytest.raises(SystemExit) as done:
-        main()
-    printed = capsys.readouterr()
-    return done.value.code or 0, printed.out, printed.err
-
-
-def test_export_writes_a_bundle_and_says_what_it_holds(run, tmp_path, capsys):
-    code, out, err = command(capsys, run, "-o", tmp_path / "shop.medley", "--json")
+def test_export_writes_a_bundle_and_says_what_it_holds(run, tmp_path):
+    code, out, err = running.medley("export", run, "-o", tmp_path / "shop.medley", "--json")
     assert code == 0, err
     document = json.loads(out)
     bundle = Bundle.read(tmp_path / "shop.medley")
     assert document["model_version"] == bundle.manifest.model_version and document["kind"] == "vectors"
     assert document["parts"].split(", ") == ["id", "visual", "acoustic", "textual"]
-    code, _, err = command(capsys, run, "-o", tmp_path / "shop.medley")
+    code, _, err = running.medley("export", run, "-o", tmp_path / "shop.medley")
     assert code == 2 and "exists already" in err and "--overwrite" in err
 
 
-def test_a_moved_data_set_is_checked(run, tmp_path, capsys, simulated):
+def test_a_moved_data_set_is_checked(run, tmp_path, simulated):
     settings = medley.preset("demo", num_users=60, num_items=90, num_interactions=1200)
     other = medley.simulate(tmp_path / "other", settings=settings, seed=5)
-    code, _, err = command(capsys, run, "-o", tmp_path / "x.medley", "--dataset", other.folder)
+    code, _, err = running.medley("export", run, "-o", tmp_path / "x.medley", "--dataset", other.folder)
     assert code == 2 and "not the data set that the run was trained on" in err
     assert not (tmp_path / "x.medley").exists()
 
 
-def test_list_names_every_model(capsys):
-    code, out, _ = command(capsys, "--list", "--json")
+def test_list_names_every_model():
+    code, out, _ = running.medley("export", "--list", "--json")
     rows = {row["name"]: row for row in json.loads(out)["models"]}
     assert code == 0 and set(rows) >= set(models.MODELS)
     assert rows["ease"]["new_users"] == "exact: the history" and rows["macridvae"]["kind"] == "concepts"
     assert rows["vbpr"]["new_items"] == "its own content path" and rows["mf"]["reason"] is None
 
 
-def test_without_a_run_or_a_name_the_usage_is_said(run, capsys):
-    code, _, err = command(capsys, run)
+def test_without_a_run_or_a_name_the_usage_is_said(run):
+    code, _, err = running.medley("export", run)
     assert code == 2 and "RUN -o BUNDLE, or --list" in err

@@ -3,13 +3,13 @@
 import json
 import subprocess
 import sys
-from unittest.mock import patch
 
 import polars as pl
 import pytest
+from tests.cli import running
+from tests.cli.running import printed
 
 import medley
-from medley.cli import main
 from medley.serving.http.settings import store_beside
 from medley.serving.requests import Event, RecommendRequest
 from medley.serving.service import Service
@@ -48,33 +48,16 @@ def bundle(run, tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def command(capsys):
-    def run_command(*arguments: object, code: int = 0) -> str:
-        with patch.object(sys, "argv", ["medley", *map(str, arguments)]):
-            try:
-                main()
-                got = 0
-            except SystemExit as done:
-                got = done.code or 0
-        printed = capsys.readouterr()
-        assert got == code, printed.err
-        run_command.err = printed.err
-        return printed.out if code == 0 else printed.err
-
-    return run_command
-
-
 def items_of(text: str) -> list[tuple[str, float]]:
     return [(item["item"], pytest.approx(item["score"], rel=1e-5)) for item in json.loads(text)["items"]]
 
 
-def test_a_run_its_bundle_and_the_service_give_the_same_lists(run, bundle, simulated, command):
+def test_a_run_its_bundle_and_the_service_give_the_same_lists(run, bundle, simulated):
     service = Service.open(bundle)
     for row in (0, 7, 31):
         user = simulated.users.raw_id(row)
         asked = ("--user", user, "-k", 5, "--explain", "--json")
-        by_run, by_bundle = (json.loads(command("recommend", each, *asked)) for each in (run, bundle))
+        by_run, by_bundle = (json.loads(printed("recommend", each, *asked)) for each in (run, bundle))
         assert by_run.pop("about_user") and all(item.pop("about_item") is not None for item in by_run["items"])
         assert by_run == by_bundle
         answer = service.recommend(RecommendRequest(user=user, k=5, explain=True))
@@ -84,19 +67,19 @@ def test_a_run_its_bundle_and_the_service_give_the_same_lists(run, bundle, simul
         ]
 
 
-def test_everybody_is_written_in_blocks_by_a_run_and_a_bundle(run, bundle, simulated, tmp_path, command):
+def test_everybody_is_written_in_blocks_by_a_run_and_a_bundle(run, bundle, simulated, tmp_path):
     for number, asked in enumerate((run, bundle)):
         out = tmp_path / f"{number}.parquet"
         title = simulated.title(3)
-        command("recommend", asked, "--all", "-k", 4, "--out", out, "--where", f"title={title}", "--include-seen")
+        printed("recommend", asked, "--all", "-k", 4, "--out", out, "--where", f"title={title}", "--include-seen")
         table = pl.read_parquet(out)
         assert set(table["title"]) == {title} and table["user_id"].n_unique() == simulated.manifest.num_users
     assert pl.read_parquet(tmp_path / "0.parquet").equals(pl.read_parquet(tmp_path / "1.parquet"))
 
 
-def test_what_a_server_has_taken_in_since_is_in_the_answer_of_its_bundle(bundle, simulated, command):
+def test_what_a_server_has_taken_in_since_is_in_the_answer_of_its_bundle(bundle, simulated):
     user = simulated.users.raw_id(12)
-    (first, _), (second, _) = items_of(command("recommend", bundle, "--user", user, "-k", 2, "--json"))
+    (first, _), (second, _) = items_of(printed("recommend", bundle, "--user", user, "-k", 2, "--json"))
     service = Service.open(bundle, store=store_beside(bundle))
     try:
         service.feedback([Event(user=user, item=first, type="dislike")])
@@ -105,27 +88,27 @@ def test_what_a_server_has_taken_in_since_is_in_the_answer_of_its_bundle(bundle,
     finally:
         service.close()
     try:
-        found = items_of(command("recommend", bundle, "--user", user, "-k", 4, "--json"))
+        found = items_of(printed("recommend", bundle, "--user", user, "-k", 4, "--json"))
         assert [item for item, _ in found] == expected and not {first, second} & set(expected)
-        given = command("recommend", bundle, "--store", store_beside(bundle), "--user", user, "-k", 4, "--json")
+        given = printed("recommend", bundle, "--store", store_beside(bundle), "--user", user, "-k", 4, "--json")
         assert items_of(given) == found
-        assert second not in command("similar", bundle, "--item", first, "-k", 99, "--json")
+        assert second not in printed("similar", bundle, "--item", first, "-k", 99, "--json")
     finally:
         store_beside(bundle).unlink()
 
 
-def test_similar_lists_items_by_behaviour_by_modality_and_by_all(run, bundle, simulated, command):
+def test_similar_lists_items_by_behaviour_by_modality_and_by_all(run, bundle, simulated):
     item = simulated.items.raw_id(20)
     lists = {}
     for by in ("behaviour", "visual", "all"):
         asked = ("--item", item, "--by", by, "-k", 6, "--json")
-        lists[by] = command("similar", run, *asked)
-        assert items_of(lists[by]) == items_of(command("similar", bundle, *asked))
+        lists[by] = printed("similar", run, *asked)
+        assert items_of(lists[by]) == items_of(printed("similar", bundle, *asked))
         document = json.loads(lists[by])
         assert (document["model"], document["item"], document["by"]) == ("mmgcn", item, by)
         assert len(document["items"]) == 6 and document["items"][0]["title"]
     assert len({text.split('"items"')[1] for text in lists.values()}) == 3
-    shown = command("similar", bundle, "--item", item, "-k", 3)
+    shown = printed("similar", bundle, "--item", item, "-k", 3)
     assert json.loads(lists["all"])["items"][0]["title"] in " ".join(shown.split()) and "similarity" in shown
 
 
@@ -164,22 +147,24 @@ def test_a_bundle_is_asked_without_torch(bundle, simulated, tmp_path):
         (["similar", "{run}"], "--item"),
     ],
 )
-def test_a_wrong_question_gets_one_sentence(words, message, run, bundle, tmp_path, command):
+def test_a_wrong_question_gets_one_sentence(words, message, run, bundle, tmp_path):
     places = {"run": run, "bundle": bundle, "tmp": tmp_path}
-    error = command(*(word.format(**places) for word in words), code=2)
+    error = printed(*(word.format(**places) for word in words), exit_code=2)
     assert message in " ".join(error.split()) and "Traceback" not in error
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_that_cannot_be_exported_and_a_failed_run_recommend(simulated, tmp_path, command, monkeypatch):
+def test_a_model_that_cannot_be_exported_and_a_failed_run_recommend(simulated, tmp_path, monkeypatch):
     medley.train(Fading, simulated, out=tmp_path / "run", num_epochs=1, progress=False)
     user = simulated.users.raw_id(4)
-    found = json.loads(command("recommend", tmp_path / "run", "--user", user, "-k", 3, "--json"))["items"]
-    assert len(found) == 3 and 1 > found[0]["score"] >= found[1]["score"] and not command.err
-    assert command("recommend", tmp_path / "run", "--all", "-k", 1, "--out", tmp_path / "lists.csv")
+    done = running.medley("recommend", tmp_path / "run", "--user", user, "-k", 3, "--json")
+    found = json.loads(done.stdout)["items"]
+    assert len(found) == 3 and 1 > found[0]["score"] >= found[1]["score"] and not done.stderr
+    assert printed("recommend", tmp_path / "run", "--all", "-k", 1, "--out", tmp_path / "lists.csv")
     assert pl.read_csv(tmp_path / "lists.csv").height == simulated.manifest.num_users
     monkeypatch.setattr(Fading, "fails", True)
     with pytest.raises(medley.errors.TrainingError):
         medley.train(Fading, simulated, out=tmp_path / "failed", num_epochs=1, progress=False)
-    command("recommend", tmp_path / "failed", "--user", user)
-    assert "Note: the training of this run failed, the weights are of epoch 0" in command.err
+    done = running.medley("recommend", tmp_path / "failed", "--user", user)
+    assert done.returncode == 0
+    assert "Note: the training of this run failed, the weights are of epoch 0" in done.stderr

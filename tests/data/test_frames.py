@@ -315,14 +315,18 @@ def test_a_temporary_folder_lives_as_long_as_a_dataset_on_it(tmp_path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
+def printed_by(code: str) -> str:
+    """Runs Python code in a process of its own."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
 def test_neither_pandas_nor_pyarrow_is_imported():
     code = (
         "import sys; sys.modules['pyarrow'] = None; sys.modules['pandas'] = None;"
         "import numpy as np; from medley.data.dataset import Dataset;"
         "print(Dataset.from_frames(np.array([[1, 2]]), items={'item_id': [2]}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "Dataset(frames" in done.stdout
+    assert "Dataset(frames" in printed_by(code)
 
 
 def test_pandas_needs_no_pyarrow():
@@ -332,8 +336,7 @@ def test_pandas_needs_no_pyarrow():
         " 'timestamp': pd.to_datetime(['2024-01-01', None])});"
         "print(Dataset.from_frames(frame))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "Dataset(frames" in done.stdout
+    assert "Dataset(frames" in printed_by(code)
 
 
 def test_the_source_of_an_error_is_a_path_only_where_there_is_a_file():

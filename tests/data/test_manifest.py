@@ -1,16 +1,13 @@
 """The manifest: hashes of parts, names of modalities, and manifests of version 0.1."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import polars as pl
 import pytest
-from torch import nn
 
 from medley.data.dataset import Dataset
-from medley.data.manifest import MODALITY_NAME, MODULE_ATTRIBUTES, SPLITS, TEST, TRAIN, VALID, check_modality_name
+from medley.data.manifest import SPLITS, TEST, TRAIN, VALID
 from medley.data.writer import DatasetWriter
 from medley.errors import InputError
 from medley.files import sha256_of_file
@@ -66,27 +63,6 @@ def test_a_damaged_manifest_names_the_field(tmp_path, change, message):
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(InputError, match=rf"manifest\.json: .*{message}"):
         Dataset(tmp_path / "d")
-
-
-def test_the_written_attributes_of_torch_modules_are_complete():
-    """In a process of its own: other packages, imported by other tests, add methods to torch's modules."""
-    code = "from torch import nn; print(*dir(nn.ModuleDict), *dir(nn.ModuleDict()))"
-    attributes = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert {name for name in attributes if MODALITY_NAME.fullmatch(name)} <= MODULE_ATTRIBUTES
-
-
-def test_a_module_takes_every_name_that_passes():
-    for name in ("visual", "clip-L14", "2d_pose", "title"):
-        nn.ModuleDict()[check_modality_name(name)] = nn.Identity()
-    for name in ("training", "type", "forward"):
-        with pytest.raises(InputError, match=f"torch modules use it themselves, got '{name}'"):
-            check_modality_name(name)
-
-
-@pytest.mark.parametrize("name", ["id", "history", "all", "interactions"])
-def test_parts_of_a_score_are_not_modalities(name):
-    with pytest.raises(InputError, match="parts of a score have it"):
-        check_modality_name(name)
 
 
 def test_codes_are_positions_of_the_splits():

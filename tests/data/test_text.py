@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from tests.data.messages import has_in_order
 
 from medley.data.sources.tables import Columns, Table, read_catalogue, read_log, read_table
 from medley.data.sources.text import TextForm
@@ -242,11 +243,7 @@ REFUSED = [
 def test_a_table_is_refused_with_the_likely_cause(case: Refused, tmp_path: Path):
     with pytest.raises(InputError) as caught:
         read_log(read(tmp_path, case.name, case.content, case.form), case.columns)
-    message, position = str(caught.value), 0
-    for part in case.message:
-        assert part in message[position:], f"{part!r} is not in {message[position:]!r}"
-        position = message.index(part, position) + len(part)
-    assert "\n" not in message
+    has_in_order(str(caught.value), case.message)
 
 
 def test_quotes_in_titles_are_text_where_they_do_not_enclose_fields(tmp_path):

@@ -17,13 +17,12 @@ from medley.testing import (
     EDGES,
     check_model,
     drawn,
-    learns_the_checkerboard,
     parameters_of,
-    resumes_from_its_parameters,
     scores_of,
     vectors_of,
     with_99_where_missing,
 )
+from medley.testing.contract import learns_the_checkerboard, resumes_from_its_parameters
 from medley.types import Features, Inputs, Interactions
 
 NAMES = ("egogcn", "freedom", "lattice", "lightgcn", "ludp", "mgcn")

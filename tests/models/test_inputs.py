@@ -1,5 +1,8 @@
 """Options about features, which `models.build` gives to every model that reads features."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 
@@ -111,6 +114,21 @@ def test_a_model_of_all_features_as_they_are_records_nothing_about_them(checkerb
     nothing = {"modalities": None, "drop_modalities": 0.0, "random_features": False}
     spec = models.build("vbpr", checkerboard, **nothing).spec
     assert spec.options == {"dim": 64, "reg": 0.01, "feature_scale": "l2"}
+
+
+@pytest.mark.parametrize(("name", "model"), [("popularity", "mosaic"), ("cold", "freedom")])
+def test_a_modality_on_disk_with_the_name_of_another_part_is_refused(name, model, simulated, tmp_path):
+    """Earlier versions imported it; models that read no features and models of the other modalities still take it."""
+    folder = tmp_path / "data"
+    shutil.copytree(simulated.folder, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["modalities"] = {name: manifest["modalities"].pop("visual") | {"file": "visual"}} | manifest["modalities"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    inputs = Dataset(folder).inputs()
+    with pytest.raises(InputError, match=rf"name of a modality: .*, got '{name}'\. Remedy: rename the modality"):
+        models.build(model, inputs)
+    models.build(model, inputs, modalities=["acoustic", "textual"])
+    models.build("mf", inputs)
 
 
 def test_an_unknown_modality_is_refused_with_the_known_ones(checkerboard):

@@ -4,12 +4,14 @@ import json
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from medley import models
 from medley.errors import InputError
+from medley.serving import bundle_files
 from medley.serving.bundle import Bundle
 from medley.serving.export import export
 
@@ -124,6 +126,18 @@ def test_a_newer_format_says_to_upgrade(folder):
     (folder / "manifest.json").write_text(json.dumps({**document, "format_version": 2, "new_field": 1}))
     with pytest.raises(InputError, match=r"expected 1, got 2.*newer Medley"):
         Bundle.read(folder)
+
+
+def test_a_bundle_from_before_the_judges_of_new_items_says_to_export_again(bundles, tmp_path, monkeypatch):
+    written = bundles["vgcn"]
+    monkeypatch.setattr(bundle_files, "PLAIN", ("known", "centre", "least"))
+    files = bundle_files.records(written)
+    manifest = written.manifest.model_copy(update={"files": files})
+    old = replace(written, manifest=manifest.model_copy(update={"model_version": manifest.version()}))
+    old.write(tmp_path / "old.medley")
+    monkeypatch.undo()
+    with pytest.raises(InputError, match=r"no judges, as in bundles of an earlier version\. Remedy: export the bundle"):
+        Bundle.read(tmp_path / "old.medley")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])

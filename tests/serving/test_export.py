@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tests.serving.items import without_items
 
 import medley
 from medley import models
@@ -128,14 +129,7 @@ def test_a_run_carries_its_recipe_and_measured_quality(simulated, tmp_path):
 
 def test_cold_items_get_vectors_from_features_only_where_asked(simulated):
     gone = [3, 11]
-    log = simulated.log.filter(~simulated.log["item"].is_in(gone))
-    frame = {
-        "user_id": simulated.users.raw.gather(log["user"].to_numpy()),
-        "item_id": simulated.items.raw.gather(log["item"].to_numpy()),
-        "split": log["split"].cast(str),
-    }
-    features = {m: (np.asarray(f.values), f.present) for m, f in simulated.features.items()}
-    data = medley.Dataset.from_frames(frame, items=simulated.item_table.select("item_id"), features=features)
+    data = without_items(simulated, gone)
     model = small("mf", data)
     kept, placed = export(model, data), export(model, data, cold="features")
     changed = (kept.item != placed.item).any(axis=1)

@@ -11,15 +11,21 @@ from medley.errors import InputError
 from medley.serving.export import export
 
 
+def of_content(data, name, scale):
+    """The bundle of a model that makes new items of their features, with parameters away from 0."""
+    model = models.build(name, data.inputs(), dim=8, feature_scale=scale)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    bundle = export(model, data)
+    assert bundle.new_item_rule.rule == "content"
+    return bundle
+
+
 @pytest.mark.parametrize("scale", ["none", "l2", "standard", "pca-whitening", "pca-whitening-5"])
 @pytest.mark.parametrize("name", ["duif", "cb2cf"])
 def test_an_item_of_the_catalogue_gets_its_own_vector_by_the_models_content_path(name, scale, simulated):
-    model = models.build(name, simulated.inputs(), dim=8, feature_scale=scale)
-    with torch.no_grad():
-        for parameter in model.parameters():  # also those that start at 0
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    bundle = export(model, simulated)
-    assert bundle.new_item_rule.rule == "content"
+    bundle = of_content(simulated, name, scale)
     lacking = np.flatnonzero(~np.all([f.present for f in bundle.features.values()], axis=0))
     for row in (0, 17, int(lacking[0])):
         vector = bundle.embed(own_features(bundle, row)).vector
@@ -28,12 +34,7 @@ def test_an_item_of_the_catalogue_gets_its_own_vector_by_the_models_content_path
 
 @pytest.mark.parametrize("scale", ["none", "l2", "standard", "pca-whitening", "pca-whitening-5"])
 def test_modality_parts_follow_from_features_by_the_path_of_vbpr(scale, simulated):
-    model = models.build("vbpr", simulated.inputs(), dim=8, feature_scale=scale)
-    with torch.no_grad():
-        for parameter in model.parameters():  # also those that start at 0
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    bundle = export(model, simulated)
-    assert bundle.new_item_rule.rule == "content"
+    bundle = of_content(simulated, "vbpr", scale)
     row = int(np.flatnonzero(~bundle.features["visual"].present)[0])
     vector = bundle.embed(own_features(bundle, row)).vector
     for m in bundle.features:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.serving.items import own_features
+from tests.serving.items import own_features, without_items
 
 import medley
 from medley import models
@@ -42,15 +42,3 @@ def test_new_items_rank_higher_for_users_whose_planted_taste_they_fit(name, opti
     liked[data.log["user"].to_numpy(), data.log["item"].to_numpy()] = True
     users = np.array([data.users.row(raw) for raw in part.users.raw])
     assert rank[liked[np.ix_(users, list(vectors))]].mean() > 0.62  # 0.5 by chance
-
-
-def without_items(data, gone):
-    """The data set without the interactions of some items, which keep their rows."""
-    log = data.log.filter(~data.log["item"].is_in(gone.tolist()))
-    frame = {
-        "user_id": data.users.raw.gather(log["user"].to_numpy()),
-        "item_id": data.items.raw.gather(log["item"].to_numpy()),
-        "split": log["split"].cast(str),
-    }
-    features = {m: (np.asarray(f.values), f.present) for m, f in data.features.items()}
-    return medley.Dataset.from_frames(frame, items=data.item_table.select("item_id"), features=features)

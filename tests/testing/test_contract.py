@@ -7,11 +7,11 @@ import pytest
 import torch
 from tests.testing.good import Good, like_good
 
-from medley import testing
 from medley.errors import InputError
 from medley.models.base import Count, Insight
 from medley.nn.losses import bpr_loss
 from medley.testing import CHECKS, check_model
+from medley.testing.contract import ignores_the_numbering_of_items
 from medley.types import Embeddings
 
 
@@ -165,7 +165,7 @@ def test_scores_that_depend_on_the_numbering_of_items_are_found():
     model = with_init(numbered)
     model.forward = lambda self: Embeddings(self.p, self.q + self.row)
     with pytest.raises(AssertionError, match="the scores change with the numbering"):
-        check_model(model, checks=[testing.ignores_the_numbering_of_items])
+        check_model(model, checks=[ignores_the_numbering_of_items])
     model = like_good(about_item=lambda self, item: [Insight("place", {"row": item / 10})])
     with pytest.raises(AssertionError, match="the insight 'place' changes with the numbering"):
         check_model(model)

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -15,11 +16,25 @@ FREE = Entry("mf", "MF: free", {"reg": 0.0}, {}, variant_of="MF")
 POPULARITY = Entry("popularity", "Popularity", {"metric": "recall@20"}, {})
 
 
-def test_a_row_can_be_added_to_a_page_and_the_others_stay(simulated: Dataset, tmp_path: Path, monkeypatch):
+class Place(NamedTuple):
+    """A page and its record, neither of which is there yet, and the words of the command that writes them."""
+
+    page: Path
+    record: Path
+    words: list[str]
+
+
+@pytest.fixture
+def place(simulated: Dataset, tmp_path: Path) -> Place:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/data").symlink_to(simulated.folder)
-    page, record = tmp_path / "page.md", tmp_path / "page.json"
-    common = ["--data", "unused", "--out", str(page), "--runs", str(tmp_path / "runs"), "--workers", "0"]
+    page = tmp_path / "page.md"
+    words = ["--data", "unused", "--out", str(page), "--runs", str(tmp_path / "runs"), "--workers", "0"]
+    return Place(page, tmp_path / "page.json", words)
+
+
+def test_a_row_can_be_added_to_a_page_and_the_others_stay(place: Place, simulated: Dataset, monkeypatch):
+    page, record, common = place
     monkeypatch.setattr(results, "ROWS", (POPULARITY, MF))
     results.main(common)
     first = json.loads(record.read_text())
@@ -33,11 +48,8 @@ def test_a_row_can_be_added_to_a_page_and_the_others_stay(simulated: Dataset, tm
     assert "| MF: free |" in text and "## Variants" in text and "| Popularity |" in text
 
 
-def test_kept_rows_keep_the_versions_that_made_them(simulated: Dataset, tmp_path: Path, monkeypatch):
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs/data").symlink_to(simulated.folder)
-    page, record = tmp_path / "page.md", tmp_path / "page.json"
-    common = ["--data", "unused", "--out", str(page), "--runs", str(tmp_path / "runs"), "--workers", "0"]
+def test_kept_rows_keep_the_versions_that_made_them(place: Place, monkeypatch):
+    page, record, common = place
     monkeypatch.setattr(results, "ROWS", (POPULARITY,))
     results.main(common)
     rows = json.loads(record.read_text())
@@ -63,11 +75,8 @@ def test_a_row_comes_with_its_variants_and_an_unknown_name_is_refused(monkeypatc
         results.select_rows(["MF", "NCF"])
 
 
-def test_rows_of_two_protocols_do_not_share_a_page(simulated: Dataset, tmp_path: Path, monkeypatch):
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs/data").symlink_to(simulated.folder)
-    page, record = tmp_path / "page.md", tmp_path / "page.json"
-    common = ["--data", "unused", "--out", str(page), "--runs", str(tmp_path / "runs"), "--workers", "0"]
+def test_rows_of_two_protocols_do_not_share_a_page(place: Place, monkeypatch):
+    page, record, common = place
     monkeypatch.setattr(results, "ROWS", (POPULARITY,))
     results.main(common)
     rows = json.loads(record.read_text())

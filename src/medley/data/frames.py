@@ -22,7 +22,7 @@ from narwhals.exceptions import NarwhalsError
 
 from medley.data.import_options import FILE_OPTIONS, ImportOptions
 from medley.data.importing import write_log
-from medley.data.manifest import SPLITS, check_modality_name
+from medley.data.manifest import SPLITS
 from medley.data.options import checked
 from medley.data.sources.arrays import as_array, memory_features, table_features
 from medley.data.sources.raw import RawFeatures, RawLog, raw_log
@@ -30,6 +30,7 @@ from medley.data.sources.reading import Columns, read_catalogue, read_log
 from medley.data.sources.tables import Table
 from medley.errors import InputError
 from medley.files import refuse_existing
+from medley.modality_names import check_modality_name
 
 FRAME = "a pandas or polars data frame, a pyarrow table or a mapping of columns"
 LOG = f"{FRAME}, an array (n, 2), a sparse matrix (U, I), or a mapping from train, test, valid to one of these"

@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt
 
 from medley.data import split as splitting
-from medley.data.manifest import check_modality_name
 from medley.data.sources.reading import Columns, ReadOptions
 from medley.data.sources.text import TextForm
 from medley.errors import InputError
+from medley.modality_names import check_modality_name
 
 FILE_OPTIONS = frozenset(  # of ImportOptions, without a meaning for data in memory
     {"interactions", "items", "users", "features", "separator", "header", "encoding", "quote", "decimal"}

@@ -20,10 +20,11 @@ import polars as pl
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt
 
 from medley.data.dataset import Dataset
-from medley.data.manifest import SPLITS, check_modality_name
+from medley.data.manifest import SPLITS
 from medley.data.options import checked
 from medley.data.writer import DatasetWriter
 from medley.errors import InputError
+from medley.modality_names import check_modality_name
 
 BLOCK_VALUES = 2**22  # features are made and written this many values at a time: 16 MiB in float32
 MAX_DRAWS = 2**20  # a round of redraws is at most this large, or as large as the number of missing interactions

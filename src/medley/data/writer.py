@@ -28,7 +28,6 @@ from medley.data.manifest import (
     FileRecord,
     Manifest,
     ModalityRecord,
-    check_modality_name,
     hash_of_content,
     hash_of_features,
 )
@@ -36,6 +35,7 @@ from medley.data.sources.arrays import BLOCK, check_features, memory_features, s
 from medley.data.sources.raw import RawFeatures
 from medley.errors import InputError
 from medley.files import locked, sha256_of_file, staged_folder, sync_folder, write_atomic
+from medley.modality_names import check_modality_name
 from medley.version import versions
 
 LOCK = ".lock"

@@ -25,22 +25,49 @@ def warm_knn(features: Features, is_warm: np.ndarray, k: int, *, cache: bool = T
     """
 
     def build() -> sp.csr_array:
-        num_items = len(is_warm)
-        values = np.asarray(features.values, dtype=np.float32)
-        norm = np.linalg.norm(values, axis=1)
-        row = np.flatnonzero(features.present & (norm > SMALLEST))
-        source = row[is_warm[row]]
-        if not len(source):
-            return sp.csr_array((num_items, num_items), dtype=np.float32)
-        x, y = (torch.from_numpy(values[rows] / norm[rows, None]) for rows in (row, source))
-        nothing = sp.csr_array((len(row), len(source)))
-        place, cosine = top_k(Embeddings(x, y), np.arange(len(row)), nothing, min(k, len(source)))  # (n, k) each
+        has = features.present
+        row, item, cosine = nearest(
+            np.asarray(features.values, dtype=np.float32), np.flatnonzero(has), np.flatnonzero(has & is_warm), k
+        )
         near = cosine > 0
-        pairs = np.repeat(row, near.sum(axis=1)), source[place[near]]
-        graph = sp.csr_array((cosine[near].astype(np.float32), pairs), shape=(num_items, num_items))
+        pairs = np.repeat(row, near.sum(axis=1)), item[near]
+        graph = sp.csr_array((cosine[near], pairs), shape=(len(is_warm), len(is_warm)))
         graph.sort_indices()
         return graph
 
     if not cache:
         return build()
     return load_or_build(build, arrays=(features.values, features.present, is_warm), parameters={"k": k})
+
+
+def nearest(
+    values: np.ndarray, rows: np.ndarray, among: np.ndarray, k: int, *, least: float = SMALLEST
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Finds the k items with the largest cosine, best first; equal ones by lower row.
+
+    Args:
+        values: (I, d) float32.
+        rows: (n,) the items to find neighbours of.
+        among: (m,) the items that may be neighbours, ascending.
+        k: neighbours of an item; fewer if fewer of `among` have a direction.
+        least: vectors that are not longer have no direction, and are left out on both sides.
+
+    Returns:
+        The rows that have a direction (n',), their neighbours (n', k), and the cosines (n', k) float32.
+    """
+    rows, x = _directions(values, rows, least)
+    among, y = _directions(values, among, least)
+    if not len(among):
+        return rows, np.empty((len(rows), 0), dtype=np.int64), np.empty((len(rows), 0), dtype=np.float32)
+    nothing = sp.csr_array((len(rows), len(among)))
+    vectors = Embeddings(torch.from_numpy(x), torch.from_numpy(y))
+    place, cosine = top_k(vectors, np.arange(len(rows)), nothing, min(k, len(among)))
+    return rows, among[place], cosine
+
+
+def _directions(values: np.ndarray, rows: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the rows whose vectors are longer than `least`, and these vectors, scaled to length one."""
+    x = values[rows]
+    norm = np.linalg.norm(x, axis=1)
+    longer = norm > least
+    return rows[longer], x[longer] / norm[longer, None]

@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medley.data.dataset import Dataset
 from medley.data.inspect import Failure, failures, num_without_sound
-from medley.data.manifest import check_modality_name
 from medley.data.options import checked
 from medley.data.writer import LOCK, MEDIA_COLUMNS
 from medley.errors import InputError
@@ -32,6 +31,7 @@ from medley.media.pieces import Medium, Preparation, Preparations
 from medley.media.progress import ExtractProgress
 from medley.media.update import Modality, update
 from medley.media.workers import Workers
+from medley.modality_names import check_modality_name
 from medley.nn.scale import FeatureScale, Scale
 
 MOST_JOBS = 8  # processes by default; more decode faster than most networks encode

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from medley.errors import InputError, invalid
+from medley.modality_names import PARTS_OF_SCORES
 from medley.models.base import Recommender, Spec
 from medley.models.inputs import FEATURE_OPTIONS, change_inputs
 from medley.models.registry import find, name_of
@@ -26,7 +27,8 @@ def build(model: str | type[Recommender], inputs: Inputs, *, seed: int = 0, **op
         options: the model's own options, and those of `medley.models.inputs` if it reads features; see `describe`.
 
     Raises:
-        InputError: unknown model, option or modality, or a value of the wrong type or range.
+        InputError: unknown model, option or modality, a value of the wrong type or range, or a modality with the name
+            of another part of a score.
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InputError("seed", expected="a whole number of at least 0", got=repr(seed))
@@ -45,8 +47,22 @@ def build(model: str | type[Recommender], inputs: Inputs, *, seed: int = 0, **op
         remedy = f"leave it out, or choose options of {name} with which it does"
         got = "options with which it reads no features"
         raise InputError(f"{' and '.join(changes)} of {name}", got=got, remedy=remedy)
+    if built.reads_features:
+        _refuse_names_of_parts(inputs)
     built.spec = Spec(name, own | changes, seed)
     return built.eval()
+
+
+def _refuse_names_of_parts(inputs: Inputs) -> None:
+    """Imports refuse these names, but arrays in memory and data sets of earlier versions may have them."""
+    for modality in inputs.features:
+        if modality in PARTS_OF_SCORES:
+            raise InputError(
+                "name of a modality",
+                expected="a name that no other part of a score has",
+                got=repr(modality),
+                remedy="rename the modality and import the data again, or choose other modalities",
+            )
 
 
 def check_options(

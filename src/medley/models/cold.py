@@ -27,9 +27,9 @@ import torch
 from torch import Tensor, nn
 
 from medley.errors import InputError
+from medley.graphs.warm import nearest
 from medley.nn.chosen import COLD_VALUE, ChosenNumber, Offset
 from medley.nn.sparse import SparseMatrix
-from medley.scoring.top_k import top_k
 from medley.types import Embeddings, Features, Inputs
 
 Cold = Literal["model", "neighbours"]
@@ -131,29 +131,14 @@ def _nearest(features: Features, is_warm: np.ndarray, k: int) -> sp.csr_array:
     """Returns w_m (I, I) float64 of one modality; rows of cold items that lack the modality are empty."""
     num_items = len(is_warm)
     warm, cold = np.flatnonzero(is_warm & features.present), np.flatnonzero(~is_warm & features.present)
-    nothing = sp.csr_array((num_items, num_items))
     if not len(warm) or not len(cold):
-        return nothing
+        return sp.csr_array((num_items, num_items))
     mean = features.values[warm].mean(axis=0, dtype=np.float64)
     least = LEAST * max(float(np.linalg.norm(mean)), 1e-30)
-    warm, x = _directions(features.values, warm, mean, least)
-    cold, y = _directions(features.values, cold, mean, least)
-    k = min(k, len(warm))
-    if not k:
-        return nothing
-    column, cosine = top_k(
-        Embeddings(torch.from_numpy(y), torch.from_numpy(x)), np.arange(len(y)), sp.csr_array((len(y), len(x))), k
-    )  # (c, k) each
+    centred = np.asarray(features.values, dtype=np.float32) - mean.astype(np.float32)
+    cold, near, cosine = nearest(centred, cold, warm, k, least=least)  # (c,), (c, k), (c, k)
+    k = near.shape[1]
     weight = np.maximum(cosine.astype(np.float64), 0)
     total = weight.sum(axis=1, keepdims=True)
-    weight = np.where(total > 0, weight / np.where(total > 0, total, 1), 1 / k)
-    row = np.repeat(cold, k)
-    return sp.csr_array((weight.ravel(), (row, warm[column.ravel()])), shape=(num_items, num_items))
-
-
-def _directions(values: np.ndarray, rows: np.ndarray, mean: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the rows that differ from the mean, and their deviations from it, of length one, float32."""
-    x = values[rows].astype(np.float32) - mean.astype(np.float32)
-    norm = np.linalg.norm(x, axis=1)
-    differs = norm > least
-    return rows[differs], x[differs] / norm[differs, None]
+    weight = np.where(total > 0, weight / np.where(total > 0, total, 1), 1 / max(k, 1))
+    return sp.csr_array((weight.ravel(), (np.repeat(cold, k), near.ravel())), shape=(num_items, num_items))

@@ -25,27 +25,26 @@ popularity; h_0 is learned (there 0); no bias of the items; Adam (there Adagrad)
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from medley.models.base import Count, Rate, Recommender, Weight
+from medley.models.base import Count, Rate, Weight
+from medley.models.sequential import SequentialRecommender
 from medley.models.spaces import LR, Choice, Space, Uniform, Whole
 from medley.nn.init import affine, linear, xavier
 from medley.nn.modalities import Content, FeatureScale, item_features
-from medley.nn.sequences import Histories, Windows, dropout, sampled_softmax, scores_of_batch, states
-from medley.types import Embeddings, Inputs, Interactions, Triplets
+from medley.nn.sequences import dropout, sampled_softmax, scores_of_batch
+from medley.types import Inputs, Triplets
 
 
-class GRU4Rec(Recommender):
+class GRU4Rec(SequentialRecommender):
     """A recurrent network over the items of a user in the order of time; predicts the next item.
 
     Choose it when the order of interactions matters and histories are short: it has fewer options than self-attention.
     """
 
-    folds_in = True
     search_space: ClassVar[Mapping[str, Space]] = {
         "lr": LR,
         "num_layers": Whole(1, 2),
@@ -68,27 +67,15 @@ class GRU4Rec(Recommender):
         use_content: bool = False,
         feature_scale: FeatureScale = "l2",
     ):
-        super().__init__(inputs)
-        self.reads_features = use_content
-        self.rate, self.loss_name, self.num_negatives, self.reg = dropout, loss, num_negatives, reg
-        self.histories = Histories(inputs.train, max_length)
+        super().__init__(inputs, max_length=max_length, dropout=dropout, use_content=use_content)
+        self.loss_name, self.num_negatives, self.reg = loss, num_negatives, reg
         self.q = xavier(self.num_items, dim)  # (I, d)
         self.layers = nn.ModuleList(_GRU(dim) for _ in range(num_layers))
         self.content = Content(item_features(inputs, feature_scale), dim) if use_content else None
 
-    def forward(self) -> Embeddings:
-        """User vectors (U, d), the states after all their items, and item vectors (I, d)."""
-        return self._embeddings(self.histories)
-
-    def scorer_of(self, history: Interactions) -> Embeddings:
-        """States after the items of another history, and item vectors."""
-        return self._embeddings(self.histories.of(history))
-
     def loss(self, batch: Triplets) -> Tensor:
         """Predicts each positive from what the user has seen before it."""
-        items = self._items()
-        windows, rate = self.histories.before(batch.user, batch.pos), self.rate if self.training else 0.0
-        state = self._states(windows, items, len(batch.user), rate)
+        state, items = self._before(batch)
         if self.loss_name == "softmax":
             return sampled_softmax(state, items, batch, self.num_negatives)
         positive, negative = scores_of_batch(state, items, batch, self.num_negatives)  # (B, 1), (B, N)
@@ -97,17 +84,11 @@ class GRU4Rec(Recommender):
         gain = (p * torch.sigmoid(positive - negative)).sum(dim=1)
         return (-torch.log(gain + 1e-24) + self.reg * (p * negative.square()).sum(dim=1)).mean()  # 1e-24: the authors
 
-    def _embeddings(self, histories: Histories) -> Embeddings:
-        items, users = self._items(), torch.arange(histories.num_users)
-        return Embeddings(self._states(histories.latest(users), items, len(users)), items)
+    def _table(self) -> Tensor:
+        return self.q
 
-    def _items(self) -> Tensor:
-        """(I, d)"""
-        return self.q if self.content is None else self.q + self.content()
-
-    def _states(self, windows: list[Windows], items: Tensor, num_queries: int, rate: float = 0.0) -> Tensor:
-        last = cast(_GRU, self.layers[-1])
-        return states(windows, items, partial(self._encode, rate=rate), last.h_0, num_queries)
+    def _start(self) -> Tensor:
+        return cast(_GRU, self.layers[-1]).h_0
 
     def _encode(self, x: Tensor, place: Tensor, rate: float) -> Tensor:
         """Returns the states h in some places (r,) of item vectors (W, L, d), (r, d)."""

@@ -26,28 +26,27 @@ LayerNorm are those of the authors' code; its dropout of attention weights is le
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medley.models.base import Count, Insight, Layers, Rate, Recommender
+from medley.models.base import Count, Insight, Layers, Rate
+from medley.models.sequential import SequentialRecommender
 from medley.models.spaces import LR, Choice, Space, Uniform, Whole
 from medley.nn.init import affine, linear, xavier
 from medley.nn.modalities import Content, FeatureScale, item_features
-from medley.nn.sequences import Histories, Windows, dropout, sampled_softmax, states
-from medley.types import Embeddings, Inputs, Interactions, Triplets
+from medley.nn.sequences import dropout, sampled_softmax
+from medley.types import Inputs, Triplets
 
 
-class SASRec(Recommender):
+class SASRec(SequentialRecommender):
     """Self-attention over the items of a user in the order of time; predicts the next item.
 
     Choose it when the order of interactions matters: users are made of their items alone, so histories may grow.
     """
 
-    folds_in = True
     search_space: ClassVar[Mapping[str, Space]] = {
         "lr": LR,
         "num_layers": Whole(1, 3),
@@ -69,10 +68,8 @@ class SASRec(Recommender):
         use_content: bool = False,
         feature_scale: FeatureScale = "l2",
     ):
-        super().__init__(inputs)
-        self.reads_features = use_content
-        self.rate, self.loss_name, self.num_negatives = dropout, loss, num_negatives
-        self.histories = Histories(inputs.train, max_length)
+        super().__init__(inputs, max_length=max_length, dropout=dropout, use_content=use_content)
+        self.loss_name, self.num_negatives = loss, num_negatives
         self.M = xavier(self.num_items, dim)  # (I, d)
         self.P = xavier(max_length, dim)  # (max_length, d)
         self.F_0 = nn.Parameter(torch.zeros(dim))
@@ -80,34 +77,19 @@ class SASRec(Recommender):
         self.norm = nn.LayerNorm(dim)
         self.content = Content(item_features(inputs, feature_scale), dim) if use_content else None
 
-    def forward(self) -> Embeddings:
-        """User vectors (U, d), the states after all their items, and item vectors (I, d)."""
-        return self._embeddings(self.histories)
-
-    def scorer_of(self, history: Interactions) -> Embeddings:
-        """States after the items of another history, and item vectors."""
-        return self._embeddings(self.histories.of(history))
-
     def loss(self, batch: Triplets) -> Tensor:
         """Predicts each positive from what the user has seen before it."""
-        items = self._items()
-        windows, rate = self.histories.before(batch.user, batch.pos), self.rate if self.training else 0.0
-        state = self._states(windows, items, len(batch.user), rate)
+        state, items = self._before(batch)
         if self.loss_name == "softmax":
             return sampled_softmax(state, items, batch, self.num_negatives)
         positive, negative = ((state * F.embedding(rows, items)).sum(dim=1) for rows in (batch.pos, batch.neg))
         return (F.softplus(-positive) + F.softplus(negative)).mean()
 
-    def _embeddings(self, histories: Histories) -> Embeddings:
-        items, users = self._items(), torch.arange(histories.num_users)
-        return Embeddings(self._states(histories.latest(users), items, len(users)), items)
+    def _table(self) -> Tensor:
+        return self.M
 
-    def _items(self) -> Tensor:
-        """(I, d)"""
-        return self.M if self.content is None else self.M + self.content()
-
-    def _states(self, windows: list[Windows], items: Tensor, num_queries: int, rate: float = 0.0) -> Tensor:
-        return states(windows, items, partial(self._encode, rate=rate), self.F_0, num_queries)
+    def _start(self) -> Tensor:
+        return self.F_0
 
     def _encode(self, x: Tensor, place: Tensor, rate: float) -> Tensor:
         """Returns the states F in some places (r,) of item vectors (W, L, d), (r, d)."""

@@ -1,7 +1,5 @@
 """Charts as SVG inside an HTML page. Colours are CSS variables, so that charts follow the light or dark theme."""
 
-import io
-import re
 from collections.abc import Sequence
 from html import escape
 
@@ -11,16 +9,17 @@ from medley.errors import MissingExtraError
 from medley.report.results import SHOWN, Result, metric_title
 
 try:
-    import matplotlib
     from markupsafe import Markup
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+
+    from medley.report.figures.style import embedded
 except ImportError:
     raise MissingExtraError("The report", "plots") from None
 
 NUM_COLOURS = 8  # --s0 ... --s7 in report.html
-INK, FAINT = "#010101", "#020202"  # placeholders of CSS variables: see _svg
+INK, FAINT = "#010101", "#020202"  # placeholders of CSS variables
 CSS_OF = {INK: "var(--ink)", FAINT: "var(--line)"} | {f"#0303{n:02x}": f"var(--s{n})" for n in range(NUM_COLOURS)}
 
 
@@ -125,15 +124,5 @@ def _by_epoch(axes: Axes) -> None:
 
 def _svg(figure: Figure, description: str, title: str) -> Markup:
     """Returns the figure as an element of an HTML page, with a caption; colours become CSS variables."""
-    file = io.StringIO()
-    settings = {"svg.fonttype": "none", "svg.hashsalt": title, "font.family": "sans-serif"}
-    with matplotlib.rc_context(settings):
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = file.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' (xmlns(:\w+)?|version|width|height)="[^"]*"', "", svg, count=5)  # of the root; viewBox remains
-    svg = re.sub(r' id="[a-zA-Z0-9]+_\d+"', "", svg)  # figure_1, ...: the same in every chart
-    svg = re.sub("|".join(CSS_OF), lambda colour: CSS_OF[colour[0]], svg)
-    svg = svg.replace("<svg", f'<svg role="img" aria-label="{escape(description)}"', 1)
+    svg = embedded(figure, name=title, description=description, css=CSS_OF)
     return Markup(f"<figure>{svg}<figcaption>{escape(title)}</figcaption></figure>")

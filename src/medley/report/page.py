@@ -13,19 +13,14 @@ import polars as pl
 
 from medley.data.dataset import Dataset
 from medley.data.inspect import inspect_dataset
-from medley.errors import MissingExtraError
 from medley.files import write_atomic
 from medley.models import Recommender
 from medley.report.charts import NUM_COLOURS, bars, curves
 from medley.report.results import Result, best_values, load_results, metric_title
+from medley.report.templates import template
 from medley.runs import Run
 from medley.serving.explain import Finding, about_item, about_user
 from medley.serving.recommend import Recommendation, recommend
-
-try:
-    import jinja2
-except ImportError:
-    raise MissingExtraError("The report", "plots") from None
 
 NUM_WEIGHTS = 5  # lines of a finding
 
@@ -117,14 +112,7 @@ def write_report(
         InputError: as in `load_results`.
     """
     results = load_results(runs, split=split)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html").render(
+    page = template("report.html").render(
         data=data.manifest,
         inspection=inspect_dataset(data),
         results=results,

@@ -20,9 +20,9 @@ from medley.report.study_figures import Shown, study_figures
 from medley.report.study_results import Condition, PublishedScores, StudyResults, conditions, provenance, under
 from medley.report.study_tables import cost_table, result_tables, settings_table
 from medley.report.tables import Table, to_csv, to_html, to_latex, to_markdown
+from medley.report.templates import template
 
 try:
-    import jinja2
     from markupsafe import Markup
 except ImportError:
     raise MissingExtraError("The report of a study", "plots") from None
@@ -97,14 +97,7 @@ def sections_of(results: StudyResults, published: Sequence[PublishedScores] = ()
 
 def page(results: StudyResults, sections: Sequence[Section]) -> str:
     """Returns the HTML page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("study.html").render(
+    return template("study.html").render(
         study=results.study,
         data=results.data,
         counts=_counts(results, conditions(results)),

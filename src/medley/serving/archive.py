@@ -8,7 +8,6 @@ import hashlib
 import io
 import os
 import struct
-import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from medley.errors import InputError
-from medley.files import refuse_existing, staged_folder, sync_folder
+from medley.files import refuse_existing, staged_file, staged_folder, sync_folder
 
 ALIGNMENT = 64
 PADDING = 0xD935  # header id of alignment padding in the extra field, as Android's zipalign uses it
@@ -70,21 +69,10 @@ def _write_zip(path: Path, files: Mapping[str, Buffers], *, overwrite: bool) -> 
     if path.is_dir():
         raise InputError("a file of this name", file=path, got="a folder", remedy="choose another name")
     refuse_existing(path, overwrite=overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w+b") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                for name, content in files.items():
-                    _add(archive, file, name, content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-        sync_folder(path.parent)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with staged_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in files.items():
+            _add(archive, file, name, content)
+    sync_folder(path.parent)
 
 
 def _add(archive: zipfile.ZipFile, file: IO[bytes], name: str, content: Buffers) -> None:

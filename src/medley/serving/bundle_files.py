@@ -182,7 +182,7 @@ def _fields(files: Archive, manifest: BundleManifest) -> dict[str, Any]:
         "age": arrays.get("age"),
         "features": features,
         "fold_in_rule": fold_in_rule,
-        "new_item_rule": _new_items(tensors("new_items.safetensors"), manifest),
+        "new_item_rule": _new_items(tensors("new_items.safetensors"), manifest, files.path),
         "fitted": {m: tensors(f"fitted/{m}.safetensors") for m in fitted},
         "thumbnails": _thumbnails(files, manifest),
     }
@@ -219,7 +219,16 @@ def _thumbnails(files: Archive, manifest: BundleManifest) -> dict[int, bytes]:
     return dict(zip(table["item"], table["jpeg"], strict=True))
 
 
-def _new_items(arrays: dict[str, np.ndarray], manifest: BundleManifest) -> NewItems:
+def _new_items(arrays: dict[str, np.ndarray], manifest: BundleManifest, path: Path) -> NewItems:
+    lacking = [name for name in PLAIN if name not in arrays]
+    if lacking:
+        raise InputError(
+            "new_items.safetensors of the bundle",
+            file=path,
+            expected=f"the arrays {', '.join(PLAIN)}",
+            got=f"no {' and no '.join(lacking)}, as in bundles of an earlier version",
+            remedy="export the bundle again with this version",
+        )
     fields, content = dict(manifest.new_items), None
     kind = fields.pop("content")
     if kind is not None:

@@ -54,7 +54,7 @@ def running(settings: Settings, open: Callable[[Settings], FakeService]) -> Iter
     thread.start()
     url = address(listening)
     try:
-        until(lambda: _is_ready(url))
+        until(lambda: is_ready(url))
         yield url
     finally:
         server.should_exit = True
@@ -71,7 +71,8 @@ def until(done: Callable[[], bool], seconds: float = 20.0) -> None:
         time.sleep(0.01)
 
 
-def _is_ready(url: str) -> bool:
+def is_ready(url: str) -> bool:
+    """Whether a server has its bundle and index in memory."""
     try:
         return httpx.get(f"{url}/health/ready").status_code == 200
     except httpx.TransportError:

@@ -12,7 +12,7 @@ import time
 
 import httpx
 import pytest
-from tests.serving.http.conftest import running, until
+from tests.serving.http.conftest import is_ready, running, until
 from tests.serving.http.fake import FakeService, Journal
 
 from medley.errors import InputError
@@ -48,17 +48,10 @@ def start(bundle, log="text"):
     )
 
 
-def _is_ready(url):
-    try:
-        return httpx.get(f"{url}/health/ready").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
 def test_sigterm_finishes_requests_in_flight_and_closes_the_store(bundle):
     process = start(bundle, "json")
     url = process.stdout.readline().strip()
-    until(lambda: _is_ready(url), 60)
+    until(lambda: is_ready(url), 60)
     answers = []
     thread = threading.Thread(target=lambda: answers.append(httpx.get(f"{url}/v1/recommend/u1", timeout=20)))
     thread.start()

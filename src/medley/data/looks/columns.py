@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from medley.data.sources.reading import EVENT_NAMES
+from medley.data.sources.tables import COLUMN_NAMES
 
 USER_WORDS = ("user", "customer", "member", "reviewer", "client", "visitor", "uid", "person", "buyer", "viewer")
 ITEM_WORDS = (
@@ -30,19 +31,13 @@ def with_columns(
         seen: what -> what it seems to be, so far.
     """
     options, seen, used = dict(options), dict(seen), set()
-    usual = {
-        "user": ("user_id", "userID", "userId", "user"),
-        "item": ("item_id", "itemID", "itemId", "item"),
-        "timestamp": ("timestamp", "time"),
-        "rating": ("rating",),
-    }
     for what, words in (
         ("user", USER_WORDS),
         ("item", ITEM_WORDS),
         ("timestamp", TIME_WORDS),
         ("rating", RATING_WORDS),
     ):
-        name = next((name for name in usual[what] if name in frame.columns), None)
+        name = next((name for name in COLUMN_NAMES[what] if name in frame.columns), None)
         if name is None:
             name = _best(frame.columns, words, used, ids=what in ("user", "item"))
             if name is not None:

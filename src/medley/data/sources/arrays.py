@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from medley.data.manifest import MODALITY_NAME, MODULE_ATTRIBUTES, PARTS_OF_SCORES
 from medley.data.sources.finding import TEXT, listing, named_file, names_of, stem_and_suffix
 from medley.data.sources.raw import RawFeatures, presence_path
 from medley.data.sources.reading import Columns, Log, ReadOptions, id_column, read_beside
 from medley.data.sources.tables import COLUMN_NAMES, Table
 from medley.errors import InputError
+from medley.modality_names import MODALITY_NAME, MODULE_ATTRIBUTES, PARTS_OF_SCORES
 
 MODALITIES = ("visual", "acoustic", "textual", "image", "video", "audio", "text")  # usual names of feature files
 NUMBERED = re.compile(r"\D*\d+")  # columns such as 0, 1, 2 or f0, f1, f2

@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -93,13 +94,14 @@ def save(made: Figure, path: str | Path, *, description: str = "") -> Path:
     return path
 
 
-def embedded(made: Figure, *, name: str, description: str) -> str:
+def embedded(made: Figure, *, name: str, description: str, css: Mapping[str, str] = CSS) -> str:
     """Returns a figure as an element of an HTML page.
 
     Args:
         made: the figure.
         name: unique in the page: ids of different figures must differ.
         description: what the figure shows, for readers who do not see the figure.
+        css: colour of the figure, in capitals (#1A1A1B) -> CSS value in the page.
     """
     file = io.StringIO()
     with matplotlib.rc_context({**FONT, "svg.hashsalt": name}):
@@ -109,7 +111,7 @@ def embedded(made: Figure, *, name: str, description: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' (xmlns(:\w+)?|version|width|height)="[^"]*"', "", svg, count=5)  # of the root; viewBox remains
     svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # figure_1, ...: the same in every figure
-    svg = re.sub("|".join(CSS), lambda colour: CSS[colour[0].upper()], svg, flags=re.IGNORECASE)
+    svg = re.sub("|".join(css), lambda colour: css[colour[0].upper()], svg, flags=re.IGNORECASE)
     return _described(svg, description)
 
 
