@@ -55,6 +55,7 @@ from medley.models.spaces import LR, REG, Choice, Space, Uniform, Whole
 from medley.nn.chosen import Offset
 from medley.nn.edges import Pattern, edge_dot, edge_product, edge_softmax
 from medley.nn.init import affine, xavier
+from medley.nn.lengths import unit
 from medley.nn.losses import bpr_loss, l2_of_batch, squared_rows
 from medley.nn.modalities import FeatureScale, ItemFeatures, by_name, item_features, sum_of
 from medley.nn.propagation import Rows, distinct_rows, lightgcn, take_rows
@@ -324,7 +325,7 @@ class _PrunedIds(nn.Module):
 
 def _scaled(x: Tensor, to_unit: bool) -> Tensor:
     """Rows of length one, if `to_unit`."""
-    return F.normalize(x) if to_unit else x
+    return unit(x) if to_unit else x
 
 
 def _attend(G: Pattern, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -43,6 +43,7 @@ from medley.models.base import Count, Insight, Positive, Rate, Recommender, Weig
 from medley.models.spaces import Choice, Log, Space, Uniform
 from medley.nn.chosen import COLD_VALUE, ChosenNumber, ChosenWeight, Offset
 from medley.nn.init import xavier
+from medley.nn.lengths import lengths
 from medley.nn.modalities import by_name, sum_of
 from medley.nn.scale import FeatureScale, scale
 from medley.nn.seen import SeenItems
@@ -125,7 +126,7 @@ class Mosaic(Recommender):
     def history_sum(self) -> HistorySum:
         """Users are directions of sums; only the prior meets the constant 1."""
         own, of_m = self._parts_of_items()
-        length = _length(sum_of([own, *of_m.values()])).squeeze(1)
+        length = lengths(sum_of([own, *of_m.values()])).squeeze(1)
         constants = {"popularity": length.new_ones(1)}
         return HistorySum(length, self.A, *self.users.by_age(), scale=1 / self.tau, constants=constants)
 
@@ -133,7 +134,7 @@ class Mosaic(Recommender):
         """`id` and modality -> their share of h_i; `popularity` -> p pi_i and the offset."""
         own, of_m = self._parts_of_items()
         h = sum_of([own, *of_m.values()])
-        user, length = self._users(self.users, h), _length(h)
+        user, length = self._users(self.users, h), lengths(h)
         prior = Embeddings(user.new_ones(len(user), 1), self._prior())
         return {m: Embeddings(user, x / length) for m, x in {"id": own, **of_m}.items()} | {"popularity": prior}
 
@@ -145,14 +146,14 @@ class Mosaic(Recommender):
         batch, x = Triplets(*(rows[known] for rows in batch)), self._turned(x[known])
         if not len(x):
             return 0 * h.sum()
-        item = torch.cat([h / _length(h), self.train_popularity * self.pi - 1e9 * self.is_cold], dim=1)
+        item = torch.cat([h / lengths(h), self.train_popularity * self.pi - 1e9 * self.is_cold], dim=1)
         loss = sampled_softmax(_with_one(x), item, batch, self.num_negatives, reduction="none")
         return (loss * self.weight[batch.user]).mean()
 
     def _embeddings(self, users: "_Users") -> Embeddings:
         own, of_m = self._parts_of_items()
         h = sum_of([own, *of_m.values()])
-        return Embeddings(_with_one(self._users(users, h)), torch.cat([h / _length(h), self._prior()], dim=1))
+        return Embeddings(_with_one(self._users(users, h)), torch.cat([h / lengths(h), self._prior()], dim=1))
 
     def _parts_of_items(self, dropout: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns w e, and modality -> its term of h; (I, d) each."""
@@ -168,7 +169,7 @@ class Mosaic(Recommender):
 
     def _turned(self, x: Tensor) -> Tensor:
         x = x if self.A is None else x @ self.A
-        return x / (self.tau * _length(x))
+        return x / (self.tau * lengths(x))
 
     def _prior(self) -> Tensor:
         """Returns p pi_i + o (1 - w_i), (I, 1)."""
@@ -274,12 +275,6 @@ def _one_by_one(train: Interactions) -> Interactions:
     assert train.time is not None, "only called for logs with times"
     order = np.lexsort((np.random.default_rng(0).random(len(train)), train.time, train.user))
     return replace(train, time=np.argsort(order))
-
-
-def _length(x: Tensor) -> Tensor:
-    """Returns |x| by row, (n, 1); 1 where it is 0, which has no direction."""
-    squared = x.square().sum(dim=1, keepdim=True)
-    return squared.where(squared > 0, 1.0).sqrt()
 
 
 def _with_one(x: Tensor) -> Tensor:
