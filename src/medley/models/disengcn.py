@@ -34,7 +34,6 @@ from medley.models.base import Count, Insight, Positive, Rate, Recommender, Weig
 from medley.models.spaces import LR, Choice, Log, Space, Uniform, Whole
 from medley.nn.edges import Pattern, edge_dot, edge_product
 from medley.nn.init import xavier
-from medley.nn.lengths import unit
 from medley.nn.losses import bpr_loss, l2_of_parameters
 from medley.nn.modalities import Content, FeatureScale, item_features
 from medley.types import Embeddings, Inputs, Triplets
@@ -128,7 +127,7 @@ class DisenGCN(Recommender):
 
     def _channels(self, x: Tensor) -> Channels:
         """Maps W x + b (nodes, d) to z, K x (nodes, d / K)."""
-        return tuple(unit(F.leaky_relu(channel)) for channel in x.split(self.channel_dim, dim=1))
+        return tuple(F.normalize(F.leaky_relu(channel)) for channel in x.split(self.channel_dim, dim=1))
 
     def _route(self, G: Pattern, z: Channels, neighbours: Channels) -> Channels:
         """Computes c of R nodes from z of these nodes and of their C neighbours."""
@@ -136,7 +135,7 @@ class DisenGCN(Recommender):
         for _ in range(self.num_routings):
             p = self._assigned(G, c, neighbours)
             sums = [edge_product(G, p_k, z_k) for p_k, z_k in zip(p, neighbours, strict=True)]
-            c = tuple(unit(own + other) for own, other in zip(z, sums, strict=True))
+            c = tuple(F.normalize(own + other) for own, other in zip(z, sums, strict=True))
         return tuple(F.dropout(channel, self.dropout, self.training) for channel in c)
 
     def _assigned(self, G: Pattern, c: Channels, neighbours: Channels) -> Tensor:

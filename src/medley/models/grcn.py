@@ -39,7 +39,6 @@ from medley.models.base import Count, Insight, Layers, Recommender, Weight
 from medley.models.spaces import LR, REG, Choice, Space, Whole
 from medley.nn.edges import Pattern, edge_dot, edge_product, edge_softmax
 from medley.nn.init import xavier
-from medley.nn.lengths import unit
 from medley.nn.losses import bpr_loss, l2_of_batch, squared_rows
 from medley.nn.modalities import FeatureScale, ItemFeatures, by_name, item_features
 from medley.types import Embeddings, Inputs, Triplets
@@ -101,7 +100,7 @@ class GRCN(Recommender):
         w_item = self.G.transposed(w_item)
         e = Embeddings(self.e_user, self.e_item)
         if self.unit_id:
-            e = Embeddings(unit(e.user), unit(e.item))
+            e = Embeddings(F.normalize(e.user), F.normalize(e.item))
         total = e
         for _ in range(self.num_layers):
             e = Embeddings(edge_product(self.G, w_user, e.item), edge_product(self.G.T, w_item, e.user))
@@ -158,11 +157,11 @@ class _Prototypes(nn.Module):
 
     def forward(self, G: Pattern) -> tuple[Embeddings, tuple[Tensor, Tensor]]:
         """Returns u~_m (U, d) and i~_m (I, d), and the affinities s_ui,m and s_iu,m, (n,) each."""
-        item = unit(F.leaky_relu(self.W(self.f.values)) * self.f.present)
-        user = unit(self.user)
+        item = F.normalize(F.leaky_relu(self.W(self.f.values)) * self.f.present)
+        user = F.normalize(self.user)
         for _ in range(self.num_routings):
             s_user = self._shares(G, edge_dot(G, user, item))
-            user = unit(user + edge_product(G, s_user, item))
+            user = F.normalize(user + edge_product(G, s_user, item))
         fit = edge_dot(G, user, item)
         s_user, s_item = self._shares(G, fit), self._shares(G, fit, of_items=True)
         neighbours = edge_product(G, s_user, item), edge_product(G.T, G.transposed(s_item), user)
