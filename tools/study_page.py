@@ -114,8 +114,8 @@ def _condition(results: Results, condition: Condition) -> list[str]:
 
 
 def _differences(rows: Sequence[Result], study: Mapping[str, Any]) -> list[str]:
-    """Compares variants with their entry and with the entry of as many parameters; without variants, others with the
-    best and with the last of each table.
+    """Compares variants with their entry and with the entry of as many parameters. Entries of which some have no
+    variants are compared with the best of them, and with the last of each table.
     """
     metric = study["metric"]
     by_label = {one.label: one for one in rows}
@@ -126,9 +126,11 @@ def _differences(rows: Sequence[Result], study: Mapping[str, Any]) -> list[str]:
     for one in rows:
         if one.entry.parameters_of in by_label:
             groups.setdefault(one.entry.parameters_of, []).append(one.label)
-    if not groups and len(rows) > 1:
-        best = max(rows, key=lambda one: one.metrics[metric].mean)
-        groups = {best.label: [one.label for one in rows if one is not best]}
+    plain = [one for one in rows if not one.entry.variant_of and not one.entry.parameters_of]
+    if len(plain) > 1 and any(one.label not in groups for one in plain):
+        best = max(plain, key=lambda one: one.metrics[metric].mean)
+        others = [one.label for one in plain if one is not best]
+        groups = {best.label: [*others, *groups.pop(best.label, [])], **groups}
         for labels in study.get("tables", {}).values():
             if labels[-1] in by_label:
                 groups.setdefault(labels[-1], [label for label in labels[:-1] if label in by_label])
@@ -187,7 +189,10 @@ def _settings(results: Results) -> list[str]:
         "| entry | split | chosen | tried | best epochs | CPU s to best | parameters |",
         "|---|---|---|---:|---|---:|---:|",
     ]
-    for one in results.entries:
+    once = {
+        (one.split, one.label): one for one in reversed(results.entries)
+    }  # the same under all conditions of a split
+    for one in reversed(once.values()):
         chosen = ", ".join(f"{key}={value}" for key, value in one.chosen.items() if common.get(key) != value) or "-"
         epochs = ", ".join(map(str, one.best_epochs)) if one.num_parameters else "-"
         shown = chosen if not one.entry.variant_of else f"as {one.entry.variant_of}, " + _changes(one)
