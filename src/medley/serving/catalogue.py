@@ -31,7 +31,7 @@ class Item(NamedTuple):
 class Catalogue:
     """Raw ids, attributes, features and vectors of all items. Not locked: the service lets one thread write at a time.
 
-    Readers see an item whole or not at all: its row is published last.
+    Readers see an item whole or not at all: its row is published last. They read a copy of what changes.
     """
 
     def __init__(self, bundle: Bundle):
@@ -143,11 +143,11 @@ class Catalogue:
 
     def own_features(self, modality: str) -> dict[int, np.ndarray | None]:
         """Returns row -> features of all items whose features differ from the bundle; None where an item has none."""
-        return {row: item.features.get(modality) for row, item in self._changed.items()}
+        return {row: item.features.get(modality) for row, item in list(self._changed.items())}
 
     def own_vectors(self) -> dict[int, np.ndarray]:
         """Returns row -> vector of all items whose vector differs from the bundle."""
-        return {row: item.vector for row, item in self._changed.items() if item.vector is not None}
+        return {row: item.vector for row, item in list(self._changed.items()) if item.vector is not None}
 
     def put(self, raw_id: str, attributes: Mapping[str, Any], features: Mapping[str, np.ndarray]) -> int:
         """Adds an item, or replaces the attributes and features of one; returns its row.
@@ -187,7 +187,7 @@ class Catalogue:
         for name in {"item_id", "title"} & set(table.columns):
             holds = table[name].cast(pl.String).str.to_lowercase().str.contains(text, literal=True)
             found[: self.num_bundled] |= holds.fill_null(False).to_numpy()
-        for row in [row for row in self._changed if row < len(found)]:
+        for row in [row for row in list(self._changed) if row < len(found)]:
             found[row] = text in self.raw_id(row).lower() or text in (self.title(row) or "").lower()
         return np.flatnonzero(found)
 

@@ -27,7 +27,7 @@ REMEDY = "PUT /v1/users/{id} with a history, or post feedback"
 
 @dataclass
 class Person:
-    """A user with changes since the export."""
+    """A user with changes since the export. Replaced at every change, so a reader who has one sees one state."""
 
     learned: int | None  # row in the bundle, if the learned vector is used
     given: list[int] = field(default_factory=list)  # item rows of the history that was put, in place of the learned one
@@ -150,16 +150,13 @@ class People:
 
     def add(self, user: str, item: int, *, liked: bool) -> None:
         """Adds an item to the history of a user, known or new."""
-        person = self._people.get(user) or Person(self._learned_row(user))
-        if liked and item not in person.liked and item not in self._before(person):
-            person.liked.append(item)
-        if liked:
-            person.disliked.discard(item)
+        known = self._people.get(user) or Person(self._learned_row(user))
+        if not liked:
+            now, disliked = [row for row in known.liked if row != item], known.disliked | {item}
         else:
-            person.disliked.add(item)
-            person.liked = [row for row in person.liked if row != item]
-        person.query = None
-        self._people[user] = person
+            is_new = item not in known.liked and item not in self._before(known)
+            now, disliked = [*known.liked, *([item] if is_new else [])], known.disliked - {item}
+        self._people[user] = Person(known.learned, known.given, now, disliked, known.attributes)
 
     def delete(self, user: str) -> None:
         """Forgets a user.
@@ -180,7 +177,7 @@ class People:
     def beginning(self, text: str, k: int) -> list[str]:
         """Returns up to k ids that begin with a text."""
         ids = self.bundle.users["user_id"]
-        found = [each for each in self._people if each.startswith(text)]
+        found = [each for each in list(self._people) if each.startswith(text)]
         bundled = ids.filter(ids.str.starts_with(text)).head(k + len(self._forgotten)).to_list()
         return list(dict.fromkeys([*found, *(each for each in bundled if each not in self._forgotten)]))[:k]
 

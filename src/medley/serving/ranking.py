@@ -133,12 +133,11 @@ class Ranking:
 
     def _all(self, queries: np.ndarray) -> np.ndarray:
         """Returns the scores (B, N) of all items; -inf where an added item has no vector."""
+        own = self.catalogue.own_vectors()  # before the length: an item that is added meanwhile is not in it
         scores = np.full((len(queries), len(self.catalogue)), -np.inf, dtype=np.float32)
         scores[:, : self.catalogue.num_bundled] = self.bundle.scores.scores(queries)
-        own = self.catalogue.own_vectors()
         if own:
-            rows = [row for row in own if row < scores.shape[1]]
-            scores[:, rows] = self.bundle.scores.match(queries, np.stack([own[row] for row in rows]))
+            scores[:, list(own)] = self.bundle.scores.match(queries, np.stack(list(own.values())))
         return scores
 
 

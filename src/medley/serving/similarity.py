@@ -100,8 +100,9 @@ class Similarity:
         vector = self.catalogue.vectors(np.array([item]))[0, :-1]
         table = np.asarray(scores.item)
         width = table.shape[1] - (1 if isinstance(scores, Vectors) else 0)
+        changed = self.catalogue.own_vectors()  # before the padding, which then has a place for all of them
         out = self._padded(_cosine(table[:, :width], self._lengths, vector[:width]))
-        for row, own in self.catalogue.own_vectors().items():
+        for row, own in changed.items():
             length = np.linalg.norm(own[:width]) * np.linalg.norm(vector[:width])
             out[row] = own[:width] @ vector[:width] / max(length, SMALLEST)
         return out
@@ -125,8 +126,9 @@ class Similarity:
             block = np.asarray(values[start : start + BLOCK], dtype=np.float32)
             similarity[start : start + BLOCK] = block @ feature - centre @ feature
         similarity /= np.maximum(lengths * np.linalg.norm(feature), SMALLEST)
+        changed = self.catalogue.own_features(modality)
         out = self._padded(np.where(present, similarity, -np.inf))
-        for row, own in self.catalogue.own_features(modality).items():
+        for row, own in changed.items():
             if own is None:
                 out[row] = -np.inf
                 continue
