@@ -175,6 +175,17 @@ class Row(NamedTuple):
         return ", ".join(changed)
 
 
+def rekeyed(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the figures by the fingerprints of today, which a new option or setting changes."""
+    return {
+        data: {
+            model: {Recipe.of(trial["recipe"]).fingerprint: trial for trial in trials.values()}
+            for model, trials in by_model.items()
+        }
+        for data, by_model in figures.items()
+    }
+
+
 def rows_of(figures: Mapping[str, Any], data: str) -> Iterator[Row]:
     """Yields the models whose defaults of today were measured on a data set, and at least one other point."""
     for model in models.names():
@@ -252,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     record, start = chosen.out.with_suffix(".json"), time.monotonic()
-    figures: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
+    figures = rekeyed(json.loads(record.read_text())) if record.exists() else {}
     opened = {name: Dataset(chosen.data / name) for name in chosen.on}
     if chosen.runs is not None:
         for name, model, fingerprint, trial in trials_of_runs(chosen.runs, opened):

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tools.defaults_page import BAR, Clock, Task, main, measure, page, points, trials_of_runs
+from tools.defaults_page import BAR, Clock, Task, main, measure, page, points, rekeyed, trials_of_runs
 
 import medley
 from medley import models
@@ -75,6 +75,12 @@ def test_the_page_compares_the_defaults_with_the_best_trial():
     assert "| MF |  | 0.75 | 0.95 |  | 1 of 2 |" in text and BAR == 0.9
     assert "| MF | 0.3000 | 0.4000 | 2 | reg=0.5 |" in text
     assert "Not measured yet: Mosaic, Popularity" in text
+
+
+def test_trials_are_found_again_when_fingerprints_have_changed():
+    one = trial(Task("lfm2k", "mf", {"reg": 0.5}), 0.3)
+    found = rekeyed({"lfm2k": {"mf": {"an earlier fingerprint": one}}})
+    assert found == {"lfm2k": {"mf": {Recipe.of(one["recipe"]).fingerprint: one}}}
 
 
 def test_a_model_whose_defaults_of_today_were_not_measured_is_missing():
