@@ -136,7 +136,7 @@ def test_an_item_without_interactions_leaves_the_scores_of_all_others_as_they_ar
 @pytest.mark.parametrize("weights", [(0.0, 0.0, 0.0), (0.7, 0.0, 0.0), (0.0, 0.7, 0.0), (0.0, 0.0, 0.7)])
 def test_the_loss_is_equation_18_and_each_term_can_be_switched_off(shared: Inputs, weights: tuple[float, ...]):
     reg, entropy_reg, independence_reg = weights
-    model = build(shared, reg=reg, entropy_reg=entropy_reg, independence_reg=independence_reg)
+    model = build(shared, reg=reg, intent_reg=1.0, entropy_reg=entropy_reg, independence_reg=independence_reg)
     w, expected = parameters_of(model), bpr(scores_of(model), BATCH)  # eq. 17
     for u, pos, neg in zip(*(rows.tolist() for rows in BATCH), strict=True):
         rows = [w["id_user"][u], w["u"][u], w["id_item"][pos], w["id_item"][neg]]

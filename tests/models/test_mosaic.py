@@ -25,25 +25,26 @@ def five_nodes(timed=True) -> Inputs:
 
 def built(inputs, **options):
     chosen = {"tau": TAU, "k": 2, "graph_weight": WEIGHT, "popularity": POPULARITY, "cold_offset": OFFSET}
-    return drawn("mosaic", inputs, **chosen, **options)
+    return drawn("mosaic", inputs, **{**chosen, **options})
 
 
 def cosine(x, y):
     return x @ y / (np.linalg.norm(x) * np.linalg.norm(y)) if np.linalg.norm(x) * np.linalg.norm(y) else 0.0
 
 
-def item_vectors(inputs, e):
+def item_vectors(inputs, w, warm=(0, 1, 2), counts=(1, 2, 1, 0)):
     """h_i by loops."""
-    warm = [0, 1, 2]
-    h = np.zeros((4, DIM))
+    h, e = np.zeros((4, DIM)), w["e"]
     for i in range(4):
         own = e[i] if i in warm else np.zeros(DIM)
-        has = [f for f in inputs.features.values() if f.present[i]]
-        for f in has:
-            sources = [j for j in warm if f.present[j]]
+        has = {m: f for m, f in inputs.features.items() if f.present[i]}
+        for m, f in has.items():
+            sources = [j for j in (0, 1, 2) if f.present[j]]
             nearest = sorted(sources, key=lambda j: -cosine(f.values[i], f.values[j]))[:2]
             nearest = [j for j in nearest if cosine(f.values[i], f.values[j]) > 0]
-            own = own + sum(WEIGHT * e[j] / (len(has) * len(nearest)) for j in nearest)
+            own = own + sum(WEIGHT * e[j] / (len(has) * len(nearest)) for j in nearest if j in warm)
+            says = w[f"views.{m}.W.weight"] @ f.values[i]
+            own = own + says / len(has) / np.sqrt(1 + (counts[i] if i in warm else 0))
         h[i] = own
     return h
 
@@ -59,7 +60,7 @@ def test_scores_are_those_of_the_equations(timed):
     inputs = five_nodes(timed)
     model = built(inputs, max_length=2)
     w = parameters_of(model)
-    h = item_vectors(inputs, w["e"])
+    h = item_vectors(inputs, w)
     if timed:
         r = np.exp(w["users.log_r"])
         user = [r[0] * h[1] + r[1] * h[0], r[0] * h[1]]  # the latest two of 2, 0, 1
@@ -74,7 +75,7 @@ def test_the_loss_predicts_an_item_from_what_was_seen_before_it_or_from_all_othe
     inputs = five_nodes(timed)
     model = built(inputs, train_popularity=0.5, gamma=1.0)
     w = parameters_of(model)
-    h = item_vectors(inputs, w["e"])
+    h = item_vectors(inputs, w)
     batch = Triplets(torch.tensor([0, 0, 0, 1]), torch.tensor([2, 1, 0, 1]), torch.tensor([3, 3, 3, 0]))
     if timed:
         r = np.exp(w["users.log_r"])
@@ -90,6 +91,27 @@ def test_the_loss_predicts_an_item_from_what_was_seen_before_it_or_from_all_othe
     assert model.loss(batch).item() == pytest.approx(np.mean(losses) * (1 / 3) / per_user, rel=1e-4)
 
 
+def test_an_item_that_is_dropped_in_training_has_the_vector_of_a_new_item(monkeypatch):
+    inputs = five_nodes()
+    model = built(inputs, id_dropout=0.5, train_popularity=0.0).train()
+    monkeypatch.setattr(torch, "rand", lambda *size, **options: torch.tensor([0.9, 0.1, 0.6, 0.7])[:, None])  # 1 is not
+    w = parameters_of(model)
+    h = item_vectors(inputs, w, warm=(0, 2))
+    batch = Triplets(torch.tensor([0]), torch.tensor([0]), torch.tensor([3]))
+    x = np.exp(w["users.log_r"])[0] * h[2]
+    score = np.array([cosine(x @ w["A"], h[i]) / TAU for i in range(3)])
+    pos_and_neg = model.loss(batch).item()
+    assert pos_and_neg == pytest.approx(np.log(np.exp(score).sum()) - score[0], rel=1e-4)
+
+
+@pytest.mark.parametrize(("options", "missing"), [({"use_content": False}, "W"), ({"graph_weight": 0.0}, "S")])
+def test_the_item_graph_and_the_map_of_features_can_be_left_out(options, missing):
+    model = built(five_nodes(), **options)
+    assert all(getattr(view, missing) is None for view in model.views.values())
+    assert model.reads_features
+    assert np.isfinite(scores_of(model)).all()
+
+
 def test_of_items_of_one_moment_each_is_predicted_from_those_before_it_in_a_fixed_order():
     inputs = five_nodes()
     same = Interactions(*(getattr(inputs.train, name) for name in ("user", "item")), 2, 4, np.zeros(4))
@@ -101,6 +123,7 @@ def test_of_items_of_one_moment_each_is_predicted_from_those_before_it_in_a_fixe
 def test_contract():
     check_model("mosaic")
     check_model("mosaic", options={"use_order": False, "id_dropout": 0.0})
+    check_model("mosaic", options={"use_content": False})
 
 
 def test_parts_sum_to_the_scores_and_name_the_modalities():
@@ -112,11 +135,11 @@ def test_parts_sum_to_the_scores_and_name_the_modalities():
     assert np.allclose(total, scores_of(model), atol=1e-5)
 
 
-def test_items_without_interactions_have_the_direction_of_similar_items_and_the_offset():
+def test_items_without_interactions_have_the_direction_of_similar_items_and_features_and_the_offset():
     inputs = five_nodes()
     with torch.no_grad():
         vectors = built(inputs)().item.numpy()
-    h = item_vectors(inputs, parameters_of(built(inputs))["e"])
+    h = item_vectors(inputs, parameters_of(built(inputs)))
     assert np.allclose(vectors[3, :-1], h[3] / np.linalg.norm(h[3]), atol=1e-5)
     assert vectors[3, -1] == pytest.approx(OFFSET)
 

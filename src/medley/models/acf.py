@@ -24,7 +24,7 @@ Their L2 includes the matrices.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -52,6 +52,7 @@ class ACF(Recommender):
         "lr": LR,
         "reg": Log(1e-3, 1.0),
     }
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 5e-3}  # docs/results/defaults.md
 
     present: Tensor  # (I, M) bool
 
@@ -61,7 +62,7 @@ class ACF(Recommender):
         *,
         dim: Count = 64,
         leave_out: bool = True,
-        reg: Weight = 1e-1,
+        reg: Weight = 1e-2,
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)

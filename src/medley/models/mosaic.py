@@ -1,15 +1,17 @@
 """Mosaic. Medley's own model: a user is made of items, and an item of similar items. After FISM, Kabbur et al., KDD
 2013, https://doi.org/10.1145/2487575.2487589, and FREEDOM, Zhou & Shen, MM 2023, https://arxiv.org/abs/2211.06924.
 
-    h_i  = w_i e_i + g sum_m a_im (S_m w e)_i         w_i = 1 if item i occurs in train, else 0
+    h_i  = w_i e_i + sum_m a_im (g (S_m w e)_i + c_i W_m f_im)      w_i = 1 if item i occurs in train, else 0
+    c_i  = (1 + w_i |N_i|)^-1/2                                     N_i: the users of i in train
     x_u  = A sum_{j in H_u} r_age(j) h_j              H_u: the latest max_length items of u; age 0 is the latest
     s_ui = cos(x_u, h_i) / tau + p pi_i + o (1 - w_i)
 
-e (I, d) is the only table. S_m joins each item to its k nearest by cosine of whitened features, itself among them, and
-is frozen; items without interactions are nobody's neighbours; rows sum to 1, and so do the a_im over the modalities of
-an item. So an item that nobody has seen is the mean of similar items. A turns what a user has seen into what comes
-next, and r (learned, starting at .7^age) says how fast the past fades. A user is made of items alone: new users and
-longer histories need no training.
+e (I, d) is the only table. f_im are features of length one. S_m joins each item to its k nearest by their cosine,
+itself among them, and is frozen; items without interactions are nobody's neighbours; rows sum to 1, and so do
+the a_im over the modalities of an item. W_m reads taste from features: the more users an item has, the less it counts.
+So an item that nobody has seen is the mean of similar items plus what its own features say. A turns what a user has
+seen into what comes next, and r (learned, starting at .7^age) says how fast the past fades. A user is made of items
+alone: new users and longer histories need no training.
 
 pi_i = ln(1 + |N_i|), centred over items of train; 0 for the others. In training p = `train_popularity`, so that e need
 not learn popularity; its weight in serving, p, and the offset o of items without interactions are chosen on validation
@@ -19,10 +21,10 @@ when the training has ended: p by Recall, o by Recall + 0.2 Recall of items with
 
 where x_u is made of what u had seen before i; items of one moment are put in a random order. Logs without times know no
 order: r = 1, and x_u is made of all other items of u. Items without interactions are never negatives, because the model
-would learn to rank them last. While training, e_i is 0 in a share `id_dropout` of the items, which then stand for
-new items.
+would learn to rank them last. While training, w_i is 0 in a share `id_dropout` of the items, which then stand for
+new items: their neighbours lack them, and W_m learns to speak for them.
 
-Shapes: U users, I items, n interactions, d = dim, B triplets, N negatives, L = max_length.
+Shapes: U users, I items, n interactions, d = dim, d_m dimension of modality m, B triplets, N negatives, L = max_length.
 From FISM: users made of items, without the item that is predicted. From FREEDOM: the frozen item graph. The transition
 A follows Rendle et al., WWW 2010 (FPMC), dropped IDs Volkovs et al., NIPS 2017 (DropoutNet), the prior Menon et al.,
 ICLR 2021. `docs/flagship.md` has the experiments that chose among these parts, and what did not help.
@@ -42,14 +44,14 @@ from medley.graphs.normalise import scaled
 from medley.models.base import Count, Insight, Positive, Rate, Recommender, Weight
 from medley.models.spaces import Choice, Log, Space, Uniform
 from medley.nn.chosen import COLD_VALUE, ChosenNumber, ChosenWeight, Offset
-from medley.nn.init import xavier
+from medley.nn.init import linear, xavier
 from medley.nn.lengths import lengths
-from medley.nn.modalities import by_name, sum_of
+from medley.nn.modalities import ItemFeatures, by_name, sum_of
 from medley.nn.scale import FeatureScale, scale
 from medley.nn.seen import SeenItems
 from medley.nn.sequences import Histories, sampled_softmax
 from medley.nn.sparse import SparseMatrix
-from medley.types import Embeddings, HistorySum, Inputs, Interactions, Triplets
+from medley.types import Embeddings, Features, HistorySum, Inputs, Interactions, Triplets
 
 FADING = 0.7  # r at the start, per step of age
 POPULARITIES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)
@@ -75,6 +77,7 @@ class Mosaic(Recommender):
     default_settings: ClassVar[Mapping[str, Any]] = {"lr": 2e-3, "patience": 8, "average": 0.9}
 
     pi: Tensor  # (I, 1)
+    count: Tensor  # (I, 1) float32, |N_i|
     is_cold: Tensor  # (I, 1) float32, 1 - w
     weight: Tensor  # (U,) n_u^-gamma, mean over interactions 1
 
@@ -87,6 +90,7 @@ class Mosaic(Recommender):
         tau: Positive = 0.15,
         k: Count = 10,
         graph_weight: Weight = 1.0,
+        use_content: bool = True,
         use_transition: bool = True,
         use_order: bool = True,
         id_dropout: Rate = 0.2,
@@ -95,22 +99,27 @@ class Mosaic(Recommender):
         train_popularity: Weight = 0.5,
         popularity: ChosenWeight = "auto",
         cold_offset: Offset = "auto",
-        feature_scale: FeatureScale = "pca-whitening",
+        feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)
-        self.tau, self.graph_weight, self.id_dropout = tau, graph_weight, id_dropout
+        self.tau, self.id_dropout = tau, id_dropout
         self.num_negatives, self.train_popularity = num_negatives, train_popularity
         count = inputs.train.users_per_item()
         self.e = xavier(self.num_items, dim)  # (I, d)
         self.A = nn.Parameter(torch.eye(dim)) if use_transition else None
-        self.S = by_name(_item_graphs(inputs, k, feature_scale) if graph_weight else {})  # (I, I) each
-        self.reads_features = bool(self.S)
+        features = _known_features(inputs, feature_scale) if graph_weight or use_content else {}
+        share = 1 / np.maximum(sum(f.present for f in features.values()), 1)  # (I,)
+        self.views = by_name(
+            {m: _View(f, share, count > 0, dim, k, graph_weight, use_content) for m, f in features.items()}
+        )
+        self.reads_features = bool(self.views)
         timed = use_order and inputs.train.time is not None
         self.users = _InOrder(inputs.train, max_length) if timed else _WithoutOrder(inputs.train)
         pi = np.where(count > 0, np.log1p(count) - np.log1p(count[count > 0]).mean(), 0)
         of_user = np.maximum(inputs.train.items_per_user(), 1) ** -float(gamma)
         of_user /= of_user[inputs.train.user].mean()
-        for name, values in {"pi": pi[:, None], "is_cold": (count == 0)[:, None], "weight": of_user}.items():
+        by_item = {"pi": pi[:, None], "count": count[:, None], "is_cold": (count == 0)[:, None]}
+        for name, values in {**by_item, "weight": of_user}.items():
             self.register_buffer(name, torch.from_numpy(np.asarray(values, dtype=np.float32)), persistent=False)
         self.popularity = ChosenNumber(popularity, among=POPULARITIES, start=train_popularity / 2)
         self.cold_offset = ChosenNumber(cold_offset, among=OFFSETS, start=0.0, cold_value=COLD_VALUE)
@@ -157,11 +166,11 @@ class Mosaic(Recommender):
 
     def _parts_of_items(self, dropout: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns w e, and modality -> its term of h; (I, d) each."""
-        e = self.e * (1 - self.is_cold)
-        own = e
+        w = 1 - self.is_cold  # (I, 1)
         if dropout:
-            own = e * (torch.rand(len(e), 1, device=e.device) >= dropout)
-        return own, {m: self.graph_weight * (S @ own) for m, S in self.S.items()}
+            w = w * (torch.rand(len(w), 1, device=w.device) >= dropout)
+        own, c = w * self.e, (1 + w * self.count).rsqrt()
+        return own, {m: view(own, c) for m, view in self.views.items()}
 
     def _users(self, users: "_Users", h: Tensor) -> Tensor:
         """Returns cos-ready x_u / tau, (U, d)."""
@@ -187,11 +196,52 @@ class Mosaic(Recommender):
     def about_item(self, item: int) -> list[Insight]:
         """The neighbours of the item in each modality."""
         found = []
-        for m, S in self.S.items():
+        for m, view in self.views.items():
+            S = view.S
+            if S is None:
+                continue
             edges = slice(*S.by_row.start[item : item + 2].tolist())
             near, weight = S.by_row.index[edges][:NUM_EXAMPLES], S.by_row.value[edges][:NUM_EXAMPLES]
             found.append(Insight.ranked(f"neighbours by {m}", near, weight, kind="items"))
         return found
+
+
+class _View(nn.Module):
+    """What a modality says about all items: a_m (g S_m w e + c W_m f_m)."""
+
+    def __init__(
+        self,
+        features: Features,
+        share: np.ndarray,
+        is_warm: np.ndarray,
+        dim: int,
+        k: int,
+        graph_weight: float,
+        use_content: bool,
+    ):
+        """Args:
+        features: scaled.
+        share: (I,) a_m of the items that have the modality.
+        is_warm: (I,) bool, items of train.
+        dim: d.
+        k: neighbours in S_m.
+        graph_weight: g; 0 leaves S_m out.
+        use_content: whether there is W_m.
+        """
+        super().__init__()
+        self.graph_weight = graph_weight
+        self.S = _item_graph(features, share, is_warm, k) if graph_weight else None
+        self.f = ItemFeatures(Features(features.values * share[:, None].astype("f4"), features.present))  # a_m f_m
+        self.W = linear(self.f.dim, dim) if use_content else None
+
+    def forward(self, own: Tensor, c: Tensor) -> Tensor:
+        """w e (I, d), c (I, 1) -> (I, d)"""
+        terms = []
+        if self.S is not None:
+            terms.append(self.graph_weight * (self.S @ own))
+        if self.W is not None:
+            terms.append(c * self.W(self.f.values))
+        return sum_of(terms)
 
 
 class _Users(nn.Module):
@@ -281,14 +331,14 @@ def _with_one(x: Tensor) -> Tensor:
     return torch.cat([x, x.new_ones(len(x), 1)], dim=1)
 
 
-def _item_graphs(inputs: Inputs, k: int, how: FeatureScale) -> dict[str, SparseMatrix]:
-    """Returns modality -> a_m S_m (I, I); rows sum to a_im, which sum to 1 over the modalities that an item has."""
+def _known_features(inputs: Inputs, how: FeatureScale) -> dict[str, Features]:
+    """Returns modality -> scaled features, of the modalities that items of train have."""
     is_warm = inputs.train.users_per_item() > 0
-    knn = {}
-    for m, raw in inputs.features.items():
-        if (raw.present & is_warm).sum() > 1:  # two items, at least, have a variance
-            knn[m] = graphs.binarise(graphs.warm_knn(scale(raw, how, train=is_warm), is_warm, k))
-    num_modalities = np.sum([np.diff(graph.indptr) > 0 for graph in knn.values()], axis=0)
-    share = 1 / np.maximum(num_modalities, 1)  # (I,)
-    ones = np.ones(len(is_warm))
-    return {m: SparseMatrix(scaled(graphs.normalise_rows(graph), share, ones)) for m, graph in knn.items()}
+    found = {m: f for m, f in inputs.features.items() if (f.present & is_warm).any()}
+    return {m: scale(f, how, train=is_warm) for m, f in found.items()}
+
+
+def _item_graph(features: Features, share: np.ndarray, is_warm: np.ndarray, k: int) -> SparseMatrix:
+    """Returns a_m S_m (I, I): rows sum to a_im."""
+    graph = graphs.normalise_rows(graphs.binarise(graphs.warm_knn(features, is_warm, k)))
+    return SparseMatrix(scaled(graph, share, np.ones(len(share))))

@@ -28,7 +28,7 @@ Differs from the authors' code: with its settings for nodes known in training, M
 """
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -58,6 +58,7 @@ class STARGCN(Recommender):
         "reconstruction": Log(1e-2, 1.0),
         "dropout": Uniform(0.0, 0.7),
     }
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 1e-2}  # docs/results/defaults.md
 
     degree_user: Tensor  # (U,) float32
     degree_item: Tensor  # (I,) float32
