@@ -13,6 +13,7 @@ MOVIELENS = Published(
         "levels": (32, 8, 4),
         "threshold": 5,
         "reg": README_WEIGHT["movielens"] * PER_ENTRY,
+        "intent_reg": 1.0,
         "entropy_reg": README_WEIGHT["movielens"],
         "independence_reg": README_WEIGHT["movielens"],
     },

@@ -26,13 +26,13 @@ BASELINES = (
     _grid("vbpr", "VBPR", lr=(1e-3,), reg=(1e-2, 1e-1)),
     _grid("duif", "DUIF", lr=(1e-3,), reg=(1e-3, 1e-2)),
     _grid("cb2cf", "CB2CF", lr=(3e-3,), reg=(1e-2, 1e-1), patience=(30,)),  # its targets must be learned first
-    _grid("acf", "ACF", lr=(3e-3,), reg=(1e-1,)),
-    _grid("graphsage", "GraphSAGE", lr=(3e-3,), reg=(1e-2,), normalise=(False, True), patience=(30,)),  # rises slowly
-    _grid("gat", "GAT", lr=(3e-3,), reg=(1e-3, 1e-2)),
+    _grid("acf", "ACF", lr=(3e-3,), reg=(1e-2, 1e-1)),
+    _grid("graphsage", "GraphSAGE", lr=(3e-3,), reg=(1e-4, 1e-2), normalise=(False, True), patience=(30,)),  # is slow
+    _grid("gat", "GAT", lr=(3e-3,), reg=(1e-5, 1e-3, 1e-2)),
     _grid("ngcf", "NGCF", lr=(1e-3,), reg=(1e-3, 1e-2)),
     _grid("lightgcn", "LightGCN", lr=LR, reg=(1e-4, 1e-3)),
     _grid("lrgccf", "LR-GCCF", lr=(1e-3,), reg=(1e-3, 1e-2)),
-    _grid("stargcn", "STAR-GCN", lr=(1e-3,), dropout=(0.0, 0.5)),
+    _grid("stargcn", "STAR-GCN", lr=(1e-3, 1e-2), dropout=(0.0, 0.5)),
     _grid("disengcn", "DisenGCN", lr=(3e-3,), dropout=(0.0, 0.3)),
     _grid("macridvae", "MacridVAE", lr=(5e-3,), num_epochs=(30,)),  # 15 s of CPU each
     _grid("grcn", "GRCN", lr=(3e-3,), fusion=("concat", "id")),
@@ -50,7 +50,7 @@ SYSTEMS = (
     _grid("ludp", "LUDP", lr=(3e-4, 1e-3), normalisation=("sqrt", "symmetric"), reg=(1e-4,)),
     _grid("dualgnn", "DualGNN", lr=(1e-3, 2e-3), reg=(1e-3, 1e-2)),
     _grid("egogcn", "EgoGCN", lr=(1e-3,), reg=(1e-2,), self_loops=(False, True)),
-    _grid("huign", "HUIGN", lr=(1e-3, 5e-3), reg=(5e-2, 1e-1)),
+    _grid("huign", "HUIGN", lr=(1e-3, 5e-3), reg=(1e-2, 1e-1)),
 )
 OWN = (Entry("mosaic", "Mosaic", {"num_epochs": 100, "metric": "recall@20"}, {"lr": (2e-3, 5e-3)}),)
 SEQUENCES = (  # of data sets with times alone
