@@ -7,11 +7,11 @@
     s_ui = cos(x_u, h_i) / tau + p pi_i + o (1 - w_i)
 
 e (I, d) is the only table. f_im are features of length one. S_m joins each item to its k nearest by their cosine,
-itself among them, and is frozen; items without interactions are nobody's neighbours; rows sum to 1, and so do
-the a_im over the modalities of an item. W_m reads taste from features: the more users an item has, the less it counts.
-So an item that nobody has seen is the mean of similar items plus what its own features say. A turns what a user has
-seen into what comes next, and r (learned, starting at .7^age) says how fast the past fades. A user is made of items
-alone: new users and longer histories need no training.
+itself among them, and is frozen; items without interactions are nobody's neighbours; rows sum to 1, and so do the a_im
+over the modalities of an item. A modality that no item of train has is left out. W_m reads taste from features: the
+more users an item has, the less it counts. So an item that nobody has seen is the mean of similar items plus what its
+own features say. A turns what a user has seen into what comes next, and r (learned, starting at .7^age) says how fast
+the past fades. A user is made of items alone: new users and longer histories need no training.
 
 pi_i = ln(1 + |N_i|), centred over items of train; 0 for the others. In training p = `train_popularity`, so that e need
 not learn popularity; its weight in serving, p, and the offset o of items without interactions are chosen on validation
@@ -35,12 +35,12 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley import graphs
-from medley.graphs.normalise import scaled
 from medley.models.base import Count, Insight, Positive, Rate, Recommender, Weight
 from medley.models.spaces import Choice, Log, Space, Uniform
 from medley.nn.chosen import COLD_VALUE, ChosenNumber, ChosenWeight, Offset
@@ -209,6 +209,8 @@ class Mosaic(Recommender):
 class _View(nn.Module):
     """What a modality says about all items: a_m (g S_m w e + c W_m f_m)."""
 
+    a: Tensor  # (I, 1); 0 for items that lack the modality
+
     def __init__(
         self,
         features: Features,
@@ -230,18 +232,20 @@ class _View(nn.Module):
         """
         super().__init__()
         self.graph_weight = graph_weight
-        self.S = _item_graph(features, share, is_warm, k) if graph_weight else None
-        self.f = ItemFeatures(Features(features.values * share[:, None].astype("f4"), features.present))  # a_m f_m
-        self.W = linear(self.f.dim, dim) if use_content else None
+        self.S = SparseMatrix(_item_graph(features, is_warm, k)) if graph_weight else None
+        self.f = ItemFeatures(features) if use_content else None
+        self.W = linear(self.f.dim, dim) if self.f is not None else None
+        a = np.where(features.present, share, 0)[:, None].astype(np.float32)
+        self.register_buffer("a", torch.from_numpy(a), persistent=False)
 
     def forward(self, own: Tensor, c: Tensor) -> Tensor:
         """w e (I, d), c (I, 1) -> (I, d)"""
         terms = []
         if self.S is not None:
             terms.append(self.graph_weight * (self.S @ own))
-        if self.W is not None:
+        if self.W is not None and self.f is not None:
             terms.append(c * self.W(self.f.values))
-        return sum_of(terms)
+        return self.a * sum_of(terms)
 
 
 class _Users(nn.Module):
@@ -338,7 +342,6 @@ def _known_features(inputs: Inputs, how: FeatureScale) -> dict[str, Features]:
     return {m: scale(f, how, train=is_warm) for m, f in found.items()}
 
 
-def _item_graph(features: Features, share: np.ndarray, is_warm: np.ndarray, k: int) -> SparseMatrix:
-    """Returns a_m S_m (I, I): rows sum to a_im."""
-    graph = graphs.normalise_rows(graphs.binarise(graphs.warm_knn(features, is_warm, k)))
-    return SparseMatrix(scaled(graph, share, np.ones(len(share))))
+def _item_graph(features: Features, is_warm: np.ndarray, k: int) -> sp.csr_array:
+    """Returns S_m (I, I): rows sum to 1, or are empty."""
+    return graphs.normalise_rows(graphs.binarise(graphs.warm_knn(features, is_warm, k)))
