@@ -189,9 +189,8 @@ def _settings(results: Results) -> list[str]:
         "| entry | split | chosen | tried | best epochs | CPU s to best | parameters |",
         "|---|---|---|---:|---|---:|---:|",
     ]
-    once = {
-        (one.split, one.label): one for one in reversed(results.entries)
-    }  # the same under all conditions of a split
+    # The same under all conditions of a split.
+    once = {(one.split, one.label): one for one in reversed(results.entries)}
     for one in reversed(once.values()):
         chosen = ", ".join(f"{key}={value}" for key, value in one.chosen.items() if common.get(key) != value) or "-"
         epochs = ", ".join(map(str, one.best_epochs)) if one.num_parameters else "-"
