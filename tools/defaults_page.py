@@ -264,7 +264,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     record, start = chosen.out.with_suffix(".json"), time.monotonic()
     figures = rekeyed(json.loads(record.read_text())) if record.exists() else {}
-    opened = {name: Dataset(chosen.data / name) for name in chosen.on}
+    there = [name for name in DATA_SETS if name in chosen.on or (chosen.data / name).exists()]
+    opened = {name: Dataset(chosen.data / name) for name in there}  # runs of all of them count, also beside --on
     if chosen.runs is not None:
         for name, model, fingerprint, trial in trials_of_runs(chosen.runs, opened):
             figures.setdefault(name, {}).setdefault(model, {}).setdefault(fingerprint, trial)

@@ -52,7 +52,7 @@ class ACF(Recommender):
         "lr": LR,
         "reg": Log(1e-3, 1.0),
     }
-    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 5e-3}  # docs/log.md
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 5e-3}  # docs/results/defaults.md
 
     present: Tensor  # (I, M) bool
 
@@ -62,7 +62,7 @@ class ACF(Recommender):
         *,
         dim: Count = 64,
         leave_out: bool = True,
-        reg: Weight = 1e-2,  # docs/log.md
+        reg: Weight = 1e-2,  # docs/results/defaults.md
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)

@@ -56,7 +56,7 @@ class BM3(Recommender):
         "dropout": Uniform(0.1, 0.6),  # the authors: 0.3, 0.5
         "content_weight": Log(0.1, 10.0),
     }
-    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 5e-3}  # docs/log.md
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 5e-3}  # docs/results/defaults.md
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class BM3(Recommender):
         num_layers: Layers = 1,  # the authors' settings: 1, 2
         dropout: Rate = 0.1,  # the authors' settings: 0.3, 0.5; docs/results/defaults.md
         content_weight: Weight = 2.0,  # the authors' code
-        reg: Weight = 1e-3,  # docs/log.md
+        reg: Weight = 1e-3,  # docs/results/defaults.md
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)

@@ -47,7 +47,7 @@ class GAT(Recommender):
         "num_heads": Choice((1, 2, 4, 8)),  # Sec. 3.3: 8, 4
         "dropout": Uniform(0.0, 0.6),  # Sec. 3.3: 0.6
     }
-    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 5e-3}  # docs/log.md
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 5e-3}  # docs/results/defaults.md
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class GAT(Recommender):
         num_layers: Count = 2,  # Sec. 3.3: two
         num_heads: Count = 4,
         dropout: Rate = 0.0,
-        reg: Weight = 1e-5,  # docs/log.md
+        reg: Weight = 1e-5,  # docs/results/defaults.md
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)

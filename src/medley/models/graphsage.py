@@ -49,7 +49,7 @@ class GraphSAGE(Recommender):
         "aggregation": Choice(("mean", "max")),  # Table 1
         "normalise": Choice((True, False)),  # line 7 of Algorithm 1
     }
-    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 5e-3}  # docs/log.md
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 5e-3}  # docs/results/defaults.md
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class GraphSAGE(Recommender):
         num_layers: Count = 2,  # Sec. 4: two
         aggregation: Literal["mean", "max"] = "mean",
         normalise: bool = True,
-        reg: Weight = 1e-4,  # docs/log.md
+        reg: Weight = 1e-4,  # docs/results/defaults.md
         feature_scale: FeatureScale = "l2",
     ):
         super().__init__(inputs)

@@ -99,7 +99,7 @@ class HUIGN(Recommender):
         "entropy_reg": Log(1e-5, 1e-1),  # Sec. 4.1.4
         "independence_reg": Log(1e-5, 1e-1),  # Sec. 4.1.4
     }
-    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 5e-3}  # docs/log.md
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 5e-3}  # docs/results/defaults.md
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class HUIGN(Recommender):
         levels: Levels = (32, 8, 4),  # Table 3
         threshold: Count = 5,  # Sec. 4.1.1
         self_loops: bool = True,  # False: eq. 2 and 4 as printed
-        reg: Weight = 1e-2,  # README of the authors' code: 0.1 for TikTok, Kwai; docs/log.md
+        reg: Weight = 1e-2,  # README of the authors' code: 0.1 for TikTok, Kwai; docs/results/defaults.md
         intent_reg: Weight = 10.0,  # of u*, times reg; the paper: 1
         entropy_reg: Weight = 1e-4,
         independence_reg: Weight = 1e-4,

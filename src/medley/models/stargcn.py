@@ -58,7 +58,7 @@ class STARGCN(Recommender):
         "reconstruction": Log(1e-2, 1.0),
         "dropout": Uniform(0.0, 0.7),
     }
-    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 1e-2}  # docs/log.md
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 1e-2}  # docs/results/defaults.md
 
     degree_user: Tensor  # (U,) float32
     degree_item: Tensor  # (I,) float32
