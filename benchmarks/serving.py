@@ -32,7 +32,8 @@ from medley.serving.bundle import Bundle
 from medley.serving.bundle_manifest import BundleManifest, Data, Modality
 from medley.serving.fold_in import FoldIn
 from medley.serving.fold_in import document as fold_in_document
-from medley.serving.new_items import ItemFeatures, NewItems
+from medley.serving.item_features import ItemFeatures
+from medley.serving.new_items import NewItems
 from medley.serving.new_items import document as new_items_document
 from medley.serving.scores import Vectors
 from medley.serving.seen import TRAIN

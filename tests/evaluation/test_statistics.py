@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from medley.errors import InputError
-from medley.evaluation.paired import t_p, wilcoxon_p
+from medley.evaluation.paired import mean_interval, permutation_p, t_p, wilcoxon_p
 from medley.evaluation.statistics import (
     TESTS,
     benjamini_hochberg,
@@ -91,6 +91,29 @@ def test_all_models_are_compared_with_the_first_and_corrected_together():
     assert compared["a"] is None and list(compared) == ["a", "b", "c"]
     assert [compared[name].p_value for name in "bc"] == holm([alone[name].p_value for name in "bc"]).tolist()
     assert compared["b"].low == alone["b"].low and compare_with_first({"a": base}) == {"a": None}
+
+
+@pytest.mark.parametrize("num_values", [5, 200], ids=["few values", "as many values as users"])
+def test_an_interval_is_that_of_a_plain_bootstrap(num_values):
+    rng = np.random.default_rng(3)
+    array = rng.random(num_values)[rng.permutation(np.arange(200) % num_values)] ** 3
+    one = mean_interval(array, generator=np.random.default_rng(9))
+    resampled = [array[rng.integers(0, 200, 200)].mean() for _ in range(9_999)]
+    assert one.mean == pytest.approx(array.mean())
+    np.testing.assert_allclose([one.low, one.high], np.percentile(resampled, [2.5, 97.5]), atol=0.003)
+    assert mean_interval([0.5] * 99, generator=rng) == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.02, 0.05])
+def test_few_distinct_differences_are_flipped_as_single_ones_are(shift):
+    rng = np.random.default_rng(4)
+    share = [0.15 - shift, 0.1, 0.5, 0.1, 0.15 + shift]
+    difference = rng.choice([-1.0, -0.5, 0.0, 0.5, 1.0], p=share, size=2_000)
+    flips = rng.choice([-1.0, 1.0], size=(9_999, 2_000))
+    extreme = np.abs(flips @ difference) >= abs(difference.sum()) - 1e-9
+    slow = (1 + extreme.sum()) / 10_000
+    assert permutation_p(difference, generator=rng) == pytest.approx(slow, abs=0.02)
+    assert permutation_p(np.zeros(99), generator=rng) == 1
 
 
 P_VALUES = st.lists(st.sampled_from([0.0, 0.001, 0.01, 0.02, 0.04, 0.2, 1.0]), min_size=1, max_size=8)

@@ -12,7 +12,7 @@ import pytest
 
 from medley.errors import InputError
 from medley.evaluation.statistics import Spread, mark_best, spread
-from medley.report.study_figures import mean_interval, study_figures
+from medley.report.study_figures import study_figures
 from medley.report.study_page import write_study
 from medley.report.study_results import Condition, PublishedScores, conditions, provenance
 from medley.report.study_tables import marks_of, metric_columns, result_tables
@@ -194,15 +194,6 @@ def test_the_curve_goes_through_the_means_and_the_entry_that_is_varied(results):
     base, *variants = (results.entries[place].per_user["recall@10"].mean() for place in (0, 2, 3, 4))
     np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3, 4])
     np.testing.assert_allclose(line.get_ydata(), [variants[0], base, variants[1], variants[2]])
-
-
-def test_intervals_of_bars_agree_with_a_plain_bootstrap():
-    array = np.random.default_rng(3).random(200)
-    one, generator = mean_interval(array), np.random.default_rng(9)
-    resampled = [array[generator.integers(0, 200, 200)].mean() for _ in range(4000)]
-    assert one.mean == pytest.approx(array.mean())
-    np.testing.assert_allclose([one.low, one.high], np.percentile(resampled, [2.5, 97.5]), atol=0.004)
-    assert mean_interval(np.array([0.5, np.nan, 0.5])) == (0.5, 0.5, 0.5)
 
 
 def test_each_condition_has_a_section_and_its_own_files(results, tmp_path):

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from tests.serving.items import own_features
+from tests.serving.items import own_features, without_items
 
 import medley
 from medley import models
 from medley.errors import InputError
+from medley.serving.bundle import Bundle
 from medley.serving.export import export
 
 
@@ -22,7 +23,10 @@ def of_content(data, name, scale):
     return bundle
 
 
-@pytest.mark.parametrize("scale", ["none", "l2", "standard", "pca-whitening", "pca-whitening-5"])
+SCALES = ["none", "l2", "standard", "pca-whitening", "pca-whitening-5"]
+
+
+@pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("name", ["duif", "cb2cf"])
 def test_an_item_of_the_catalogue_gets_its_own_vector_by_the_models_content_path(name, scale, simulated):
     bundle = of_content(simulated, name, scale)
@@ -32,7 +36,44 @@ def test_an_item_of_the_catalogue_gets_its_own_vector_by_the_models_content_path
         np.testing.assert_allclose(vector, bundle.item[row], atol=1e-4 * np.abs(bundle.item[row]).max())
 
 
-@pytest.mark.parametrize("scale", ["none", "l2", "standard", "pca-whitening", "pca-whitening-5"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *[(name, {"feature_scale": scale}) for name in ("clcrec", "dropoutnet", "mosaic") for scale in SCALES],
+        ("mosaic", {"graph_weight": 0.0}),
+        ("mosaic", {"k": 3, "graph_weight": 2.0, "cold_offset": 0.7}),
+    ],
+)
+def test_a_new_item_gets_the_vector_of_an_item_without_interactions(name, options, simulated, tmp_path):
+    lacking = np.flatnonzero(~np.all([f.present for f in simulated.features.values()], axis=0))[:3]
+    gone = {3, 20, 41, *map(int, lacking)}
+    data = without_items(simulated, gone)
+    model = models.build(name, data.inputs(), dim=8, **options)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    export(model, data, tmp_path / "bundle")
+    bundle = Bundle.read(tmp_path / "bundle")
+    assert bundle.new_item_rule.rule == "content" and len(bundle.new_item_rule.judges)
+    for row in gone:
+        vector = bundle.embed(own_features(bundle, row)).vector
+        np.testing.assert_allclose(vector[:-1], bundle.item[row, :-1], atol=1e-4 * np.abs(bundle.item[row]).max())
+        assert np.isfinite(vector[-1])
+
+
+def test_a_path_that_does_not_give_the_models_vectors_is_not_used(simulated, monkeypatch):
+    data = without_items(simulated, {3, 20, 41})
+    model = models.build("clcrec", data.inputs(), dim=8)
+    monkeypatch.setattr("medley.serving.item_paths.LEAK", 0.5)
+    assert export(model, data).new_item_rule.rule == "neighbours"
+
+
+def test_an_item_graph_alone_is_no_path(simulated):
+    model = models.build("mosaic", simulated.inputs(), dim=8, use_content=False)
+    assert export(model, simulated).new_item_rule.rule == "neighbours"
+
+
+@pytest.mark.parametrize("scale", SCALES)
 def test_modality_parts_follow_from_features_by_the_path_of_vbpr(scale, simulated):
     bundle = of_content(simulated, "vbpr", scale)
     row = int(np.flatnonzero(~bundle.features["visual"].present)[0])

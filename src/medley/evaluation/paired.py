@@ -15,6 +15,8 @@ from medley.errors import InputError
 BATCH = 8_000_000  # resampled values held at a time: 64 MB
 DECIMALS = 12  # means over seeds that should be equal may differ by rounding: such users are ties
 ALPHA, POWER = 0.05, 0.8
+FEWEST, REPEATS = 64, 8  # users, and users per distinct value, from which distinct values are resampled
+SAME = 1e-9  # relative distance of sums that are equal
 NUM_NODES = 400  # of a quadrature; scipy's noncentral t distribution returns NaN for a few users
 
 
@@ -26,17 +28,63 @@ class Effect(NamedTuple):
     worse: float  # share of the users with a negative difference
 
 
+class Interval(NamedTuple):
+    """A mean and the bounds of its interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def mean_interval(
+    values: ArrayLike, *, generator: np.random.Generator, confidence: float = 0.95, num_resamples: int = 9_999
+) -> Interval:
+    """Returns the mean of values (q,) and its percentile bootstrap interval; the mean thrice if all are equal.
+
+    A metric takes few values over many users. So a resample draws how often each distinct value comes, which is as
+    likely as by drawing users one by one, and takes time by the number of distinct values.
+
+    Raises:
+        InputError: no values, or a value that is not finite.
+    """
+    x = finite(values)
+    distinct, count = np.unique(x, return_counts=True)
+    mean = float(x.mean())
+    if len(distinct) == 1:
+        return Interval(mean, mean, mean)
+    if not _repeat(distinct, len(x)):
+        options = {"batch": max(1, BATCH // len(x)), "rng": generator, "n_resamples": num_resamples}
+        found = stats.bootstrap((x,), np.mean, confidence_level=confidence, method="percentile", **options)
+        return Interval(mean, float(found.confidence_interval.low), float(found.confidence_interval.high))
+    means = [
+        generator.multinomial(len(x), count / len(x), size=size) @ distinct / len(x)
+        for size in _batches(num_resamples, len(distinct))
+    ]
+    low, high = np.quantile(np.concatenate(means), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(mean, float(low), float(high))
+
+
 def permutation_p(differences: ArrayLike, *, generator: np.random.Generator, num_resamples: int = 9_999) -> float:
     """Returns the p-value of the sign-flip test of the mean of differences (q,).
+
+    As in `mean_interval`, few distinct sizes |d_u| are flipped together: how many of them stay is drawn.
 
     Raises:
         InputError: fewer than two differences, or a difference is not finite.
     """
     difference = _several(differences)
-    batch = max(1, BATCH // len(difference))
-    options = {"batch": batch, "rng": generator, "n_resamples": num_resamples}
-    test = stats.permutation_test((difference,), np.mean, permutation_type="samples", vectorized=True, **options)
-    return float(test.pvalue)
+    size, count = np.unique(np.abs(difference), return_counts=True)
+    if not _repeat(size, len(difference)):
+        batch = max(1, BATCH // len(difference))
+        options = {"batch": batch, "rng": generator, "n_resamples": num_resamples}
+        test = stats.permutation_test((difference,), np.mean, permutation_type="samples", vectorized=True, **options)
+        return float(test.pvalue)
+    sums = [
+        (2 * generator.binomial(count, 0.5, size=(drawn, len(size))) - count) @ size
+        for drawn in _batches(num_resamples, len(size))
+    ]
+    least = abs(difference.sum()) * (1 - SAME)  # rounding may not tell equal sums apart
+    return float((1 + (np.abs(np.concatenate(sums)) >= least).sum()) / (1 + num_resamples))
 
 
 def t_p(differences: ArrayLike) -> float:
@@ -108,6 +156,17 @@ def minimal_detectable_difference(differences: ArrayLike, *, power: float = POWE
     while excess(most) < 0:
         most *= 2
     return float(optimize.brentq(excess, 0.0, most) * error)
+
+
+def _repeat(distinct: np.ndarray, num_users: int) -> bool:
+    """Whether distinct values are resampled in place of users; few users are left to scipy, which tries all flips."""
+    return num_users >= max(FEWEST, REPEATS * len(distinct))
+
+
+def _batches(num_resamples: int, size: int) -> list[int]:
+    """Splits resamples of `size` numbers into batches that fit into memory."""
+    most = max(1, BATCH // size)
+    return [most] * (num_resamples // most) + [num_resamples % most] * (num_resamples % most > 0)
 
 
 def _several(values: ArrayLike) -> np.ndarray:

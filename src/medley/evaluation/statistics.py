@@ -14,10 +14,10 @@ from scipy import stats
 from medley.errors import InputError
 from medley.evaluation.paired import (
     ALPHA,
-    BATCH,
     Effect,
     effect_size,
     finite,
+    mean_interval,
     minimal_detectable_difference,
     permutation_p,
     t_p,
@@ -105,16 +105,13 @@ def compare_paired(
         InputError: the lengths differ, there are fewer than two users, or a value is not finite.
     """
     difference = _differences(first, second)
-    options = {"batch": max(1, BATCH // len(difference)), "rng": generator, "n_resamples": num_resamples}
-    interval = stats.bootstrap(
-        (difference,), np.mean, confidence_level=confidence, method="percentile", **options
-    ).confidence_interval
+    interval = mean_interval(difference, generator=generator, confidence=confidence, num_resamples=num_resamples)
     flipped = permutation_p(difference, generator=generator, num_resamples=num_resamples)
     effect = effect_size(difference)
     return Comparison(
-        difference=float(difference.mean()),
-        low=float(interval.low),
-        high=float(interval.high),
+        difference=interval.mean,
+        low=interval.low,
+        high=interval.high,
         p_value=flipped,
         num_pairs=len(difference),
         permutation_p=flipped,

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy import stats
 
 from medley.errors import InputError
+from medley.evaluation.paired import Interval, mean_interval
 from medley.evaluation.statistics import with_values
-from medley.report.figures.bars import Interval, bars, cost
+from medley.report.figures.bars import bars, cost
 from medley.report.figures.lines import metric_at_k, sweep, training_curves
 from medley.report.figures.ranks import critical_difference
 from medley.report.rank_test import rank_test
@@ -18,7 +18,6 @@ from medley.report.study_results import Condition, StudyResult, StudyResults, me
 from medley.report.tables import column_title
 
 NUM_RESAMPLES = 2_000  # of a bootstrap interval
-BATCH = 8_000_000  # resampled values held at a time: 64 MB
 MOST_LINES = 12  # in one picture of curves: the best by the metric of the study
 FEWEST_RANKED = 3
 
@@ -47,20 +46,17 @@ def study_figures(results: StudyResults, condition: Condition) -> list[Shown]:
     return shown
 
 
-def mean_interval(values: np.ndarray, *, seed: int = 0, confidence: float = 0.95) -> Interval:
-    """Returns the mean over users and its percentile bootstrap interval; NaN is left out."""
+def _interval(values: np.ndarray) -> Interval:
+    """Returns the mean over users and its interval; users without a value are left out."""
     known = values[np.isfinite(values)]
-    mean = float(known.mean()) if len(known) else float("nan")
-    if len(known) < 2 or (known == known[0]).all():
-        return Interval(mean, mean, mean)
-    options = {"n_resamples": NUM_RESAMPLES, "batch": max(1, BATCH // len(known)), "rng": np.random.default_rng(seed)}
-    found = stats.bootstrap((known,), np.mean, confidence_level=confidence, method="percentile", **options)
-    return Interval(mean, float(found.confidence_interval.low), float(found.confidence_interval.high))
+    if not len(known):
+        return Interval(*[float("nan")] * 3)
+    return mean_interval(known, generator=np.random.default_rng(0), num_resamples=NUM_RESAMPLES)
 
 
 def _comparison(study: Mapping[str, Any], rows: Sequence[StudyResult]) -> list[Shown]:
     metric = study["metric"]
-    values = {label: mean_interval(array) for label, array in means(rows, metric).items()}
+    values = {label: _interval(array) for label, array in means(rows, metric).items()}
     if not values:
         return []
     groups = {one.entry.label: one.entry.group for one in rows}

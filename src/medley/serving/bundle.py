@@ -31,7 +31,8 @@ from medley.errors import InputError
 from medley.serving import bundle_files
 from medley.serving.bundle_manifest import BundleManifest
 from medley.serving.fold_in import FoldIn
-from medley.serving.new_items import Embedded, ItemFeatures, NewItems
+from medley.serving.item_features import ItemFeatures
+from medley.serving.new_items import Embedded, NewItems
 from medley.serving.scores import Concepts, ItemToItem, Kind, Scores, Vectors
 from medley.serving.seen import TRAIN
 

@@ -20,7 +20,9 @@ from medley.serving.ages import weighted
 from medley.serving.archive import REMEDY, Archive, Buffers
 from medley.serving.bundle_manifest import FORMAT_VERSION, BundleManifest
 from medley.serving.fold_in import FoldIn
-from medley.serving.new_items import ContentPath, ItemFeatures, NewItems, Scaling
+from medley.serving.item_features import ItemFeatures, Scaling
+from medley.serving.item_paths import KINDS
+from medley.serving.new_items import NewItems
 from medley.serving.scores import Concepts, ItemToItem, Scores, Vectors
 from medley.serving.seen import TRAIN, pairs_of
 
@@ -239,7 +241,7 @@ def _new_items(arrays: dict[str, np.ndarray], manifest: BundleManifest, path: Pa
             for m in manifest.modalities
             if m in read
         }
-        content = ContentPath(kind, scaling, own)
+        content = KINDS[kind](scaling, own)
     norms, means = (
         {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
         for prefix in ("norms.", "means.")

@@ -1,7 +1,7 @@
 """Vectors of new items from their features, in numpy; imports no torch.
 
-    content      the model's own path from features to item vectors: an MLP on all modalities (DUIF, CB2CF), or a matrix
-                 per modality and part of the score (VBPR); the other parts follow by `neighbours`
+    content      the model's own path from features to item vectors, `medley.serving.item_paths`; columns that it does
+                 not write follow by `neighbours`
     neighbours   a mean of the vectors of items of train: per modality m that the new item has, the k_m most similar
                  items by cosine of the features less their mean, weighted by the cosine; over these modalities,
                  weighted by a_m. A part of the score that is a modality follows from this modality alone, and is 0
@@ -14,10 +14,10 @@ The numbers of the rule are found at export, by `medley.serving.new_items_calibr
     offset     added to the score in units of the user's spread, for each new item by itself: so large that the item
                enters the top 20 of as many judges (some users of train) as an average item of train does, times
                `exposure`. So new items neither flood the lists nor vanish from them, and each is shown to those whom
-               it fits best. Without the unit, the users with the longest vectors would get all of them.
+               it fits best. Without the unit, the users with the longest vectors would get all of them. Models whose
+               items of train go the same path as new ones (DUIF, CB2CF) need none.
 
-Shapes: U users, I items, V columns of item vectors, d_m raw dimension of modality m, d' dimension that a matrix leaves,
-k neighbours, n new items.
+Shapes: U users, I items, V columns of item vectors, d_m raw dimension of modality m, k neighbours, n new items.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,64 +29,13 @@ import scipy.sparse as sp
 from scipy.special import ndtri
 
 from medley.errors import InputError
+from medley.serving.item_features import SMALLEST, ItemFeatures, nearest
+from medley.serving.item_paths import ContentPath, kind_of
 from medley.serving.scores import Concepts, Scores
 
 Rule = Literal["content", "neighbours", "none"]
+NOT_IN_TRAIN = "no item of train has features in the same modality"
 AT = 20  # length of the lists that new items enter
-BLOCK = 65_536  # rows of features read at a time
-SMALLEST = 1e-12
-
-
-class ItemFeatures(NamedTuple):
-    """Raw features of the items of a bundle in one modality; rows of items that lack it carry no meaning."""
-
-    values: np.ndarray  # (I, d_m) float32 or float16, possibly memory-mapped
-    present: np.ndarray  # (I,) bool
-
-
-class Scaling(NamedTuple):
-    """What scales raw features for the model: f -> f / |f| if `to_unit`, else (f - shift) * factor, or (f - shift) @
-    factor if the factor is a matrix."""
-
-    to_unit: bool
-    shift: np.ndarray  # (d_m,)
-    factor: np.ndarray  # (d_m,), or (d_m, d')
-
-    def __call__(self, f: np.ndarray) -> np.ndarray:
-        """Scales features (n, d_m) to (n, d_m) or (n, d'), float32."""
-        f = np.asarray(f, dtype=np.float32)
-        if self.factor.ndim == 2:
-            return ((f - self.shift) @ self.factor).astype(np.float32)
-        if self.to_unit:
-            return f / np.maximum(np.linalg.norm(f, axis=1, keepdims=True), SMALLEST)
-        return (f - self.shift) * self.factor
-
-
-@dataclass(frozen=True)
-class ContentPath:
-    """The model's own path from features to columns of item vectors.
-
-    kind `mlp`: all columns are W2 relu(b1 + sum_m W_m f_m) + b2; a learned `absent_m` stands in for a missing W_m f_m.
-    kind `linear`: the columns `columns_m` of each modality are W_m f_m, and 0 where the item lacks m.
-    """
-
-    kind: Literal["mlp", "linear"]
-    scaling: Mapping[str, Scaling]
-    arrays: Mapping[str, np.ndarray]  # W_m, absent_m, b1, W2, b2 or W_m, columns_m
-
-    def write(self, features: Mapping[str, np.ndarray], out: np.ndarray) -> None:
-        """Writes the columns of one item into its vector (V,)."""
-        a = self.arrays
-        if self.kind == "linear":
-            for m in self.scaling:
-                f = features.get(m)
-                out[a[f"columns_{m}"]] = 0 if f is None else a[f"W_{m}"] @ self.scaling[m](f[None])[0]
-            return
-        hidden = a["b1"].copy()
-        for m, scale in self.scaling.items():
-            f = features.get(m)
-            hidden += a[f"absent_{m}"] if f is None else a[f"W_{m}"] @ scale(f[None])[0]
-        out[:-1] = a["W2"] @ np.maximum(hidden, 0) + a["b2"]
 
 
 class Embedded(NamedTuple):
@@ -141,16 +90,17 @@ class NewItems:
         missing = [m for m in table if m not in features]
         if self.rule == "none":
             return Embedded(None, self.reason, missing)
-        if not features and (self.content is None or self.content.kind == "linear"):
+        own = self.content if self.content is not None and self.content.is_whole else None
+        if not features and (own is None or not own.reads(features)):
             return Embedded(None, "the item has no features", missing)
-        if self.content is not None and self.content.kind == "mlp":
-            vector = np.zeros(len(self.centre), dtype=np.float32)
-            self.content.write(features, vector)
-            return Embedded(vector, None, missing)
+        if own is not None and own.reads(features):
+            return Embedded(self.finished(scores, self.centre[None], [features], table)[0], None, missing)
+        if own is not None:
+            return Embedded(None, NOT_IN_TRAIN, missing)
         near = {m: self.neighbours(table, m, f) for m, f in features.items()}
         weights = {m: mean_weights([found], len(self.known)) for m, found in near.items() if len(found[0])}
         if not weights:
-            return Embedded(None, "no item of train has features in the same modality", missing)
+            return Embedded(None, NOT_IN_TRAIN, missing)
         vectors = self.finished(scores, self.joined(scores, weights), [features], table)
         return Embedded(vectors[0], None, missing)
 
@@ -174,14 +124,14 @@ class NewItems:
         features: Sequence[Mapping[str, np.ndarray]],
         table: Mapping[str, ItemFeatures],
     ) -> np.ndarray:
-        """Makes the vectors (n, V) of items from the joined means of their neighbours."""
+        """Makes the vectors (n, V) of items from the joined means of their neighbours; a whole path reads no means."""
         vectors = self.centre + np.float32(self.gain) * (means - self.centre)
         for vector, own in zip(vectors, features, strict=True):
             for m in table:
                 if m in scores.parts and m not in own:
                     vector[scores.parts[m]] = 0
             if self.content is not None:
-                self.content.write(own, vector)
+                self.content.write(own, vector, scores, table)
         if isinstance(scores, Concepts):
             vectors = _as_concepts(vectors, scores)
         vectors[:, -1] = 0
@@ -203,16 +153,13 @@ class NewItems:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns the rows (k,) of the most similar items of train in one modality, best first, and their cosines."""
         values, present = table[modality]
-        mean, norms, k = self.means[modality], self.norms[modality], self.k[modality]
+        mean, norms = self.means[modality], self.norms[modality]
         allowed = present & self.known & (norms > 0)
         if leave_out is not None:
             allowed[leave_out] = False
-        rows, f = np.flatnonzero(allowed), f - mean
-        cosine = np.concatenate([np.zeros(0, np.float32), *(_products(values, block, f) for block in _blocks(rows))])
-        cosine = (cosine - mean @ f) / np.maximum(norms[rows] * np.linalg.norm(f), SMALLEST)
-        near = np.argpartition(-cosine, k)[:k] if k < len(rows) else np.arange(len(rows))
-        near = near[np.lexsort((near, -cosine[near]))]
-        return rows[near], cosine[near]
+        f = f - mean
+        direction = f / max(float(np.linalg.norm(f)), SMALLEST)
+        return nearest(values, np.flatnonzero(allowed), norms, direction, float(mean @ direction), self.k[modality])
 
 
 def mean_weights(near: Sequence[tuple[np.ndarray, np.ndarray] | None], num_items: int) -> sp.csr_array:
@@ -226,15 +173,6 @@ def mean_weights(near: Sequence[tuple[np.ndarray, np.ndarray] | None], num_items
         size.append(len(rows))
     content = (np.concatenate(values).astype(np.float32), np.concatenate(columns), np.cumsum(size))
     return sp.csr_array(content, shape=(len(near), num_items))
-
-
-def _blocks(rows: np.ndarray) -> list[np.ndarray]:
-    return np.array_split(rows, 1 + len(rows) // BLOCK)
-
-
-def _products(values: np.ndarray, rows: np.ndarray, f: np.ndarray) -> np.ndarray:
-    """Returns the inner products (n,) of some rows with f; float16 is widened, whose own products are slow."""
-    return np.asarray(values[rows], dtype=np.float32) @ f
 
 
 def _checked(features: Mapping[str, np.ndarray], table: Mapping[str, ItemFeatures]) -> dict[str, np.ndarray]:
@@ -266,6 +204,6 @@ def _queries(rule: NewItems, scores: Scores) -> np.ndarray:
 
 def document(rule: NewItems) -> dict[str, Any]:
     """Returns what the manifest says about the rule."""
-    own = None if rule.content is None else rule.content.kind
+    own = None if rule.content is None else kind_of(rule.content)
     fields = ("rule", "reason", "k", "weights", "gain", "exposure")
     return {**{name: getattr(rule, name) for name in fields}, "content": own}

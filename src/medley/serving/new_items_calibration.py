@@ -17,7 +17,9 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.stats import rankdata
 
-from medley.serving.new_items import AT, SMALLEST, ContentPath, ItemFeatures, NewItems, mean_weights
+from medley.serving.item_features import SMALLEST, ItemFeatures
+from medley.serving.item_paths import OwnPath
+from medley.serving.new_items import AT, NewItems, mean_weights
 from medley.serving.scores import Concepts, Scores
 
 KS = (10, 50, 200)
@@ -31,7 +33,7 @@ def fit_new_items(
     table: Mapping[str, ItemFeatures],
     train: sp.csr_array,
     *,
-    content: ContentPath | None = None,
+    content: OwnPath | None = None,
     reason: str = "",
     exposure: float = 1.0,
     seed: int = 0,
@@ -63,19 +65,22 @@ def fit_new_items(
         k=dict.fromkeys(table, KS[-1]),
         weights=dict.fromkeys(table, 1.0),
         exposure=exposure,
-        content=content,
+        content=content.path if content else None,
         known=known,
         means=means,
         norms=norms,
         centre=_mean_item(scores, np.flatnonzero(known)),
     )
-    if content is not None and content.kind == "mlp":
+    if content is not None and content.of_all:
         return rule
     rng = np.random.default_rng(seed)
     probes = rng.permutation(np.flatnonzero(known))[:NUM_PROBES]
     size = max(1, min(NUM_PROBES, MAX_NUMBERS // max(1, len(rule.centre))))
     judges = np.sort(rng.permutation(np.flatnonzero(np.diff(train.indptr)))[:size])
-    return _calibrated(rule, scores, table, probes, judges, sp.csr_array(train[judges]).toarray() > 0)
+    seen = sp.csr_array(train[judges]).toarray() > 0  # (B, I)
+    if content is None or not content.path.is_whole:
+        rule = _calibrated(rule, scores, table, probes, judges, seen)
+    return _judged(rule, scores, judges, seen)
 
 
 def _calibrated(
@@ -86,7 +91,7 @@ def _calibrated(
     judges: np.ndarray,
     seen: np.ndarray,
 ) -> NewItems:
-    """Finds all numbers of the rule.
+    """Finds k_m, a_m and the gain.
 
     Args:
         rule: not calibrated.
@@ -121,6 +126,14 @@ def _calibrated(
         spread = scores.match(queries, vectors).std(axis=0)
         gain = np.clip(np.median(true_spread) / max(float(np.median(spread)), SMALLEST), *GAINS)
         rule = replace(rule, gain=float(gain))
+    return rule
+
+
+def _judged(rule: NewItems, scores: Scores, judges: np.ndarray, seen: np.ndarray) -> NewItems:
+    """Gives the rule its judges, users (B,) who have seen `seen` (B, I), and the last scores of their lists."""
+    if rule.rule == "none":
+        return rule
+    queries = scores.queries(judges)
     everything = np.where(seen, -np.inf, scores.scores(queries))  # (B, I)
     at = min(AT, everything.shape[1])
     least = -np.partition(-everything, at - 1, axis=1)[:, at - 1]

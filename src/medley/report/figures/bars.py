@@ -1,7 +1,6 @@
 """Bars with intervals, and accuracy against cost."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,17 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from medley.errors import InputError
+from medley.evaluation.paired import Interval
 from medley.report.figures.style import BLUE, FAINT, GREY, INK, figure, label, legend, style_of
 
 PLACES = (((5, 4), "left"), ((5, -11), "left"), ((-5, 4), "right"), ((-5, -11), "right"), ((5, 15), "left"))
-
-
-class Interval(NamedTuple):
-    """A mean and the bounds of its interval."""
-
-    mean: float
-    low: float
-    high: float
 
 
 def bars(

@@ -27,7 +27,8 @@ from medley.serving.export.scores import recency_of, scores_of
 from medley.serving.export.seen import ages_of, ages_of_all, seen_of
 from medley.serving.fold_in import Rule, fit_fold_in
 from medley.serving.in_memory import Function, InMemory, NoFoldIn, NoNewItems
-from medley.serving.new_items import ItemFeatures, NewItems
+from medley.serving.item_features import ItemFeatures
+from medley.serving.new_items import NewItems
 from medley.serving.new_items_calibration import fit_new_items
 from medley.serving.scores import Concepts, ItemToItem, Scores, Vectors
 from medley.serving.seen import TRAIN, VALID, pairs_of
