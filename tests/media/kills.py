@@ -41,6 +41,16 @@ def content(data: Path) -> dict[str, str]:
     return {path.name: sha256_of_file(path) for path in files}
 
 
+def num_chunks(data: Path) -> int:
+    return len(list(data.glob(".extraction/*/*/*.safetensors")))
+
+
+def wait_for_chunks(data: Path, pid: int, wanted: int) -> None:
+    """Waits by progress, not by time: on a busy machine all moments would lie in one stage."""
+    while num_chunks(data) < wanted and not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        time.sleep(0.001)
+
+
 def main(folder: Path) -> None:
     data, media = folder / "data", folder / "media"
     shutil.copytree(data, folder / "whole")
@@ -53,12 +63,13 @@ def main(folder: Path) -> None:
     shutil.copytree(data, folder / "killed")
     while killed < KILLS:
         pid = child(folder / "killed", media)
-        time.sleep(draw.uniform(0, seconds * 0.7))
+        wait_for_chunks(folder / "killed", pid, num_chunks(folder / "killed") + draw.randrange(3))
+        time.sleep(draw.uniform(0, seconds / 10))
         os.kill(pid, signal.SIGKILL)
         if os.WIFSIGNALED(os.waitpid(pid, 0)[1]):
             killed += 1
             Dataset(folder / "killed", verify=True)
-            chunks.add(len(list((folder / "killed").glob(".extraction/*/*/*.safetensors"))))
+            chunks.add(num_chunks(folder / "killed"))
             if killed < KILLS:
                 continue
             os.waitpid(child(folder / "killed", media), 0)
