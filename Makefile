@@ -12,7 +12,7 @@ export GOMP_SPINCOUNT ?= 100000
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve-demo demo-media test check format results-tiktok audits tastes feature-scale defaults docs bench bench-peers clean
+.PHONY: help setup demo serve-demo demo-media test check format results-tiktok audits tastes feature-scale defaults new-items docs bench bench-peers clean
 
 help:  ## show this list
 	@grep -E '^[a-z0-9%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -112,6 +112,10 @@ flagship-%: $(RESULTS)/data/%/manifest.json  ## Mosaic without its parts: microl
 
 cold-neighbours-%: $(RESULTS)/data/%/manifest.json  ## items without interactions, by their neighbours: any data set
 	$(call study,$*,cold-neighbours,cold-neighbours-$*)
+
+new-items: $(RESULTS)/data/microlens-50k/manifest.json  ## items that come after the training; needs the runs of make benchmark-microlens-50k
+	$(BIN)/python tools/new_items_page.py --results $(RESULTS)/benchmark-microlens-50k --runs $(RESULTS)/runs --data $(<D) \
+		--out docs/results/new-items.md
 
 docs: setup  ## docs/models.md, from the docstrings of the models and the measured results
 	$(BIN)/python tools/models_page.py --results docs/results/tiktok.json --out docs/models.md

@@ -1,11 +1,10 @@
-"""Writes docs/results/fold-in.md: what new users and new items lose, per model.
+"""Writes docs/results/fold-in.md: what new users lose, per model.
 
 python tools/fold_in_page.py --data ../shared/data --out docs/results/fold-in.md
 
-New users: a share of the users is left out of the training, whole histories; they are folded in from their train items
-by a model trained on all others, and compared with the same users in a model trained on everybody. New items: the items
-of TikTok that never occur in train get vectors from their features. Figures are kept as JSON next to the page, after
-every training, and a second call measures only what is missing.
+A share of the users is left out of the training, whole histories; they are folded in from their train items by a model
+trained on all others, and compared with the same users in a model trained on everybody. Figures are kept as JSON next
+to the page, after every training, and a second call measures only what is missing.
 """
 
 import argparse
@@ -26,11 +25,9 @@ import torch
 
 import medley
 from medley import models
-from medley.evaluation.evaluator import Evaluator
 from medley.evaluation.statistics import spread
 from medley.experiments.demo import CATALOGUE
 from medley.files import write_atomic
-from medley.serving.bundle import Bundle
 from medley.serving.export import export
 from medley.serving.fold_in import recall_at
 from medley.serving.seen import TEST, TRAIN, VALID, pairs_of
@@ -42,17 +39,6 @@ LFM2K_FEATURES = {"all-MiniLM-L6-v2": "text_feat", "vggish": "audio_feat", "whis
 SHARE = 0.15  # of the users, left out
 SEEDS = (0, 1)  # of the users left out, and of the models
 SLOW = ("huign", "acf", "stargcn", "gat")  # one seed each
-ON_TIKTOK: Mapping[str, Mapping[str, Any]] = {
-    "itemknn": {},
-    "mf": {"reg": 1e-1},
-    "lightgcn": {},
-    "vbpr": {"lr": 1e-3},
-    "cb2cf": {"lr": 3e-3},
-    "duif": {"lr": 1e-3, "reg": 1e-3},
-    "freedom": {"lr": 3e-3},
-}
-TIKTOK_TRAINING: dict[str, Any] = {"num_epochs": 20, "patience": 5, "lr": 5e-3}
-EXPOSURES = (1.0, 3.0)
 
 
 def demo(data: Path, out: Path) -> medley.Dataset:
@@ -116,47 +102,12 @@ def new_users(name: str, data: medley.Dataset, part: medley.Dataset, left_out: n
     }
 
 
-def new_items(name: str, data: medley.Dataset, evaluator: Evaluator) -> dict[str, Any]:
-    """Recall@20 of cold and of warm items on test: vectors of the model, then from features at several exposures."""
-    model = build(name, data, 0, {**TIKTOK_TRAINING, **ON_TIKTOK[name]})
-    bundle = export(model, data)
-    cold = np.flatnonzero(bundle.popularity == 0)
-    found = {"model": _of_groups(bundle, evaluator, None, cold)}
-    for exposure in EXPOSURES:
-        bundle = export(model, data, exposure=exposure)
-        vectors = [
-            bundle.embed({m: f.values[i] for m, f in bundle.features.items() if f.present[i]}).vector for i in cold
-        ]
-        found[f"{exposure:g}"] = _of_groups(bundle, evaluator, np.stack(vectors), cold)
-    return {"rule": bundle.new_item_rule.rule, **found}
-
-
-def _of_groups(bundle: Bundle, evaluator: Evaluator, vectors: np.ndarray | None, cold: np.ndarray) -> list[float]:
-    places: list[float] = []
-    seen = pairs_of(bundle.seen, TRAIN) + pairs_of(bundle.seen, VALID)
-
-    def score(users: torch.Tensor) -> torch.Tensor:
-        queries = bundle.scores.queries(users.numpy())
-        scores = bundle.scores.scores(queries)
-        if vectors is not None:
-            scores[:, cold] = bundle.scores.match(queries, vectors)
-        ranked = np.where(seen[users.numpy()].toarray() > 0, -np.inf, scores)
-        best = np.argpartition(-ranked, 19, axis=1)[:, :20]
-        places.extend(np.isin(best, cold).mean(axis=1).tolist())
-        return torch.from_numpy(scores)
-
-    metrics = evaluator(score).metrics
-    return [metrics["cold_recall@20"], metrics["warm_recall@20"], float(np.mean(places))]
-
-
 def page(figures: Mapping[str, Any]) -> str:
     """Returns the page in Markdown."""
     lines = [
-        "# New users and new items",
+        "# New users",
         "",
         "Made by `python tools/fold_in_page.py --data ../shared/data --out docs/results/fold-in.md`.",
-        "",
-        "## New users",
         "",
         f"{SHARE:.0%} of the users are left out of the training, with their whole histories. A model trained on all "
         "others folds them in from their train items (`medley.serving.fold_in`); *trained* is the same model trained "
@@ -187,38 +138,6 @@ def page(figures: Mapping[str, Any]) -> str:
         " Folded-in users often rank better than trained ones: a vector inferred with a prior from all users is "
         "regularised, and few epochs leave the trained vectors of single users noisy."
     )
-    if figures.get("tiktok"):
-        heads = " | ".join(f"from features, exposure {exposure:g}" for exposure in EXPOSURES)
-        lines += [
-            "",
-            "## New items",
-            "",
-            "TikTok: 465 of 6,710 items never occur in train, and 449 of 6,130 test interactions are with them. Their "
-            "vectors come from features alone (`medley.serving.new_items`), by the model's own content path or by "
-            "neighbours. Cells: Recall@20 of cold items / Recall@20 of warm items / cold share of lists of 20. "
-            "Cold items are 6.9% of the catalogue. One seed.",
-            "",
-            f"| model | rule | of the model | {heads} |",
-            f"|---|---|---:|{'---:|' * len(EXPOSURES)}",
-        ]
-        for model, one in figures["tiktok"].items():
-            keys = ["model", *(f"{exposure:g}" for exposure in EXPOSURES)]
-            cells = [f"{one[key][0]:.4f} / {one[key][1]:.4f} / {one[key][2]:.1%}" for key in keys]
-            lines.append(f"| {models.describe(model)['title']} | {one['rule']} | {' | '.join(cells)} |")
-        settings = ", ".join(f"{key}={value}" for key, value in TIKTOK_TRAINING.items())
-        changes = "; ".join(
-            f"{models.describe(model)['title']} {', '.join(f'{key}={value}' for key, value in changed.items())}"
-            for model, changed in ON_TIKTOK.items()
-            if changed
-        )
-        lines += [
-            "",
-            "With exposure 1 every new item enters as many lists of judges as an average item, but many new items "
-            "choose the same users and displace each other there, so their share of all lists stays below their share "
-            "of the catalogue. One hit among the 449 cold interactions is about 0.0022: differences of few hits are "
-            "noise. CB2CF and DUIF score all items by features: they have no offset, and exposure changes nothing.",
-        ]
-        lines += ["", f"Settings: dim={DIM}, {settings}; {changes}."]
     lines += ["", f"Versions: {', '.join(f'{name} {number}' for name, number in versions().items())}.", ""]
     return "\n".join(lines)
 
@@ -230,17 +149,15 @@ def _spread(values: Sequence[float]) -> str:
 class Task(NamedTuple):
     """One measurement: the keys of its figures, and the folders of its data."""
 
-    keys: tuple[str, ...]  # (tiktok, model) or (data set, model, seed)
+    keys: tuple[str, str, str]  # data set, model, seed
     data: Path
-    part: Path | None = None  # without the users left out
+    part: Path  # without the users left out
 
 
 def measure(task: Task) -> dict[str, Any]:
     """Runs in a process of its own, with one thread."""
     torch.set_num_threads(1)
     data = medley.Dataset(task.data)
-    if task.part is None:
-        return new_items(task.keys[1], data, Evaluator(data, split="test", at=(20,), metrics=("recall",), groups=True))
     _, model, seed = task.keys
     return new_users(model, data, medley.Dataset(task.part), left_out(data, int(seed)), int(seed))
 
@@ -253,9 +170,7 @@ def left_out(data: medley.Dataset, seed: int) -> np.ndarray:
 
 def tasks_of(data: Path, folder: Path) -> list[Task]:
     """Makes the data sets below `folder` and returns all measurements."""
-    tiktok = medley.import_dataset("csv", data / "tiktok", folder / "tiktok", name="tiktok")
-    tasks = [Task(("tiktok", name), tiktok.folder) for name in ON_TIKTOK]
-    opened = {kind: make(data, folder) for kind, make in DATA_SETS.items()}
+    tasks, opened = [], {kind: make(data, folder) for kind, make in DATA_SETS.items()}
     for seed in SEEDS:
         for kind, whole in opened.items():
             part = without_users(whole, left_out(whole, seed), folder / f"{kind}-{seed}")
@@ -267,7 +182,7 @@ def tasks_of(data: Path, folder: Path) -> list[Task]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses arguments, measures what is missing, one thread per process, and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with lfm2k and tiktok")
+    parser.add_argument("--data", type=Path, required=True, help="folder with lfm2k")
     parser.add_argument("--out", type=Path, required=True, help="the page to write")
     parser.add_argument("--minutes", type=float, default=20, help="start no training after so many minutes")
     parser.add_argument("--workers", type=int, default=1, help="number of processes")

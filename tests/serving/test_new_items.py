@@ -10,6 +10,7 @@ from medley import models
 from medley.errors import InputError
 from medley.serving.bundle import Bundle
 from medley.serving.export import export
+from medley.serving.item_features import nearest
 
 
 def of_content(data, name, scale):
@@ -98,6 +99,18 @@ def test_neighbours_are_those_of_a_plain_loop(simulated):
     rows, found = rule.neighbours(bundle.features, "acoustic", f.astype("f4"))
     np.testing.assert_allclose(found, [cosine(i) for i in expected], atol=1e-4)
     assert rows[0] == 5 == expected[0]
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 1.0])
+def test_the_nearest_rows_are_those_of_a_plain_sort_and_equal_ones_by_lower_row(share, monkeypatch):
+    monkeypatch.setattr("medley.serving.item_features.BLOCK", 64)
+    rng = np.random.default_rng(2)
+    values = rng.integers(-2, 3, size=(300, 2)).astype(np.float16)  # many are equal
+    rows, norms = np.flatnonzero(rng.random(300) < share), np.maximum(np.linalg.norm(values.astype("f4"), axis=1), 1)
+    found, cosine = nearest(values, rows, norms, np.array([0.6, 0.8], dtype="f4"), 0.25, 7)
+    slow = {i: (values[i].astype("f4") @ np.array([0.6, 0.8], dtype="f4") - 0.25) / norms[i] for i in rows}
+    assert found.tolist() == sorted(rows, key=lambda i: (-round(float(slow[i]), 5), i))[:7]
+    np.testing.assert_allclose(cosine, [slow[i] for i in found], atol=1e-5)
 
 
 def test_a_part_of_a_missing_modality_is_zero_and_the_missing_modality_is_named(simulated):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 BLOCK = 65_536  # rows of features read at a time
+FEW = 8  # a copied row costs as much as so many products
 SMALLEST = 1e-12
 
 
@@ -67,9 +68,12 @@ def nearest(
     Returns:
         Rows (k,) and their cosines (k,).
     """
-    blocks = np.array_split(rows, 1 + len(rows) // BLOCK)
-    cosine = np.concatenate([np.asarray(values[block], dtype=np.float32) @ direction for block in blocks])
-    cosine = (cosine - np.float32(less)) / norms[rows]
+    dense = len(rows) * FEW > len(values)  # then all products are cheaper than a copy of the rows
+    places = range(0, len(values) if dense else len(rows), BLOCK)
+    blocks = (values[slice(at, at + BLOCK) if dense else rows[at : at + BLOCK]] for at in places)
+    products = [np.asarray(block, dtype=np.float32) @ direction for block in blocks]
+    cosine = np.concatenate([np.zeros(0, dtype=np.float32), *products])
+    cosine = ((cosine[rows] if dense else cosine) - np.float32(less)) / norms[rows]
     least = np.partition(cosine, len(rows) - k)[len(rows) - k] if k < len(rows) else -np.inf
     near = np.flatnonzero(cosine >= least)  # more than k if some are equal
     near = near[np.lexsort((near, -cosine[near]))][:k]
