@@ -30,7 +30,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[plots,media,serve,tune,track]" --group dev
 	touch $@
 
-demo: setup  ## simulate a catalogue, train five models, compare them, recommend, write demo/report.html
+demo: setup  ## simulate a catalogue, train six models, compare them, recommend, write demo/report.html
 	$(BIN)/medley demo --out demo
 
 demo-media: setup  ## render a catalogue as media, extract its features, train, compare with random features, recommend
@@ -108,7 +108,7 @@ benchmark-%: $(RESULTS)/data/%/manifest.json  ## a page of the benchmark: microl
 	$(call study,$*,$(if $(wildcard docs/results/studies/benchmark-$*.toml),benchmark-$*,benchmark),benchmark-$*)
 
 flagship-%: $(RESULTS)/data/%/manifest.json  ## Mosaic without its parts: microlens-50k, lfm2k, ml-100k
-	$(call study,$*,flagship,flagship-$*)
+	$(call study,$*,$(if $(wildcard docs/results/studies/flagship-$*.toml),flagship-$*,flagship),flagship-$*)
 
 cold-neighbours-%: $(RESULTS)/data/%/manifest.json  ## items without interactions, by their neighbours: any data set
 	$(call study,$*,cold-neighbours,cold-neighbours-$*)

@@ -64,14 +64,14 @@ def serves(call: list[str], folder: Path) -> None:
                 deadline = time.monotonic() + 60
                 while not client.is_ready() and time.monotonic() < deadline:
                     time.sleep(0.1)
-                assert client.model().model == "mmgcn"
+                assert client.model().model == "mosaic"
         finally:
             server.terminate()
             assert server.wait(30) in (0, -signal.SIGTERM)
 
 
-def test_the_python_lines_run_as_they_stand_and_are_as_good_as_the_demo(tmp_path):
-    """On the data of the demo, whose users the lines name; the demo chose its settings among nine points."""
+def test_the_python_lines_run_as_they_stand_and_are_as_good_as_a_tuned_model(tmp_path):
+    """On the data of the demo, whose users the lines name; the demo chose the settings of MMGCN among nine points."""
     pytest.importorskip("pandas")
     data = medley.simulate(tmp_path / "data", settings=medley.preset("demo", **CATALOGUE), seed=0)
     write_tables(data, tmp_path, "clicks.csv")
@@ -98,6 +98,6 @@ def test_the_commands_run_as_they_stand_one_after_another(simulated, tmp_path, m
             continue
         called = CliRunner().invoke(app, [*words[1:], *quick])
         assert called.exit_code == 0, f"{command}: {called.output} {called.exception!r}"
-    assert (tmp_path / "runs/mmgcn/test.json").exists()
+    assert (tmp_path / "runs/mosaic/test.json").exists()
     modalities = medley.load(tmp_path / "data/mine").manifest.modalities
     assert modalities["photos"].num_present == NUM_PICTURES and "words" in modalities

@@ -13,7 +13,7 @@ def demo(
     seed: Seed = 0,
     svg: Annotated[Path | None, typer.Option(help="also write the output as an SVG picture")] = None,
 ) -> None:
-    """Simulate a catalogue, train five models, compare them, recommend, explain, write one page."""
+    """Simulate a catalogue, train six models, compare them, recommend, explain, write one page."""
     from medley.experiments.demo import run_demo
     from medley.report.terminal import recorded, show_line
 

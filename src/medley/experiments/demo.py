@@ -1,4 +1,4 @@
-"""`medley demo`: simulate a catalogue, train five models, compare them, recommend, explain, write one page."""
+"""`medley demo`: simulate a catalogue, train six models, compare them, recommend, explain, write one page."""
 
 from __future__ import annotations
 
@@ -38,8 +38,10 @@ TRAINING: dict[str, dict[str, Any]] = {
     "vbpr": {"feature_scale": "standard", "reg": 3e-2, "lr": 5e-3},
     "lightgcn": {"num_layers": 2, "reg": 1e-2, "lr": 1e-2},
     "mmgcn": {"num_layers": 1, "feature_scale": "standard", "reg": 1e-4, "lr": 3e-3},
+    "mosaic": {"use_order": False, "lr": 5e-3},  # the times of the simulator tell no order
 }
-"""Model -> options and settings: the best on validation among six to nine points each, of reg and lr or num_layers."""
+"""Model -> options and settings: the best on validation among six to nine points each, of reg and lr or num_layers; of
+Mosaic, of lr and tau."""
 
 COMMON = {"num_epochs": 100, "patience": 10, "metric": "recall@20"}
 EXPLAINED = "mmgcn"
