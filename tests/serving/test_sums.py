@@ -13,10 +13,10 @@ from medley.models import Recommender
 from medley.models.mosaic import Mosaic
 from medley.serving.bundle import Bundle
 from medley.serving.export import export, listed
+from medley.serving.export.sum_rule import sum_rule
 from medley.serving.requests import Event, ItemRequest, RecommendRequest, ScoreRequest, UserRequest
 from medley.serving.scores import Vectors
 from medley.serving.service import Service
-from medley.serving.sum_rule import sum_rule
 from medley.testing import drawn
 from medley.types import Embeddings, HistorySum, Interactions
 

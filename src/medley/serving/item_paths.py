@@ -1,4 +1,5 @@
-"""The paths of models from the features of a new item to its vector, in numpy; `content_paths` makes them.
+"""The paths of models from the features of a new item to its vector, in numpy; `medley.serving.export.content_paths`
+makes them.
 
     mlp          W2 s(b1 + sum_m W_m f_m) + b2             s: relu (DUIF, CB2CF), leaky relu (CLCRec), tanh (DropoutNet)
     linear       the columns of modality m are W_m f_m; the others are left as they are (VBPR)

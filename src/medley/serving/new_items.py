@@ -7,7 +7,7 @@
                  weighted by a_m. A part of the score that is a modality follows from this modality alone, and is 0
                  where the new item lacks the modality.
 
-The numbers of the rule are found at export, by `medley.serving.new_items_calibration`:
+The numbers of the rule are found at export, by `medley.serving.export.new_items`:
 
     k_m, a_m   by how well modality m alone predicts
     gain       a mean of vectors is shorter than its terms, so its deviation from the mean item is lengthened

@@ -2,7 +2,7 @@
 
     x = sum_j w_j length_j v_j A        query = scale x / |x|, in every part without constants; 0 if x is 0
 
-A model declares this form by `medley.types.HistorySum`; `medley.serving.sum_rule` makes the arrays at export:
+A model declares this form by `medley.types.HistorySum`; `medley.serving.export.sum_rule` makes the arrays at export:
 
     place        (D,), which of the d + k columns of a user each column of a query repeats: all parts without constants
                  repeat the direction of x, and v_j is the sum of their columns in the vector of item j

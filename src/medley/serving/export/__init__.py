@@ -9,11 +9,14 @@ Which models can be exported:
 A model with any other scorer is a function of users that only torch can compute, so it cannot be exported. A bundle
 without calibration stays in memory and holds any model: `medley.serving.in_memory`.
 
-exporting   the bundle of a run or a model
-kinds       which models can be exported, and how
-scores      the scores of a model, in numpy
-seen        what the users have seen, and when
-manifest    what the bundle says about itself
+exporting       the bundle of a run or a model
+kinds           which models can be exported, and how
+scores          the scores of a model, in numpy
+sum_rule        users that are sums over their items
+content_paths   the models' own paths from features to item vectors
+new_items       the numbers of the rule that places new items
+seen            what the users have seen, and when
+manifest        what the bundle says about itself
 """
 
 from medley.serving.export.exporting import export

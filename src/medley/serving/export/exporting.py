@@ -20,19 +20,19 @@ from medley.runs import Run
 from medley.serving import bundle as bundles
 from medley.serving.ages import weighted
 from medley.serving.bundle import Bundle
-from medley.serving.content_paths import content_path
+from medley.serving.export.content_paths import content_path
 from medley.serving.export.kinds import FUNCTION
 from medley.serving.export.manifest import Cold, manifest_of
+from medley.serving.export.new_items import fit_new_items
 from medley.serving.export.scores import recency_of, scores_of
 from medley.serving.export.seen import ages_of, ages_of_all, seen_of
+from medley.serving.export.sum_rule import sum_rule
 from medley.serving.fold_in import Rule, fit_fold_in
 from medley.serving.in_memory import Function, InMemory, NoFoldIn, NoNewItems
 from medley.serving.item_features import ItemFeatures
 from medley.serving.new_items import NewItems
-from medley.serving.new_items_calibration import fit_new_items
 from medley.serving.scores import Concepts, ItemToItem, Scores, Vectors
 from medley.serving.seen import TRAIN, VALID, pairs_of
-from medley.serving.sum_rule import sum_rule
 
 
 def export(

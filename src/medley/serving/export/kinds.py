@@ -7,7 +7,7 @@ import torch
 from medley import models
 from medley.models import Recommender
 from medley.models.macridvae import MacridVAE
-from medley.serving.content_paths import PATHS
+from medley.serving.export.content_paths import PATHS
 from medley.types import Embeddings, ItemToItem
 
 FUNCTION = "its score is a function of users that only torch can compute"
