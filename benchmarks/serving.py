@@ -41,7 +41,6 @@ from medley.version import versions
 
 DIM = 64
 DIM_FEATURES = 32
-NUM_JUDGES = 100  # users who place new items
 NUM_SEEN = 20  # items per user
 NUM_USERS = 20_000
 NUM_SWAPS = 20
@@ -137,7 +136,7 @@ def simulated(num_items: int, *, num_users: int = NUM_USERS, seed: int = 0) -> B
         },
         {"target": 1.0, "noise": 10.0},
     )
-    mean, judges = values.mean(axis=0), np.arange(NUM_JUDGES)
+    mean = values.mean(axis=0)
     new_items = NewItems(
         "neighbours",
         k={"visual": 10},
@@ -146,8 +145,7 @@ def simulated(num_items: int, *, num_users: int = NUM_USERS, seed: int = 0) -> B
         means={"visual": mean},
         norms={"visual": np.linalg.norm(values - mean, axis=1)},
         centre=item.mean(axis=0),
-        judges=judges,
-        least=np.partition(user[judges] @ item.T, -20, axis=1)[:, -20],
+        offset=np.ones(1, dtype=np.float32),
     )
     manifest = BundleManifest(
         model="simulated",

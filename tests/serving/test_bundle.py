@@ -128,15 +128,15 @@ def test_a_newer_format_says_to_upgrade(folder):
         Bundle.read(folder)
 
 
-def test_a_bundle_from_before_the_judges_of_new_items_says_to_export_again(bundles, tmp_path, monkeypatch):
+def test_a_bundle_from_before_the_offset_of_new_items_says_to_export_again(bundles, tmp_path, monkeypatch):
     written = bundles["vgcn"]
-    monkeypatch.setattr(bundle_files, "PLAIN", ("known", "centre", "least"))
+    monkeypatch.setattr(bundle_files, "PLAIN", ("known", "centre"))
     files = bundle_files.records(written)
     manifest = written.manifest.model_copy(update={"files": files})
     old = replace(written, manifest=manifest.model_copy(update={"model_version": manifest.version()}))
     old.write(tmp_path / "old.medley")
     monkeypatch.undo()
-    with pytest.raises(InputError, match=r"no judges, as in bundles of an earlier version\. Remedy: export the bundle"):
+    with pytest.raises(InputError, match=r"no offset, as in bundles of an earlier version\. Remedy: export the bundle"):
         Bundle.read(tmp_path / "old.medley")
 
 

@@ -55,11 +55,11 @@ def test_a_new_item_gets_the_vector_of_an_item_without_interactions(name, option
             parameter.add_(0.05 * torch.randn_like(parameter))
     export(model, data, tmp_path / "bundle")
     bundle = Bundle.read(tmp_path / "bundle")
-    assert bundle.new_item_rule.rule == "content" and len(bundle.new_item_rule.judges)
+    assert bundle.new_item_rule.rule == "content" and bundle.new_item_rule.offset[0]
     for row in gone:
         vector = bundle.embed(own_features(bundle, row)).vector
         np.testing.assert_allclose(vector[:-1], bundle.item[row, :-1], atol=1e-4 * np.abs(bundle.item[row]).max())
-        assert np.isfinite(vector[-1])
+        assert vector[-1] == bundle.new_item_rule.offset[0]
 
 
 def test_a_path_that_does_not_give_the_models_vectors_is_not_used(simulated, monkeypatch):

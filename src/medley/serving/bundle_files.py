@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from medley.serving.bundle import Bundle
 
 MANIFEST, THUMBNAILS = "manifest.json", "thumbnails.parquet"
-PLAIN = ("known", "centre", "judges", "least")  # arrays of new_items.safetensors under the names of their fields
+PLAIN = ("known", "centre", "offset")  # arrays of new_items.safetensors under the names of their fields
 
 
 def write(bundle: "Bundle", path: Path, *, overwrite: bool) -> None:

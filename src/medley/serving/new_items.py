@@ -11,11 +11,11 @@ The numbers of the rule are found at export, by `medley.serving.export.new_items
 
     k_m, a_m   by how well modality m alone predicts
     gain       a mean of vectors is shorter than its terms, so its deviation from the mean item is lengthened
-    offset     added to the score in units of the user's spread, for each new item by itself: so large that the item
-               enters the top 20 of as many judges (some users of train) as an average item of train does, times
-               `exposure`. So new items neither flood the lists nor vanish from them, and each is shown to those whom
-               it fits best. Without the unit, the users with the longest vectors would get all of them. Models whose
-               items of train go the same path as new ones (DUIF, CB2CF) need none.
+    offset     added to the score in units of the user's spread, the same for all new items: so large that items of
+               train, placed as if they were new, enter the top 20 of as many users as they do by themselves, times
+               `exposure`. So new items neither flood the lists nor vanish from them, and those that fit many
+               users enter more lists than others. Without the unit, the users with the longest vectors would get
+               all of them. Models whose items of train go the same path as new ones (DUIF, CB2CF) need none.
 
 Shapes: U users, I items, V columns of item vectors, d_m raw dimension of modality m, k neighbours, n new items.
 """
@@ -26,7 +26,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.special import ndtri
 
 from medley.errors import InputError
 from medley.serving.item_features import SMALLEST, ItemFeatures, nearest
@@ -63,12 +62,7 @@ class NewItems:
         default_factory=dict
     )  # modality -> (I,), lengths of features less this mean
     centre: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.float32))  # (V,), the mean item of train
-    judges: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # (B,), rows of users
-    least: np.ndarray = field(
-        default_factory=lambda: np.zeros(0, dtype=np.float32)
-    )  # (B,), the last score of their top 20
-
-    _kept: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
+    offset: np.ndarray = field(default_factory=lambda: np.zeros(1, dtype=np.float32))  # (1,)
 
     def __call__(
         self,
@@ -134,29 +128,16 @@ class NewItems:
                 self.content.write(own, vector, scores, table)
         if isinstance(scores, Concepts):
             vectors = _as_concepts(vectors, scores)
-        vectors[:, -1] = 0
-        if len(self.judges):
-            queries = _queries(self, scores)
-            vectors[:, -1] = self._offsets(scores.match(queries, vectors), queries[:, -1:])
+        vectors[:, -1] = self.offset
         return vectors
 
-    def _offsets(self, score: np.ndarray, spread: np.ndarray) -> np.ndarray:
-        """Returns the offsets (n,) of new items from their scores (B, n) for the judges, whose spreads are (B, 1)."""
-        gap = np.sort((self.least[:, None] - score) / spread, axis=0)  # the offset that each judge asks for
-        wanted = min(self.exposure * AT * len(score) / max(int(self.known.sum()), 1), len(score))
-        if wanted < 1:  # fewer than one judge: on beyond the first, by a normal distribution
-            return np.minimum(gap[0], gap.mean(axis=0) + gap.std(axis=0) * ndtri(wanted / len(score)))
-        return gap[round(wanted) - 1]
-
     def neighbours(
-        self, table: Mapping[str, ItemFeatures], modality: str, f: np.ndarray, *, leave_out: int | None = None
+        self, table: Mapping[str, ItemFeatures], modality: str, f: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns the rows (k,) of the most similar items of train in one modality, best first, and their cosines."""
         values, present = table[modality]
         mean, norms = self.means[modality], self.norms[modality]
         allowed = present & self.known & (norms > 0)
-        if leave_out is not None:
-            allowed[leave_out] = False
         f = f - mean
         direction = f / max(float(np.linalg.norm(f)), SMALLEST)
         return nearest(values, np.flatnonzero(allowed), norms, direction, float(mean @ direction), self.k[modality])
@@ -193,13 +174,6 @@ def _as_concepts(vectors: np.ndarray, scores: Concepts) -> np.ndarray:
     h, c = vectors[:, :d], np.maximum(vectors[:, d:-1], SMALLEST)
     h = h / np.maximum(np.linalg.norm(h, axis=1, keepdims=True), SMALLEST)
     return np.concatenate([h, c / c.sum(axis=1, keepdims=True), vectors[:, -1:]], axis=1, dtype=np.float32)
-
-
-def _queries(rule: NewItems, scores: Scores) -> np.ndarray:
-    """Returns the queries (B, Q) of the judges, computed once per rule."""
-    if "queries" not in rule._kept:
-        rule._kept["queries"] = scores.queries(rule.judges)
-    return rule._kept["queries"]
 
 
 def document(rule: NewItems) -> dict[str, Any]:

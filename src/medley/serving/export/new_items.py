@@ -4,7 +4,8 @@ were new.
     k_m        the k out of KS whose predicted scores rank the seen items of users highest when m alone predicts
     a_m        2 AUC - 1 of this ranking, if positive
     gain       the median over items of the standard deviation over users of true scores, over that of predicted scores
-    judges     some users of train and the last score of their top 20, which give each new item its offset
+    offset     so large that these items enter the top 20 of some users of train (the judges) as often as an average
+               item of train does, times `exposure`; pairs that a judge has seen do not count, as they do not in lists
 
 Shapes: U users, I items, V columns of item vectors, B judges, Q columns of queries, n items that are predicted, d_m raw
 dimension of modality m, k neighbours.
@@ -12,6 +13,7 @@ dimension of modality m, k neighbours.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -78,9 +80,40 @@ def fit_new_items(
     size = max(1, min(NUM_PROBES, MAX_NUMBERS // max(1, len(rule.centre))))
     judges = np.sort(rng.permutation(np.flatnonzero(np.diff(train.indptr)))[:size])
     seen = sp.csr_array(train[judges]).toarray() > 0  # (B, I)
-    if content is None or not content.path.is_whole:
-        rule = _calibrated(rule, scores, table, probes, judges, seen)
-    return _judged(rule, scores, judges, seen)
+    if content is not None and content.path.is_whole:
+        placed = _by_path(rule, scores, table, probes)
+    else:
+        rule, placed = _calibrated(rule, scores, table, probes, judges, seen)
+    if not len(placed.items):
+        return NewItems("none", "no item of train has features")
+    return replace(rule, offset=np.array([_offset(rule, scores, placed, judges, seen)], dtype=np.float32))
+
+
+class _Placed(NamedTuple):
+    """Items of train that are placed as if they were new."""
+
+    items: np.ndarray  # (n,) rows
+    vectors: np.ndarray  # (n, V)
+
+
+def _by_path(rule: NewItems, scores: Scores, table: Mapping[str, ItemFeatures], probes: np.ndarray) -> _Placed:
+    """Places items of train (n,) by the model's own path, each as if it were not among the others."""
+    assert rule.content is not None
+    items, vectors = [], []
+    for i in probes:
+        features = {m: f.values[i] for m, f in table.items() if f.present[i]}
+        if not rule.content.reads(features):
+            continue
+        others = _without(table, i)
+        items.append(i)
+        vectors.append(rule.finished(scores, rule.centre[None], [features], others)[0])
+    return _Placed(np.array(items, dtype=np.int64), np.reshape(vectors, (len(items), -1)))
+
+
+def _without(table: Mapping[str, ItemFeatures], item: int) -> dict[str, ItemFeatures]:
+    """Returns the features of all items but one, whose rows stay."""
+    rows = np.arange(len(next(iter(table.values())).present))
+    return {m: f._replace(present=f.present & (rows != item)) for m, f in table.items()}
 
 
 def _calibrated(
@@ -90,8 +123,8 @@ def _calibrated(
     probes: np.ndarray,
     judges: np.ndarray,
     seen: np.ndarray,
-) -> NewItems:
-    """Finds k_m, a_m and the gain.
+) -> tuple[NewItems, _Placed]:
+    """Finds k_m, a_m and the gain, and places the probes by them.
 
     Args:
         rule: not calibrated.
@@ -103,7 +136,7 @@ def _calibrated(
     """
     queries = scores.queries(judges)
     near = {
-        m: [rule.neighbours(table, m, f.values[i], leave_out=i) if f.present[i] else None for i in probes]
+        m: [rule.neighbours(_without(table, i), m, f.values[i]) if f.present[i] else None for i in probes]
         for m, f in table.items()
     }
 
@@ -116,29 +149,39 @@ def _calibrated(
     rule = replace(rule, k=best, weights={m: max(strength[m, best[m]], 0.0) for m in table})
     chosen = {m: weights(m, best[m]) for m in table}
     has = np.sum([np.diff(rows.indptr) for rows in chosen.values()], axis=0) > 0
-    if not has.any():
-        return NewItems("none", "no item of train has features")
-    features = [{m: f.values[i] for m, f in table.items() if f.present[i]} for i in probes]
-    means, features = rule.joined(scores, chosen)[has], [own for own, any_ in zip(features, has, strict=True) if any_]
+    features = [{m: f.values[i] for m, f in table.items() if f.present[i]} for i in probes[has]]
+    means = rule.joined(scores, chosen)[has]
     vectors = rule.finished(scores, means, features, table)
-    if not isinstance(scores, Concepts):
+    if has.any() and not isinstance(scores, Concepts):
         true_spread = scores.match(queries, scores.item_vectors(probes[has])).std(axis=0)
         spread = scores.match(queries, vectors).std(axis=0)
         gain = np.clip(np.median(true_spread) / max(float(np.median(spread)), SMALLEST), *GAINS)
         rule = replace(rule, gain=float(gain))
-    return rule
+        vectors = rule.finished(scores, means, features, table)
+    return rule, _Placed(probes[has], vectors)
 
 
-def _judged(rule: NewItems, scores: Scores, judges: np.ndarray, seen: np.ndarray) -> NewItems:
-    """Gives the rule its judges, users (B,) who have seen `seen` (B, I), and the last scores of their lists."""
-    if rule.rule == "none":
-        return rule
+def _offset(rule: NewItems, scores: Scores, placed: _Placed, judges: np.ndarray, seen: np.ndarray) -> float:
+    """Returns the offset under which the placed items enter as many lists of the judges as they should.
+
+    Args:
+        rule: without an offset.
+        scores: of the model.
+        placed: items of train.
+        judges: (B,) rows of users.
+        seen: (B, I) bool, what these users have seen.
+    """
     queries = scores.queries(judges)
     everything = np.where(seen, -np.inf, scores.scores(queries))  # (B, I)
     at = min(AT, everything.shape[1])
-    least = -np.partition(-everything, at - 1, axis=1)[:, at - 1]
+    least = -np.partition(-everything, at - 1, axis=1)[:, at - 1]  # (B,), the last score of each list
     judged = np.isfinite(least) & (queries[:, -1] > 0)
-    return replace(rule, judges=judges[judged], least=least[judged].astype(np.float32))
+    gap = (least[judged, None] - scores.match(queries[judged], placed.vectors)) / queries[judged, -1:]
+    gap = gap[~seen[np.ix_(judged, placed.items)]]  # the offsets that lead into a list, one per unseen pair
+    if not len(gap):
+        return 0.0
+    wanted = round(min(rule.exposure * AT / max(int(rule.known.sum()), 1), 1.0) * len(gap))
+    return float(np.partition(gap, max(wanted, 1) - 1)[max(wanted, 1) - 1])
 
 
 def _strength(scores: Scores, weights: sp.csr_array, queries: np.ndarray, seen: np.ndarray) -> float:
