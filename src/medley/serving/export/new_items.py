@@ -13,7 +13,6 @@ dimension of modality m, k neighbours.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,7 +25,7 @@ from medley.serving.scores import Concepts, Scores
 
 KS = (10, 50, 200)
 NUM_PROBES = 1000  # items of train that calibrate, and users who judge
-MAX_NUMBERS = 2**24  # in the queries of the judges: 64 MiB
+MAX_NUMBERS = 2**24  # in the queries of the judges, and in their scores at a time: 64 MiB
 GAINS = (0.25, 10.0)  # bounds of the gain
 
 
@@ -79,35 +78,33 @@ def fit_new_items(
     probes = rng.permutation(np.flatnonzero(known))[:NUM_PROBES]
     size = max(1, min(NUM_PROBES, MAX_NUMBERS // max(1, len(rule.centre))))
     judges = np.sort(rng.permutation(np.flatnonzero(np.diff(train.indptr)))[:size])
-    seen = sp.csr_array(train[judges]).toarray() > 0  # (B, I)
+    history = sp.csr_array(train[judges])  # (B, I)
+    seen = sp.csr_array(history[:, probes]).toarray() > 0
     if content is not None and content.path.is_whole:
-        placed = _by_path(rule, scores, table, probes)
+        places, vectors = _by_path(rule, scores, table, probes)
     else:
-        rule, placed = _calibrated(rule, scores, table, probes, judges, seen)
-    if not len(placed.items):
+        rule, places, vectors = _calibrated(rule, scores, table, probes, scores.queries(judges), seen)
+    if not len(places):
         return NewItems("none", "no item of train has features")
-    return replace(rule, offset=np.array([_offset(rule, scores, placed, judges, seen)], dtype=np.float32))
+    return replace(rule, offset=_offset(rule, scores, vectors, judges, history, seen[:, places]))
 
 
-class _Placed(NamedTuple):
-    """Items of train that are placed as if they were new."""
+def _by_path(
+    rule: NewItems, scores: Scores, table: Mapping[str, ItemFeatures], probes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places items of train (n,) by the model's own path, each as if it were not among the others.
 
-    items: np.ndarray  # (n,) rows
-    vectors: np.ndarray  # (n, V)
-
-
-def _by_path(rule: NewItems, scores: Scores, table: Mapping[str, ItemFeatures], probes: np.ndarray) -> _Placed:
-    """Places items of train (n,) by the model's own path, each as if it were not among the others."""
+    Returns:
+        Which of them can be placed (p,), and their vectors (p, V).
+    """
     assert rule.content is not None
-    items, vectors = [], []
-    for i in probes:
+    places, vectors = [], []
+    for place, i in enumerate(probes):
         features = {m: f.values[i] for m, f in table.items() if f.present[i]}
-        if not rule.content.reads(features):
-            continue
-        others = _without(table, i)
-        items.append(i)
-        vectors.append(rule.finished(scores, rule.centre[None], [features], others)[0])
-    return _Placed(np.array(items, dtype=np.int64), np.reshape(vectors, (len(items), -1)))
+        if rule.content.reads(features):
+            places.append(place)
+            vectors.append(rule.finished(scores, rule.centre[None], [features], _without(table, i))[0])
+    return np.array(places, dtype=np.int64), np.reshape(vectors, (len(places), -1))
 
 
 def _without(table: Mapping[str, ItemFeatures], item: int) -> dict[str, ItemFeatures]:
@@ -121,9 +118,9 @@ def _calibrated(
     scores: Scores,
     table: Mapping[str, ItemFeatures],
     probes: np.ndarray,
-    judges: np.ndarray,
+    queries: np.ndarray,
     seen: np.ndarray,
-) -> tuple[NewItems, _Placed]:
+) -> tuple[NewItems, np.ndarray, np.ndarray]:
     """Finds k_m, a_m and the gain, and places the probes by them.
 
     Args:
@@ -131,10 +128,12 @@ def _calibrated(
         scores: of the model.
         table: features of the items.
         probes: (n,) rows of items, which are predicted from all others.
-        judges: (B,) rows of users.
-        seen: (B, I) bool, what these users have seen.
+        queries: (B, Q), of the judges.
+        seen: (B, n) bool, which probes these users have seen.
+
+    Returns:
+        The rule, which of the probes can be placed (p,), and their vectors (p, V).
     """
-    queries = scores.queries(judges)
     near = {
         m: [rule.neighbours(_without(table, i), m, f.values[i]) if f.present[i] else None for i in probes]
         for m, f in table.items()
@@ -144,7 +143,7 @@ def _calibrated(
         """Returns (n, I), the weights of the k nearest neighbours of the probes."""
         return mean_weights([None if x is None else (x[0][:k], x[1][:k]) for x in near[m]], len(rule.known))
 
-    strength = {(m, k): _strength(scores, weights(m, k), queries, seen[:, probes]) for m in table for k in KS}
+    strength = {(m, k): _strength(scores, weights(m, k), queries, seen) for m in table for k in KS}
     best = {m: max(KS, key=lambda k: strength[m, k]) for m in table}
     rule = replace(rule, k=best, weights={m: max(strength[m, best[m]], 0.0) for m in table})
     chosen = {m: weights(m, best[m]) for m in table}
@@ -158,30 +157,41 @@ def _calibrated(
         gain = np.clip(np.median(true_spread) / max(float(np.median(spread)), SMALLEST), *GAINS)
         rule = replace(rule, gain=float(gain))
         vectors = rule.finished(scores, means, features, table)
-    return rule, _Placed(probes[has], vectors)
+    return rule, np.flatnonzero(has), vectors
 
 
-def _offset(rule: NewItems, scores: Scores, placed: _Placed, judges: np.ndarray, seen: np.ndarray) -> float:
-    """Returns the offset under which the placed items enter as many lists of the judges as they should.
+def _offset(
+    rule: NewItems, scores: Scores, vectors: np.ndarray, judges: np.ndarray, history: sp.csr_array, seen: np.ndarray
+) -> np.ndarray:
+    """Returns the offset (1,) under which items enter as many lists of the judges as they should.
 
     Args:
         rule: without an offset.
         scores: of the model.
-        placed: items of train.
+        vectors: (p, V), of items of train that were placed as if they were new.
         judges: (B,) rows of users.
-        seen: (B, I) bool, what these users have seen.
+        history: (B, I), what these users have seen.
+        seen: (B, p) bool, which of the placed items they have seen.
     """
     queries = scores.queries(judges)
-    everything = np.where(seen, -np.inf, scores.scores(queries))  # (B, I)
-    at = min(AT, everything.shape[1])
-    least = -np.partition(-everything, at - 1, axis=1)[:, at - 1]  # (B,), the last score of each list
+    least = _last_scores(scores, queries, history)
     judged = np.isfinite(least) & (queries[:, -1] > 0)
-    gap = (least[judged, None] - scores.match(queries[judged], placed.vectors)) / queries[judged, -1:]
-    gap = gap[~seen[np.ix_(judged, placed.items)]]  # the offsets that lead into a list, one per unseen pair
+    gap = (least[judged, None] - scores.match(queries[judged], vectors)) / queries[judged, -1:]
+    gap = gap[~seen[judged]]  # the offsets that lead into a list, one per unseen pair
     if not len(gap):
-        return 0.0
+        return np.zeros(1, dtype=np.float32)
     wanted = round(min(rule.exposure * AT / max(int(rule.known.sum()), 1), 1.0) * len(gap))
-    return float(np.partition(gap, max(wanted, 1) - 1)[max(wanted, 1) - 1])
+    return np.partition(gap, max(wanted, 1) - 1)[[max(wanted, 1) - 1]].astype(np.float32)
+
+
+def _last_scores(scores: Scores, queries: np.ndarray, history: sp.csr_array) -> np.ndarray:
+    """Returns the last score (B,) of the list of each query (B, Q) among the items that its user has not seen."""
+    at, found = min(AT, scores.num_items), []
+    for rows in np.array_split(np.arange(len(queries)), 1 + len(queries) * scores.num_items // MAX_NUMBERS):
+        seen = sp.csr_array(history[rows]).toarray() > 0
+        among = np.where(seen, -np.inf, scores.scores(queries[rows]))
+        found.append(-np.partition(-among, at - 1, axis=1)[:, at - 1])
+    return np.concatenate(found)
 
 
 def _strength(scores: Scores, weights: sp.csr_array, queries: np.ndarray, seen: np.ndarray) -> float:
