@@ -73,6 +73,7 @@ class Mosaic(Recommender):
         "graph_weight": Log(0.25, 4.0),
         "train_popularity": Uniform(0.0, 1.0),
         "k": Choice((5, 10, 20)),
+        "use_order": Choice((True, False)),  # the times of some logs tell no order
     }
     default_settings: ClassVar[Mapping[str, Any]] = {"lr": 2e-3, "patience": 8, "average": 0.9}
 
