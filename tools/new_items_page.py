@@ -26,7 +26,7 @@ from medley.serving.bundle import Bundle
 from medley.serving.export import export
 from medley.serving.seen import TRAIN, VALID, pairs_of
 
-ENTRIES = ("Mosaic", "CLCRec", "DropoutNet", "VBPR", "FREEDOM", "LightGCN", "MF (BPR)", "ItemKNN")
+ENTRIES = ("Mosaic", "CLCRec", "VBPR", "FREEDOM", "LightGCN")
 EXPOSURES = (1.0, 3.0)
 RULES = {"content": "its own path", "neighbours": "neighbours"}
 

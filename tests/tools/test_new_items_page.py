@@ -39,18 +39,9 @@ def test_items_of_validation_and_test_alone_are_placed_by_the_rule_of_each_model
     resources = Resources(jobs=0)
     run_study(tmp_path / "study.toml", data, out=tmp_path / "out", runs=tmp_path / "runs", resources=resources)
     page = tmp_path / "page.md"
-    main(
-        [
-            "--results",
-            str(tmp_path / "out"),
-            "--runs",
-            str(tmp_path / "runs"),
-            "--data",
-            str(data.folder),
-            "--out",
-            str(page),
-        ]
-    )
+    folders = {"results": tmp_path / "out", "runs": tmp_path / "runs", "data": data.folder, "out": page}
+    words = [word for name, folder in folders.items() for word in (f"--{name}", str(folder))]
+    main([*words, "--entries", "Mosaic", "MF (BPR)", "of no study"])
     text = page.read_text()
     num_cold = int((data.train.users_per_item() == 0).sum())
     assert f"{num_cold:,} of 90 items never occur in train" in text and num_cold >= len(gone)
