@@ -10,7 +10,6 @@ and nothing is chosen.
 import argparse
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,14 +72,16 @@ def measure(bundle: Bundle, judge: Evaluator, vectors: np.ndarray | None) -> Fou
 
 
 def of_run(run: medley.Run, data: medley.Dataset, judge: Evaluator) -> Placed:
-    """Exports a run and places the cold items anew."""
-    bundle = export(run, data)
-    cold = np.flatnonzero(bundle.popularity == 0)
-    features = [{m: f.values[i] for m, f in bundle.features.items() if f.present[i]} for i in cold]
-    found, seconds = {"model": measure(bundle, judge, None)}, 0.0
+    """Exports a run, at every exposure, and places the cold items anew."""
+    found, seconds = {}, 0.0
     for exposure in EXPOSURES:
-        rule, begin = replace(bundle.new_item_rule, exposure=exposure), time.process_time()
-        vectors = [rule(bundle.scores, bundle.features, own).vector for own in features]
+        bundle = export(run, data, exposure=exposure)
+        cold = np.flatnonzero(bundle.popularity == 0)
+        features = [{m: f.values[i] for m, f in bundle.features.items() if f.present[i]} for i in cold]
+        if not found:
+            found["model"] = measure(bundle, judge, None)
+        begin = time.process_time()
+        vectors = [bundle.embed(own).vector for own in features]
         seconds += time.process_time() - begin
         missing = bundle.scores.item_vectors(cold)  # of items without features, which cannot be placed
         placed = np.stack([old if new is None else new for new, old in zip(vectors, missing, strict=True)])
