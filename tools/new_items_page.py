@@ -104,7 +104,7 @@ def page(data: medley.Dataset, measured: Mapping[str, Sequence[Placed]], command
         f"{len(data.test):,} test interactions are with them. *Of the model*: they were known when the model was "
         "trained, and have the vectors that it gave them. *From features*: they come into the service later, as raw "
         "features, and are placed by the model's own path or by neighbours (`medley.serving.new_items`). With "
-        "exposure 1 each of them enters as many lists of some users of train as an average item.",
+        "exposure 1 items placed like this enter on average as many lists as items of train.",
         "",
         "Cells: Recall@20 of these items / Recall@20 of all items / their share of the places in lists of 20; test, "
         "mean ± sample standard deviation over the seeds. *ms*: processor time of placing one item.",
