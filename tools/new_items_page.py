@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 import medley
+from medley.errors import InputError
 from medley.evaluation.evaluator import Evaluator
 from medley.evaluation.statistics import spread
 from medley.experiments.results import Result, Results
@@ -24,6 +25,7 @@ from medley.files import write_atomic
 from medley.serving.bundle import Bundle
 from medley.serving.export import export
 from medley.serving.seen import TRAIN, VALID, pairs_of
+from medley.version import versions
 
 ENTRIES = ("Mosaic", "CLCRec", "VBPR", "FREEDOM", "LightGCN")
 EXPOSURES = (1.0, 3.0)
@@ -89,8 +91,9 @@ def of_run(run: medley.Run, data: medley.Dataset, judge: Evaluator) -> Placed:
     return Placed(bundle.new_item_rule.rule, found, 1e3 * seconds / len(EXPOSURES) / max(len(cold), 1))
 
 
-def page(data: medley.Dataset, measured: Mapping[str, Sequence[Placed]], command: str) -> str:
+def page(data: medley.Dataset, measured: Mapping[str, Sequence[Placed]], seeds: Sequence[int], command: str) -> str:
     """Returns the page in Markdown, from label -> figures of every seed."""
+    described = np.any([f.present for f in data.features.values()], axis=0)
     cold = data.train.users_per_item() == 0
     pairs = int(cold[data.test.item].sum())
     heads = " | ".join(f"from features, exposure {exposure:g}" for exposure in EXPOSURES)
@@ -107,16 +110,19 @@ def page(data: medley.Dataset, measured: Mapping[str, Sequence[Placed]], command
         "exposure 1 items placed like this enter on average as many lists as items of train.",
         "",
         "Cells: Recall@20 of these items / Recall@20 of all items / their share of the places in lists of 20; test, "
-        "mean ± sample standard deviation over the seeds. *ms*: processor time of placing one item.",
+        f"mean ± sample standard deviation over the seeds {', '.join(map(str, seeds))}. *ms*: processor time of "
+        f"placing one item. {int((cold & ~described).sum())} of these items have no features; such items keep the "
+        "vector of the model.",
         "",
         f"| model | rule | of the model | {heads} | ms per item |",
         f"|---|---|---|{'---|' * len(EXPOSURES)}---:|",
     ]
-    for label, seeds in measured.items():
-        cells = [_cell([one.found[key] for one in seeds]) for key in seeds[0].found]
-        rules = ", ".join(dict.fromkeys(RULES.get(one.rule, one.rule) for one in seeds))
-        ms = np.median([one.ms for one in seeds])
+    for label, runs in measured.items():
+        cells = [_cell([one.found[key] for one in runs]) for key in runs[0].found]
+        rules = ", ".join(dict.fromkeys(RULES.get(one.rule, one.rule) for one in runs))
+        ms = np.median([one.ms for one in runs])
         lines.append(f"| {label} | {rules} | {' | '.join(cells)} | {ms:.1f} |")
+    lines += ["", f"Versions: {', '.join(f'{name} {number}' for name, number in versions().items())}."]
     return "\n".join([*lines, ""])
 
 
@@ -126,9 +132,16 @@ def _cell(found: Sequence[Found]) -> str:
 
 
 def entries_of(results: Results, labels: Sequence[str]) -> dict[str, Result]:
-    """Returns label -> entry of the study, on the given split, judged among all items with the history of train."""
+    """Returns label -> entry of the study, on the given split, judged among all items with the history of train.
+
+    Raises:
+        InputError: the study has no such entry.
+    """
     found = {one.label: one for one in results.of("given", "all", "train")}
-    return {label: found[label] for label in labels if label in found}
+    lacking = [label for label in labels if label not in found]
+    if lacking:
+        raise InputError("entries of the study", expected=" or ".join(found), got=" and ".join(lacking))
+    return {label: found[label] for label in labels}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -138,17 +151,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, required=True, help="folder of its runs")
     parser.add_argument("--data", type=Path, required=True, help="the data set")
     parser.add_argument("--out", type=Path, required=True, help="the page to write")
-    parser.add_argument(
-        "--entries", nargs="+", default=list(ENTRIES), help="labels; those that the study lacks are left out"
-    )
+    parser.add_argument("--entries", nargs="+", default=list(ENTRIES), help="labels in the study")
     parser.add_argument("--made-by", default="make new-items", help="the command that makes the page")
     chosen = parser.parse_args(arguments)
     data, measured = medley.load(chosen.data), {}
     judge = Evaluator(data, split="test", at=(20,), metrics=("recall",), groups=True)
-    for label, entry in entries_of(Results.load(chosen.results), chosen.entries).items():
+    results = Results.load(chosen.results)
+    for label, entry in entries_of(results, chosen.entries).items():
         measured[label] = [of_run(medley.Run(chosen.runs / folder), data, judge) for folder in entry.runs]
         print(label, measured[label], flush=True)
-    write_atomic(chosen.out, page(data, measured, chosen.made_by))
+    write_atomic(chosen.out, page(data, measured, results.made_by["seeds"], chosen.made_by))
 
 
 if __name__ == "__main__":

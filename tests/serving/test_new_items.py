@@ -69,6 +69,12 @@ def test_a_path_that_does_not_give_the_models_vectors_is_not_used(simulated, mon
     assert export(model, data).new_item_rule.rule == "neighbours"
 
 
+def test_an_exposure_that_would_do_nothing_is_refused(simulated):
+    model = models.build("duif", simulated.inputs(), dim=8)
+    with pytest.raises(InputError, match="exposure: expected 1 for a model whose items all follow from features"):
+        export(model, simulated, exposure=3.0)
+
+
 def test_an_item_graph_alone_is_no_path(simulated):
     model = models.build("mosaic", simulated.inputs(), dim=8, use_content=False)
     assert export(model, simulated).new_item_rule.rule == "neighbours"

@@ -1,9 +1,11 @@
 """The page of new items, from a study that runs here."""
 
 import numpy as np
+import pytest
 from tools.new_items_page import main
 
 import medley
+from medley.errors import InputError
 from medley.evaluation.evaluator import Evaluator
 from medley.experiments.running import run_study
 from medley.experiments.scheduler import Resources
@@ -41,7 +43,9 @@ def test_items_of_validation_and_test_alone_are_placed_by_the_rule_of_each_model
     page = tmp_path / "page.md"
     folders = {"results": tmp_path / "out", "runs": tmp_path / "runs", "data": data.folder, "out": page}
     words = [word for name, folder in folders.items() for word in (f"--{name}", str(folder))]
-    main([*words, "--entries", "Mosaic", "MF (BPR)", "of no study"])
+    main([*words, "--entries", "Mosaic", "MF (BPR)"])
+    with pytest.raises(InputError, match=r"Mosaic.*got of no study"):
+        main([*words, "--entries", "of no study"])
     text = page.read_text()
     num_cold = int((data.train.users_per_item() == 0).sum())
     assert f"{num_cold:,} of 90 items never occur in train" in text and num_cold >= len(gone)

@@ -18,6 +18,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.stats import rankdata
 
+from medley.errors import InputError
 from medley.serving.item_features import SMALLEST, ItemFeatures
 from medley.serving.item_paths import OwnPath
 from medley.serving.new_items import AT, NewItems, mean_weights
@@ -49,6 +50,9 @@ def fit_new_items(
         reason: why new items cannot be embedded; empty: they can.
         exposure: places of a new item in the top 20 of all users, over those of an average item of train.
         seed: of the items and users that calibrate.
+
+    Raises:
+        InputError: an exposure other than 1 where items of train go the same path as new ones.
     """
     if not table and not reason:
         reason = "the data set has no features"
@@ -56,15 +60,16 @@ def fit_new_items(
     if reason or not known.any():
         return NewItems("none", reason or "no item has interactions")
     table = {m: ItemFeatures(np.asarray(f.values, dtype=np.float32), f.present) for m, f in table.items()}
+    by_neighbours = table if content is None or not content.path.is_whole else {}
     means, norms = {}, {}
-    for m, f in table.items():
+    for m, f in by_neighbours.items():
         rows = known & f.present
         means[m] = f.values[rows].mean(axis=0) if rows.any() else np.zeros(f.values.shape[1], dtype=np.float32)
         norms[m] = np.linalg.norm(f.values - means[m], axis=1)
     rule = NewItems(
         "content" if content else "neighbours",
-        k=dict.fromkeys(table, KS[-1]),
-        weights=dict.fromkeys(table, 1.0),
+        k=dict.fromkeys(by_neighbours, KS[-1]),
+        weights=dict.fromkeys(by_neighbours, 1.0),
         exposure=exposure,
         content=content.path if content else None,
         known=known,
@@ -73,6 +78,9 @@ def fit_new_items(
         centre=_mean_item(scores, np.flatnonzero(known)),
     )
     if content is not None and content.of_all:
+        if exposure != 1:
+            expected = "1 for a model whose items all follow from features: no item is lifted"
+            raise InputError("exposure", expected=expected, got=exposure)
         return rule
     rng = np.random.default_rng(seed)
     probes = rng.permutation(np.flatnonzero(known))[:NUM_PROBES]
