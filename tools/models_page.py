@@ -15,6 +15,7 @@ from medley.experiments.studies.tiktok import BASELINES, BEYOND, SIMPLE, SYSTEMS
 from medley.experiments.study import Entry
 from medley.files import write_atomic
 from medley.models.spaces import Choice, Log, Space
+from medley.report.tables import Cell
 
 SECTIONS = {
     "Medley's own": OWN,
@@ -77,7 +78,7 @@ def _row(entry: Entry, result: Mapping[str, Any] | None) -> str:
     figures = ["-"] * 4
     if result is not None:
         recall, cold = (result["metrics"][name]["mean"] for name in ("recall@20", "cold_recall@20"))
-        seconds = f"{result['cpu_per_epoch']:.2f}" if result["num_parameters"] else "-"
+        seconds = str(Cell(result["cpu_per_epoch"], digits=2)) if result["num_parameters"] else "-"
         figures = [f"{recall:.4f}", f"{cold:.4f}", seconds, f"{result['peak_gb']:.1f}"]
     name = f"`{entry.model}` {entry.label}"
     cells = [name, about["summary"], about["choice"], *figures, about["paper"].partition(". ")[2] or "-"]

@@ -22,6 +22,7 @@ from medley.experiments.studies.tiktok import ENTRIES, TRAINING, VARIANTS
 from medley.experiments.study import Entry, Result, Study
 from medley.experiments.watch import Lines
 from medley.files import write_atomic
+from medley.report.tables import Cell, but_for
 from medley.version import versions
 
 ROWS = (*ENTRIES, *VARIANTS)
@@ -155,9 +156,9 @@ def page(data: Dataset, study: Study, results: Sequence[Result], made_with: Mapp
             f"CPU seconds of one process with {study.resources.threads_each} thread(s), validation included, while "
             "other trainings ran; on an idle machine one thread takes about as long. GB is the peak resident memory of "
             "the process. "
-            f"Measured on {_but_for([(one.machine, one.entry.label) for one in results])}.",
+            f"Measured on {but_for([(one.machine, one.entry.label) for one in results])}.",
             "",
-            f"Versions: {_but_for([(installed[one.entry.label], one.entry.label) for one in results])}.",
+            f"Versions: {but_for([(installed[one.entry.label], one.entry.label) for one in results])}.",
             "",
         ]
     )
@@ -176,16 +177,6 @@ def _ties(results: Sequence[Result]) -> str:
         older = "lower row first among ties, the rule of the day"
         return f"{older}: new evaluations [break ties by a hash](../decisions/0010-ties.md)"
     return "[ties are broken by a hash](../decisions/0010-ties.md)"
-
-
-def _but_for(pairs: Sequence[tuple[str, str]]) -> str:
-    """Lists the values of (value, label) pairs, with the labels of all but the most frequent value."""
-    labels: dict[str, list[str]] = {}
-    for value, label in pairs:
-        labels.setdefault(value, []).append(label)
-    most = max(labels, key=lambda value: len(labels[value]))
-    others = [f"{value} ({'; '.join(labels[value])})" for value in labels if value != most]
-    return ", but for ".join([most, *others])
 
 
 def _variants(results: Sequence[Result]) -> list[str]:
@@ -209,8 +200,8 @@ def _table(results: Sequence[Result]) -> str:
         for name in (*SHOWN, *GROUPS):
             value = result.metrics[name]
             cells.append(f"**{value}**" if value.mean == best[name] > 0 else str(value))
-        to_best = f"{result.cpu_to_best.mean:.0f}"
-        trained = [f"{result.cpu_per_epoch:.2f}", to_best] if result.num_parameters else ["-", "-"]
+        seconds = Cell(result.cpu_per_epoch, digits=2), Cell(result.cpu_to_best.mean, digits=0)
+        trained = map(str, seconds) if result.num_parameters else ["-", "-"]
         cells += [*trained, f"{result.peak_gb:.2f}", f"{result.num_parameters:,}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -18,7 +18,7 @@ from medley.experiments.results import Result, Results
 from medley.files import write_atomic
 from medley.report.study_results import Condition, conditions
 from medley.report.study_tables import result_tables
-from medley.report.tables import to_markdown
+from medley.report.tables import Cell, but_for, to_markdown
 from medley.runs.settings import TrainSettings
 
 MOST_DIGITS = 16  # of a fingerprint
@@ -41,15 +41,17 @@ def page(results: Results, made_by: str) -> str:
     data, study = results.data, results.study
     dims = ", ".join(f"{name} {dim}-d" for name, dim in data["modalities"].items()) or "none"
     days = " and ".join(sorted({one.measured for one in results.entries}))
-    machines = "; ".join(sorted({one.machine for one in results.entries}))
-    versions = ", ".join(f"{name} {number}" for name, number in results.made_by["versions"].items())
+    once = list({one.label: one for one in results.entries}.values())
+    machines = but_for((one.machine, one.label) for one in once)
+    versions = but_for((_listed(one.versions or results.made_by["versions"]), one.label) for one in once)
     seeds = ", ".join(map(str, results.made_by["seeds"]))
     lines = [
         f"# {study['title']} ({data['name']})",
         "",
         study["about"].replace("\n", " "),
         "",
-        f"Made by `{made_by}`, measured on {days}; one thread for each training. Machine: {machines}. {versions}.",
+        f"Made by `{made_by}`, measured on {days}; one thread for each training. Machine: {machines}. Versions: "
+        f"{versions}.",
         "",
         f"Data: {data['num_users']:,} users, {data['num_items']:,} items; features: {dims}.",
         "",
@@ -195,9 +197,13 @@ def _settings(results: Results) -> list[str]:
         chosen = ", ".join(f"{key}={value}" for key, value in one.chosen.items() if common.get(key) != value) or "-"
         epochs = ", ".join(map(str, one.best_epochs)) if one.num_parameters else "-"
         shown = chosen if not one.entry.variant_of else f"as {one.entry.variant_of}, " + _changes(one)
-        cells = (one.label, one.split, shown, str(one.num_tried), epochs, f"{one.cpu_to_best.mean:.1f}")
+        cells = (one.label, one.split, shown, str(one.num_tried), epochs, str(Cell(one.cpu_to_best.mean, digits=1)))
         lines.append(f"| {' | '.join(cells)} | {one.num_parameters:,} |")
     return [*lines, ""]
+
+
+def _listed(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
 def _common(entries: Sequence[Result]) -> dict[str, Any]:

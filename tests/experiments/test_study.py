@@ -1,6 +1,7 @@
 """Studies on a small data set: settings chosen on validation, nothing trained twice, no leak from test."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,19 @@ def test_a_result_names_the_machines_that_trained_its_runs(simulated: Dataset, t
     document.pop("machines")
     (tmp_path / first / "run.json").write_text(json.dumps(document))
     assert study.run([entry]).results[0].machine.startswith("a machine that was not recorded; Other")
+
+
+def test_seconds_of_the_processor_are_no_cost_of_a_run_that_a_gpu_trained(simulated: Dataset, tmp_path: Path):
+    entry = Entry("mf", "MF", {**SHORT, "num_epochs": 1})
+    study = Study(simulated, tmp_path, seeds=(0, 1), resources=HERE)
+    before = study.run([entry]).results[0]
+    path = tmp_path / before.runs[1] / "run.json"
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document | {"device": "cuda", "versions": document["versions"] | {"torch": "1.0"}}))
+    after = study.run([entry]).results[0]
+    assert before.cpu_per_epoch > 0 and math.isnan(after.cpu_per_epoch) and math.isnan(after.cpu_to_best.mean)
+    assert after.versions["torch"] == f"{before.versions['torch']}; 1.0"
+    assert "NaN" not in documents([after])[0] and after.metrics == before.metrics
 
 
 def test_nothing_is_trained_twice_by_two_studies_on_one_store(simulated: Dataset, tmp_path: Path):

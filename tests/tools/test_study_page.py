@@ -1,5 +1,6 @@
 """The page of a study in docs/results, from results that are made here."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,8 @@ from tools.study_page import page
 
 from medley.evaluation.statistics import Spread
 from medley.experiments.entries import Entry
-from medley.experiments.results import Result, Results
+from medley.experiments.results import Result, Results, document_of, result_of
+from medley.report.tables import NONE
 
 ONCE = Spread(1.0, 0.0, 2)
 USERS = np.arange(40)
@@ -94,3 +96,13 @@ def test_settings_that_all_entries_share_are_said_once():
 def test_a_study_of_models_without_parameters_has_a_page():
     text = page(results([replace(SLOW, num_parameters=0)]), "make")
     assert "Common to all" not in text and "longer training" not in text
+
+
+def test_entries_of_another_machine_are_named_and_seconds_beside_a_gpu_are_left_out():
+    unknown = Spread(math.nan, math.nan, 0)
+    on_gpu = replace(QUICK, machine="a GPU", versions={"torch": "2"}, cpu_to_best=unknown, cpu_per_epoch=math.nan)
+    read = replace(result_of(document_of(on_gpu)), user=USERS, per_user=QUICK.per_user)
+    entries = [SLOW, read, BEST]
+    text = page(replace(results([SLOW]), entries=entries, made_by={"versions": {"torch": "1"}, "seeds": [0]}), "make")
+    assert "Machine: a machine, but for a GPU (Quick). Versions: torch 1, but for torch 2 (Quick)." in text
+    assert f"| 9, 23 | {NONE} | 100 |" in text and "| 24, 9 | 1.0 | 100 |" in text

@@ -34,14 +34,14 @@ class Result:
     num_tried: int
     valid: Spread
     metrics: dict[str, Spread]  # on test
-    cpu_to_best: Spread  # CPU seconds of training to the best epoch, validation included
-    cpu_per_epoch: float
+    cpu_to_best: Spread  # CPU seconds of training to the best epoch, validation included; NaN where a GPU trained
+    cpu_per_epoch: float  # likewise
     peak_gb: float
     best_epochs: tuple[int, ...]
     num_parameters: int
     fingerprint: str  # of the protocol
     measured: str  # day of the result, YYYY-MM-DD
-    machine: str
+    machine: str  # that trained; several are joined
     split: str = "given"  # how the log was divided: `given`, as the data set has it, or a name of medley.data.split
     candidates: str = "all"  # who competed on test
     history: str = "train"  # what users were made of on test: train or fresh, see `medley.evaluation.histories`
@@ -57,6 +57,7 @@ class Result:
     beyond: dict[str, Spread] = field(default_factory=dict)  # figures beyond accuracy, if the study asks for them
     references: dict[str, dict[str, float]] = field(default_factory=dict)  # the same of popular and of random lists
     num_unknown_users: int = 0  # measured users without any train interaction
+    versions: dict[str, str] = field(default_factory=dict)  # library -> version that trained; several are joined
     user: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64), repr=False, compare=False)  # (q,)
     per_user: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)  # metric -> (S, q)
 
@@ -152,6 +153,7 @@ def document_of(result: Result) -> dict[str, Any]:
     """Returns a result without the values of single users, JSON-able."""
     document = {one.name: getattr(result, one.name) for one in fields(result) if one.name not in ("user", "per_user")}
     document["entry"] = asdict(result.entry)
+    document["cpu_per_epoch"] = _number(result.cpu_per_epoch)
     for kind in ("metrics", "beyond"):
         document[kind] = {name: _numbers(value) for name, value in getattr(result, kind).items()}
     return document | {name: _numbers(getattr(result, name)) for name in ("valid", "cpu_to_best")}
@@ -168,6 +170,7 @@ def result_of(document: Mapping[str, Any], rows: Mapping[tuple[Any, ...], pl.Dat
     for kind in ("metrics", "beyond"):
         given[kind] = {name: _spread(numbers) for name, numbers in given.get(kind, {}).items()}
     given |= {name: _spread(given[name]) for name in ("valid", "cpu_to_best")}
+    given["cpu_per_epoch"] = _or_nan(given["cpu_per_epoch"])
     for name in ("best_epochs", "seeds", "runs"):
         given[name] = tuple(given.get(name, ()))
     given["curves"] = tuple(map(tuple, given.get("curves", ())))
@@ -201,9 +204,16 @@ def _condition(result: Result) -> tuple[str, ...]:
 
 
 def _numbers(spread: Spread) -> dict[str, Any]:
-    return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in spread._asdict().items()}
+    return {name: _number(value) for name, value in spread._asdict().items()}
+
+
+def _number(value: float) -> float | None:
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _spread(numbers: Mapping[str, Any]) -> Spread:
-    mean, std = (math.nan if numbers[name] is None else numbers[name] for name in ("mean", "std"))
-    return Spread(mean, std, numbers["num_values"])
+    return Spread(_or_nan(numbers["mean"]), _or_nan(numbers["std"]), numbers["num_values"])
+
+
+def _or_nan(number: float | None) -> float:
+    return math.nan if number is None else number

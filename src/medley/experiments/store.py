@@ -15,9 +15,9 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,6 +77,8 @@ class Trained:
     peak_gb: float
     machines: tuple[str, ...]  # that trained; empty if the run does not say
     evaluations: tuple[Evaluation, ...]  # in the order of the protocols of the task
+    device: str = "cpu"  # that trained
+    versions: Mapping[str, str] = field(default_factory=dict)  # of the libraries that trained
 
 
 class Diverged(NamedTuple):
@@ -159,6 +161,8 @@ def find(task: Task) -> Trained | Diverged | None:
         record.peak_gb,
         tuple(record.machines),
         evaluations=done,
+        device=record.device,
+        versions=record.versions,
     )
 
 

@@ -1,19 +1,21 @@
 """Summarises the runs of an entry: one result with the figures of all seeds."""
 
 import json
+import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from medley.evaluation.statistics import spread
+from medley.evaluation.statistics import Spread, spread
 from medley.experiments.entries import Entry, Options
 from medley.experiments.results import Result
 from medley.experiments.store import Protocol, Trained
 from medley.runs import History, Recipe
 
+NO_SPREAD = Spread(math.nan, math.nan, 0)  # of CPU seconds that say nothing, as a GPU trained
 NOT_RECORDED = "a machine that was not recorded"  # of older runs
 
 
@@ -41,6 +43,7 @@ def summarise(
     histories = [one.history for one in runs]
     evaluations = [one.evaluations[place] for one in runs]
     num_epochs = sum(len(history.epochs) for history in histories)
+    on_cpu = all(one.device == "cpu" for one in runs)
     first = runs[0].recipe
     # with one seed a model may rely on a modality most for some users, and with another seed for none
     measured = [name for name in evaluations[0].metrics if all(name in one.metrics for one in evaluations)]
@@ -50,14 +53,14 @@ def summarise(
         num_tried=entry.trials or (len(list(entry.combinations())) if entry.grid or not entry.variant_of else 0),
         valid=spread([history.best or 0.0 for history in histories]),
         metrics={name: spread([one.metrics[name] for one in evaluations]) for name in measured},
-        cpu_to_best=spread([_cpu(history, history.best_epoch) for history in histories]),
-        cpu_per_epoch=sum(_cpu(history) for history in histories) / max(1, num_epochs),
+        cpu_to_best=spread([_cpu(one.history, one.history.best_epoch) for one in runs]) if on_cpu else NO_SPREAD,
+        cpu_per_epoch=sum(map(_cpu, histories)) / max(1, num_epochs) if on_cpu else math.nan,
         peak_gb=max(one.peak_gb for one in runs),
         best_epochs=tuple(history.best_epoch for history in histories),
         num_parameters=runs[0].num_parameters,
         fingerprint=evaluations[0].fingerprint,
         measured=f"{datetime.now(UTC):%Y-%m-%d}",
-        machine="; ".join(dict.fromkeys(each for one in runs for each in one.machines or (NOT_RECORDED,))),
+        machine=_joined(each for one in runs for each in one.machines or (NOT_RECORDED,)),
         split=split,
         candidates=protocol.candidates,
         history=protocol.history,
@@ -71,6 +74,7 @@ def summarise(
         beyond={name: spread([one.beyond[name] for one in evaluations]) for name in evaluations[0].beyond},
         references=evaluations[0].references,
         num_unknown_users=evaluations[0].num_unknown_users,
+        versions={name: _joined(one.versions.get(name, NOT_RECORDED) for one in runs) for name in runs[0].versions},
         user=evaluations[0].user,
         per_user={name: np.stack([one.per_user[name] for one in evaluations]) for name in measured},
     )
@@ -84,6 +88,10 @@ def _command(recipe: Recipe) -> str:
         if key not in ("model", "seed", "device") and value != defaults.get(key):
             words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     return shlex.join([*words, "--out", "RUN"])
+
+
+def _joined(values: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(values))
 
 
 def _cpu(history: History, num_epochs: int | None = None) -> float:

@@ -41,7 +41,8 @@ from medley.nn.seen import SeenItems, total
 from medley.types import Inputs, Interactions, Seen, Triplets
 
 SMALLEST_TAU = 0.025  # from here on, exp(-2 / tau) is a normal float32
-BLOCK, MIN_ROWS = 2**19, 64  # scores of one concept in a block; users in a block, at least
+BLOCK, BLOCK_ON_GPU = 2**19, 2**25  # scores of one concept in a block: what a cache holds; what occupies a GPU
+MIN_ROWS = 64  # users in a block, at least
 
 
 class MacridVAE(Recommender):
@@ -142,7 +143,7 @@ class MacridVAE(Recommender):
 
     def _log_likelihood(self, z: Tensor, h: Tensor, c: Tensor, seen: Seen) -> Tensor:
         """Sums ln p(i | u) over the interactions of each user, (B,)."""
-        step = max(MIN_ROWS, BLOCK // self.num_items)
+        step = max(MIN_ROWS, (BLOCK_ON_GPU if z.is_cuda else BLOCK) // self.num_items)
         first = [*seen.start[::step].tolist(), len(seen.item)]  # interaction of each block
         parts: list[Tensor] = []
         for place, z_block in enumerate(z.split(step, dim=1)):

@@ -8,7 +8,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Literal
@@ -205,6 +205,16 @@ def render(table: Table, form: str) -> str:
     if form not in FORMATS:
         raise InputError("format of a table", expected=" or ".join(FORMATS), got=repr(form))
     return FORMATS[form](table)
+
+
+def but_for(pairs: Iterable[tuple[str, str]]) -> str:
+    """Lists the values of (value, label) pairs, with the labels of all but the most frequent value."""
+    labels: dict[str, list[str]] = {}
+    for value, label in pairs:
+        labels.setdefault(value, []).append(label)
+    most = max(labels, key=lambda value: len(labels[value]))
+    others = [f"{value} ({'; '.join(labels[value])})" for value in labels if value != most]
+    return ", but for ".join([most, *others])
 
 
 def _get(row: Row, name: str) -> Cell:
