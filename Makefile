@@ -103,15 +103,17 @@ audits: $(AUDITED:%=$(RESULTS)/data/%/manifest.json)  ## the pages of docs/audit
 		$(BIN)/medley audit $(RESULTS)/data/$$name --format markdown --out docs/audits/$$name.md || exit 1; \
 	done
 
-# A data set where all models take too long has a declaration of its own.
+# A data set where all models take too long has a declaration of its own: benchmark-microlens-50k.toml.
+declared = $(if $(wildcard docs/results/studies/$(1)-$(2).toml),$(1)-$(2),$(1))
+
 benchmark-%: $(RESULTS)/data/%/manifest.json  ## a page of the benchmark: microlens-50k, lfm2k, ml-100k, tiktok-random
-	$(call study,$*,$(if $(wildcard docs/results/studies/benchmark-$*.toml),benchmark-$*,benchmark),benchmark-$*)
+	$(call study,$*,$(call declared,benchmark,$*),benchmark-$*)
 
 flagship-%: $(RESULTS)/data/%/manifest.json  ## Mosaic without its parts: microlens-50k, lfm2k, ml-100k
-	$(call study,$*,$(if $(wildcard docs/results/studies/flagship-$*.toml),flagship-$*,flagship),flagship-$*)
+	$(call study,$*,$(call declared,flagship,$*),flagship-$*)
 
 cold-neighbours-%: $(RESULTS)/data/%/manifest.json  ## items without interactions, by their neighbours: any data set
-	$(call study,$*,cold-neighbours,cold-neighbours-$*)
+	$(call study,$*,$(call declared,cold-neighbours,$*),cold-neighbours-$*)
 
 new-items: $(RESULTS)/data/microlens-50k/manifest.json  ## items that come after the training; needs the runs of make benchmark-microlens-50k
 	$(BIN)/python tools/new_items_page.py --results $(RESULTS)/benchmark-microlens-50k --runs $(RESULTS)/runs --data $(<D) \
