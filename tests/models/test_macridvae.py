@@ -65,6 +65,30 @@ def test_an_epoch_of_batches_holds_every_user_once(five_nodes: Inputs):
             assert model.loss(Triplets(*(torch.tensor(users),) * 3)).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_an_epoch_of_training_trains_every_user_once(checkerboard: Inputs, monkeypatch):
+    model = models.build("macridvae", checkerboard, dim=8, sigma=0.0, dropout=0.0).train()
+    monkeypatch.setattr(F, "gumbel_softmax", lambda logits: logits.softmax(dim=1))
+    train = checkerboard.train
+    epoch = Triplets(*(torch.tensor(rows, dtype=torch.int64) for rows in (train.user, train.item, train.item)))
+    drawn = []
+    for _ in range(20):
+        model.start_epoch()
+        chosen = model.turn[epoch.user] == epoch.pos
+        assert epoch.user[chosen].tolist() == list(range(train.num_users))
+        drawn.append(model.turn.clone())
+    assert all(len({int(turn[u]) for turn in drawn}) > 1 for u in range(train.num_users))
+    with torch.no_grad():
+        whole = model.loss(epoch).item()
+        parts = [model.loss(Triplets(*(x[k::3] for x in epoch))).item() for k in range(3)]
+        sizes = [int(chosen[k::3].sum()) for k in range(3)]
+        assert whole == pytest.approx(np.average(parts, weights=sizes), rel=1e-5)
+        assert model.eval().loss(epoch).item() == pytest.approx(whole, rel=1e-5)  # each |N_u| times 1 / |N_u|
+    nobody = Triplets(*(x[~chosen] for x in epoch))
+    loss = model.train().loss(nobody)
+    loss.backward()
+    assert loss == 0
+
+
 def test_blocks_of_users_give_the_loss_and_the_gradients_of_all_at_once(checkerboard: Inputs, monkeypatch):
     model = models.build("macridvae", checkerboard, dim=8).eval()
     batch = Triplets(*(torch.tensor(checkerboard.train.user[::3], dtype=torch.int64),) * 3)

@@ -19,8 +19,8 @@ user without interactions has z = W2 tanh(b1) + b2.
 
 Shapes: U users, I items, K = num_concepts, d = dim, B distinct users of a batch, e their interactions.
 The paper leaves open: the depth of the encoder (here, as in the authors' code, one hidden layer).
-Differs from the authors' code: a batch holds triplets, each worth 1 / |N_u| of its user, so that an epoch holds every
-user once; beta is not annealed; no L2.
+Differs from the authors' code: batches are drawn from the interactions, and a user comes with one of theirs, drawn anew
+for every epoch, so that an epoch holds every user once; beta is not annealed; no L2.
 The user x item x concept numbers of the decoder are computed block by block and again for the gradient, never kept.
 """
 
@@ -52,6 +52,7 @@ class MacridVAE(Recommender):
     """
 
     folds_in = True
+    turn: Tensor | None  # (U,) the seen item with which a user comes in this epoch; None before the first
     search_space: ClassVar[Mapping[str, Space]] = {
         "lr": LR,
         "num_concepts": Whole(2, 20),
@@ -77,6 +78,7 @@ class MacridVAE(Recommender):
         super().__init__(inputs)
         self.tau, self.sigma, self.beta, self.dropout = tau, sigma, beta, dropout
         self.seen = SeenItems(inputs.train)
+        self.register_buffer("turn", None, persistent=False)
         self.reads_features = use_content
         self.h = xavier(self.num_items, dim)  # (I, d)
         self.t = xavier(self.num_items, dim)  # (I, d)
@@ -88,9 +90,22 @@ class MacridVAE(Recommender):
         self.content_h = Content(features, dim) if features else None
         self.content_t = Content(features, dim) if features else None
 
+    def start_epoch(self) -> None:
+        """Draws the interaction with which each user is trained in this epoch, so that each is trained once."""
+        first, end = self.seen.start[:-1], self.seen.start[1:]
+        place = first + (torch.rand(len(first), device=first.device) * (end - first)).long()
+        self.turn = self.seen.item[place.clamp(max=len(self.seen.item) - 1)]  # users without any are in no batch
+
     def loss(self, batch: Triplets) -> Tensor:
-        """Negative evidence lower bound, mean over users; reads only the users of the batch."""
-        users, num_triplets = batch.user.unique(return_counts=True)
+        """Negative evidence lower bound, mean over the users whose turn it is.
+
+        Outside an epoch of training a user counts 1 / |N_u| per triplet.
+        """
+        turn = self.turn if self.training else None
+        user = batch.user if turn is None else batch.user[turn[batch.user] == batch.pos]
+        if not len(user):
+            return 0 * self.h.sum()
+        users, num_triplets = user.unique(return_counts=True)
         h, t, logits = self._items()
         c = F.gumbel_softmax(logits) if self.training else logits.softmax(dim=1)  # (I, K)
         seen = self.seen(users)
@@ -99,8 +114,9 @@ class MacridVAE(Recommender):
         if self.training:
             z = F.normalize(mean + self.sigma * torch.exp(-b / 2) * torch.randn_like(mean), dim=2)
         kl = (torch.exp(-b) + b - 1).sum(dim=(0, 2)) / 2  # (B,)
-        weight = num_triplets / torch.bincount(seen.row, minlength=len(users)).clamp(min=1)
         bound = self._log_likelihood(z, h, c, seen) - self.beta * kl  # (B,)
+        size = torch.bincount(seen.row, minlength=len(users)).clamp(min=1) if turn is None else 1
+        weight = num_triplets / size
         return -(weight * bound).sum() / weight.sum()
 
     def scorer(self) -> Callable[[Tensor], Tensor]:
