@@ -1,5 +1,8 @@
 """The Python interface, as a caller uses it."""
 
+import subprocess
+import sys
+
 import numpy as np
 import polars as pl
 import pytest
@@ -264,3 +267,12 @@ def test_a_value_of_the_wrong_type_is_an_input_error(wrong, simulated, tmp_path,
     with pytest.raises(InputError):
         wrong(medley.build("mf", simulated, dim=4), simulated)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("imported", ["import medley; medley.train", "pass"])
+def test_what_torch_says_of_its_own_sparse_matrices_is_not_shown(imported):
+    """A GPU multiplies with them; the loops of Medley do so on a CPU."""
+    matrix = "torch.sparse_csr_tensor(torch.tensor([0, 1]), torch.tensor([0]), torch.ones(1), (1, 1))"
+    code = f"{imported}; import torch; {matrix}"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
+    assert ("Sparse" in said) == (imported == "pass")

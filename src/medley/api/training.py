@@ -1,5 +1,6 @@
 """Training: describes, builds and trains models."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,10 @@ from medley.training.fit import fit as fit_with
 from medley.training.progress import Progress, ProgressBar
 from medley.training.track import Several, Trackers
 from medley.version import __version__
+
+# torch says once per process that its sparse matrices, which multiply on a GPU, are young and that nobody checks their
+# indices; users can do nothing about either.
+warnings.filterwarnings("ignore", message="Sparse (CSR tensor support|invariant checks)")
 
 
 def models(name: str | type[Recommender] | None = None) -> list[dict[str, Any]]:
