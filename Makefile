@@ -112,6 +112,9 @@ benchmark-%: $(RESULTS)/data/%/manifest.json  ## a page of the benchmark: microl
 flagship-%: $(RESULTS)/data/%/manifest.json  ## Mosaic without its parts: microlens-50k, lfm2k, ml-100k
 	$(call study,$*,$(call declared,flagship,$*),flagship-$*)
 
+intents-%: $(RESULTS)/data/%/manifest.json  ## models of intents against others, as HUIGN's paper compares them: any data set
+	$(call study,$*,intents,intents-$*)
+
 cold-neighbours-%: $(RESULTS)/data/%/manifest.json  ## items without interactions, by their neighbours: any data set
 	$(call study,$*,$(call declared,cold-neighbours,$*),cold-neighbours-$*)
 
