@@ -80,11 +80,11 @@ def _choice(results: Results) -> str:
 
 def _cut_short(entries: Sequence[Result]) -> list[str]:
     """Names the entries whose best epoch is one of the last two that the budget allows, for any seed."""
-    found = [
+    found = dict.fromkeys(
         one.label
         for one in entries
         if one.num_parameters and max(one.best_epochs, default=0) >= int(one.chosen.get("num_epochs", MOST_EPOCHS)) - 1
-    ]
+    )
     if not found:
         return []
     return [f"Best in one of the last two epochs for a seed, so longer training may help: {', '.join(found)}.", ""]
@@ -92,7 +92,7 @@ def _cut_short(entries: Sequence[Result]) -> list[str]:
 
 def _never_better(entries: Sequence[Result]) -> list[str]:
     """Names the entries whose first epoch was the best with every seed: early stopping then chose nothing."""
-    found = [one.label for one in entries if one.num_parameters and max(one.best_epochs, default=0) == 1]
+    found = dict.fromkeys(one.label for one in entries if one.num_parameters and max(one.best_epochs, default=0) == 1)
     if not found:
         return []
     told = "Best in the first epoch with every seed, so these figures are of models after one epoch"
