@@ -22,7 +22,7 @@ import torch
 
 from medley import models
 from medley.data.dataset import Dataset
-from medley.errors import TrainingError
+from medley.errors import InputError, TrainingError
 from medley.files import write_atomic
 from medley.models import Recommender
 from medley.models.inputs import CONTROLS
@@ -116,6 +116,7 @@ def measure(task: Task, data: Dataset, seconds: float) -> dict[str, Any]:
     """Trains for at most so many seconds of processor time.
 
     Raises:
+        InputError: the model cannot be built on such data.
         KeyboardInterrupt: Ctrl-C, in place of the figures of a training that was cut off by hand.
     """
     recipe, begin, clock = task.recipe, time.process_time(), Clock(seconds)
@@ -262,13 +263,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=20, help="start no training after so many minutes")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    record, start = chosen.out.with_suffix(".json"), time.monotonic()
+    record = chosen.out.with_suffix(".json")
     figures = rekeyed(json.loads(record.read_text())) if record.exists() else {}
     there = [name for name in DATA_SETS if name in chosen.on or (chosen.data / name).exists()]
     opened = {name: Dataset(chosen.data / name) for name in there}  # runs of all of them count, also beside --on
     if chosen.runs is not None:
         for name, model, fingerprint, trial in trials_of_runs(chosen.runs, opened):
             figures.setdefault(name, {}).setdefault(model, {}).setdefault(fingerprint, trial)
+    start = time.monotonic()
     try:
         for task in tasks(chosen.on, chosen.models, chosen.draws):
             trials = figures.setdefault(task.data, {}).setdefault(task.model, {})
@@ -276,7 +278,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 continue
             if time.monotonic() - start > 60 * chosen.minutes:
                 break
-            found = measure(task, opened[task.data], chosen.seconds)
+            try:
+                found = measure(task, opened[task.data], chosen.seconds)
+            except InputError as error:
+                print(f"{task.data} {task.model} does not apply: {error}", flush=True)
+                continue
             trials[task.recipe.fingerprint] = found
             write_atomic(record, json.dumps(figures, indent=1) + "\n")
             shown = {key: value for key, value in found.items() if key != "recipe"}

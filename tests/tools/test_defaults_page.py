@@ -7,6 +7,7 @@ from tools.defaults_page import BAR, Clock, Task, main, measure, page, points, r
 
 import medley
 from medley import models
+from medley.errors import InputError
 from medley.runs import Recipe
 from tools import defaults_page
 
@@ -51,6 +52,21 @@ def test_a_second_call_measures_only_what_is_missing(simulated, tmp_path, monkey
     assert first == len(points("mf", 1)) - 1 and "mf" not in measured[first:]  # the default lr is among the rates
     kept = json.loads((tmp_path / "page.json").read_text())
     assert len(kept["lfm2k"]["mf"]) == first and "| MF |" in (tmp_path / "page.md").read_text()
+
+
+def test_a_model_that_does_not_apply_is_named_and_left_out(simulated, tmp_path, monkeypatch, capsys):
+    (tmp_path / "lfm2k").symlink_to(simulated.folder)
+
+    def only_mf(task, *_):
+        if task.model != "mf":
+            raise InputError("a model of sequences", expected="interactions with times", got="none")
+        return trial(task, 0.5)
+
+    monkeypatch.setattr(defaults_page, "measure", only_mf)
+    command = ["--data", str(tmp_path), "--out", str(tmp_path / "page.md"), "--on", "lfm2k", "--draws", "0"]
+    main([*command, "--models", "sasrec", "mf"])
+    assert "lfm2k sasrec does not apply: a model of sequences: expected interactions" in capsys.readouterr().out
+    assert "| MF |" in (tmp_path / "page.md").read_text()
 
 
 def test_runs_of_studies_on_the_same_split_count_unless_they_are_controls(simulated, tmp_path):
