@@ -30,7 +30,7 @@ from medley.models.spaces import Choice, Log, Space, Whole
 from medley.runs import Recipe
 from medley.training.fit import fit
 from medley.training.progress import Progress
-from medley.version import versions
+from medley.version import listed, versions
 
 DATA_SETS = ("microlens-50k", "lfm2k", "ml-100k", "tiktok-random")
 BAR = 0.9  # of the best trial, on at least three of the four data sets
@@ -240,7 +240,7 @@ def page(figures: Mapping[str, Any]) -> str:
         "\\*: the training was ended by its limit of processor time, so more time may give more. Epoch and seconds are "
         "those of the defaults. The seconds are of a machine that other programs used too.",
         "",
-        f"Versions: {', '.join(f'{name} {number}' for name, number in versions().items())}.",
+        f"Versions: {listed(versions())}.",
         "",
     ]
     return "\n".join(lines)

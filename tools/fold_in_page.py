@@ -31,7 +31,7 @@ from medley.files import write_atomic
 from medley.serving.export import export
 from medley.serving.fold_in import recall_at
 from medley.serving.seen import TEST, TRAIN, VALID, pairs_of
-from medley.version import versions
+from medley.version import listed, versions
 
 TRAINING: dict[str, Any] = {"num_epochs": 40, "patience": 8, "lr": 5e-3, "batch_size": 2048}
 DIM = 32
@@ -138,7 +138,7 @@ def page(figures: Mapping[str, Any]) -> str:
         " Folded-in users often rank better than trained ones: a vector inferred with a prior from all users is "
         "regularised, and few epochs leave the trained vectors of single users noisy."
     )
-    lines += ["", f"Versions: {', '.join(f'{name} {number}' for name, number in versions().items())}.", ""]
+    lines += ["", f"Versions: {listed(versions())}.", ""]
     return "\n".join(lines)
 
 

@@ -25,7 +25,7 @@ from medley.files import write_atomic
 from medley.serving.bundle import Bundle
 from medley.serving.export import export
 from medley.serving.seen import TRAIN, VALID, pairs_of
-from medley.version import versions
+from medley.version import listed, versions
 
 ENTRIES = ("Mosaic", "CLCRec", "VBPR", "FREEDOM", "LightGCN")
 EXPOSURES = (1.0, 3.0)
@@ -122,7 +122,7 @@ def page(data: medley.Dataset, measured: Mapping[str, Sequence[Placed]], seeds: 
         rules = ", ".join(dict.fromkeys(RULES.get(one.rule, one.rule) for one in runs))
         ms = np.median([one.ms for one in runs])
         lines.append(f"| {label} | {rules} | {' | '.join(cells)} | {ms:.1f} |")
-    lines += ["", f"Versions: {', '.join(f'{name} {number}' for name, number in versions().items())}."]
+    lines += ["", f"Versions: {listed(versions())}."]
     return "\n".join([*lines, ""])
 
 

@@ -23,7 +23,7 @@ from medley.experiments.study import Entry, Result, Study
 from medley.experiments.watch import Lines
 from medley.files import write_atomic
 from medley.report.tables import Cell, but_for
-from medley.version import versions
+from medley.version import listed, versions
 
 ROWS = (*ENTRIES, *VARIANTS)
 SHOWN = ("recall@10", "recall@20", "precision@10", "precision@20", "ndcg@10", "ndcg@20")
@@ -117,9 +117,7 @@ def page(data: Dataset, study: Study, results: Sequence[Result], made_with: Mapp
     """Returns the page in Markdown."""
     counts = " / ".join(f"{count:,}" for count in data.manifest.num_interactions.values())
     dims = ", ".join(f"{name} {record.dim}-d" for name, record in data.manifest.modalities.items())
-    installed = {
-        label: ", ".join(f"{name} {number}" for name, number in numbers.items()) for label, numbers in made_with.items()
-    }
+    installed = {label: listed(numbers) for label, numbers in made_with.items()}
     return "\n".join(
         [
             "# TikTok",

@@ -16,7 +16,7 @@ from medley.data.dataset import Dataset
 from medley.data.importing import import_dataset
 from medley.experiments.study import Entry, Result, Study
 from medley.files import write_atomic
-from medley.version import versions
+from medley.version import listed, versions
 
 SCALES = ("none", "l2", "standard", "pca-whitening-64")
 MODELS = ("vbpr", "freedom", "mmgcn")
@@ -81,7 +81,7 @@ def page(measured: Sequence[tuple[Dataset, Sequence[Result]]]) -> str:
     """
     machines = sorted({result.machine for _, results in measured for result in results})
     days = sorted({result.measured for _, results in measured for result in results})
-    installed = ", ".join(f"{name} {number}" for name, number in versions().items())
+    installed = listed(versions())
     lines = [
         "# Scale of features",
         "",

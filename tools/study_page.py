@@ -20,6 +20,7 @@ from medley.report.study_results import Condition, conditions
 from medley.report.study_tables import result_tables
 from medley.report.tables import Cell, but_for, to_markdown
 from medley.runs.settings import TrainSettings
+from medley.version import listed
 
 MOST_DIGITS = 16  # of a fingerprint
 MOST_EPOCHS = TrainSettings().num_epochs  # where a study does not say
@@ -43,7 +44,7 @@ def page(results: Results, made_by: str) -> str:
     days = " and ".join(sorted({one.measured for one in results.entries}))
     once = list({one.label: one for one in results.entries}.values())
     machines = but_for((one.machine, one.label) for one in once)
-    versions = but_for((_listed(one.versions or results.made_by["versions"]), one.label) for one in once)
+    versions = but_for((listed(one.versions or results.made_by["versions"]), one.label) for one in once)
     seeds = ", ".join(map(str, results.made_by["seeds"]))
     lines = [
         f"# {study['title']} ({data['name']})",
@@ -200,10 +201,6 @@ def _settings(results: Results) -> list[str]:
         cells = (one.label, one.split, shown, str(one.num_tried), epochs, str(Cell(one.cpu_to_best.mean, digits=1)))
         lines.append(f"| {' | '.join(cells)} | {one.num_parameters:,} |")
     return [*lines, ""]
-
-
-def _listed(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
 def _common(entries: Sequence[Result]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from medley.experiments.studies.tastes import (
     reference,
 )
 from medley.files import write_atomic
-from medley.version import versions
+from medley.version import listed, versions
 
 
 def run_tastes(names: Sequence[str], seeds: Sequence[int], settings: SimulationSettings) -> str:
@@ -116,8 +116,7 @@ def page(
             "|---|---|---|",
             *chosen,
             "",
-            "Chosen by validation Recall@20 with seed 0, never by recovery. Versions: "
-            f"{', '.join(f'{name} {number}' for name, number in versions().items())}.",
+            f"Chosen by validation Recall@20 with seed 0, never by recovery. Versions: {listed(versions())}.",
             "",
         ]
     )
