@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from medley import models
 from medley.errors import InputError
+from medley.models.macridvae import SMALLEST_TAU
 from medley.testing import BATCH, EDGES, SEEN, content_of, parameters_of, scores_of, softmax, unit
 from medley.types import Inputs, Interactions, Triplets
 
@@ -39,7 +40,7 @@ def slow(model: models.Recommender, inputs: Inputs, tau: float) -> tuple[np.ndar
             a, b = np.split(w["W2.weight"] @ np.tanh(x + w["b1"]) + w["b2"], 2)
             kl[u] += sum(np.exp(-b) + b - 1) / 2
             for i in range(3):
-                scores[u, i] += c[i, k] * np.exp((unit(a) @ h[i] - 1) / tau)
+                scores[u, i] += c[i, k] * np.exp(unit(a) @ h[i] / tau)
     return np.log(scores), kl
 
 
@@ -89,7 +90,7 @@ def test_an_epoch_of_training_trains_every_user_once(checkerboard: Inputs, monke
     assert loss == 0
 
 
-def test_blocks_of_users_give_the_loss_and_the_gradients_of_all_at_once(checkerboard: Inputs, monkeypatch):
+def test_blocks_of_users_give_loss_gradients_and_scores_of_all_at_once(checkerboard: Inputs, monkeypatch):
     model = models.build("macridvae", checkerboard, dim=8).eval()
     batch = Triplets(*(torch.tensor(checkerboard.train.user[::3], dtype=torch.int64),) * 3)
     results = []
@@ -99,7 +100,9 @@ def test_blocks_of_users_give_the_loss_and_the_gradients_of_all_at_once(checkerb
         model.zero_grad()
         loss = model.loss(batch)
         loss.backward()
-        results.append([loss.detach(), *(parameter.grad for parameter in model.parameters())])
+        with torch.no_grad():
+            scores = model.scorer()(torch.arange(24))
+        results.append([loss.detach(), scores, *(parameter.grad for parameter in model.parameters())])
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*results, strict=True))
 
 
@@ -123,17 +126,18 @@ def test_scores_draw_nothing_even_while_training(checkerboard: Inputs):
         assert torch.equal(model.scorer()(users), model.scorer()(users))
 
 
-def test_a_user_without_interactions_has_finite_scores_after_training_too(checkerboard: Inputs):
+@pytest.mark.parametrize("tau", [SMALLEST_TAU, 0.1])
+def test_scores_are_finite_after_training_without_interactions_too(checkerboard: Inputs, tau):
     train = checkerboard.train
     inputs = Inputs(Interactions(train.user, train.item, 25, 32), checkerboard.features)
-    model = models.build("macridvae", inputs, dim=8)
+    model = models.build("macridvae", inputs, dim=8, tau=tau)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(5):
         optimizer.zero_grad()
         model.loss(Triplets(*(torch.arange(24),) * 3)).backward()
         optimizer.step()
     with torch.no_grad():
-        assert model.scorer()(torch.tensor([24])).isfinite().all()
+        assert model.scorer()(torch.arange(25)).isfinite().all()
     assert model.about_user(24) == []
 
 

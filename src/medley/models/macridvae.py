@@ -24,7 +24,7 @@ for every epoch, so that an epoch holds every user once; beta is not annealed; n
 The user x item x concept numbers of the decoder are computed block by block and again for the gradient, never kept.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -40,7 +40,7 @@ from medley.nn.modalities import Content, FeatureScale, item_features
 from medley.nn.seen import SeenItems, total
 from medley.types import Inputs, Interactions, Seen, Triplets
 
-SMALLEST_TAU = 0.025  # from here on, exp(-2 / tau) is a normal float32
+SMALLEST_TAU = 0.025  # from here on, exp(-1 / tau) is a normal float32, and a sum of exp(1 / tau) is finite
 BLOCK, BLOCK_ON_GPU = 2**19, 2**25  # scores of one concept in a block: what a cache holds; what occupies a GPU
 MIN_ROWS = 64  # users in a block, at least
 
@@ -120,17 +120,26 @@ class MacridVAE(Recommender):
         return -(weight * bound).sum() / weight.sum()
 
     def scorer(self) -> Callable[[Tensor], Tensor]:
-        """Returns s_ui - 1 / tau, (B, I), of users (B,)."""
+        """Returns s_ui, (B, I), of users (B,)."""
         return self._score(self.seen)
 
     def scorer_of(self, history: Interactions) -> Callable[[Tensor], Tensor]:
-        """Returns s_ui - 1 / tau of users whom the encoder makes of `history`."""
+        """Returns s_ui of users whom the encoder makes of `history`."""
         return self._score(self.seen.of(history))
 
     def _score(self, users_seen: SeenItems) -> Callable[[Tensor], Tensor]:
         h, t, logits = self._items()
         c = logits.softmax(dim=1)
-        return lambda users: self._decode(self._encode(users_seen(users), t, c)[0], h, c).log()
+
+        def score(users: Tensor) -> Tensor:
+            mean, _ = self._encode(users_seen(users), t, c)
+            return torch.cat([self._decode(block, h, c).log_() for block in self._blocks(mean)])
+
+        return score
+
+    def _blocks(self, z: Tensor) -> Sequence[Tensor]:
+        """Splits (K, B, d) by users."""
+        return z.split(max(MIN_ROWS, (BLOCK_ON_GPU if z.is_cuda else BLOCK) // self.num_items), dim=1)
 
     def _items(self) -> tuple[Tensor, Tensor, Tensor]:
         """Returns h (I, d) of length one, t (I, d) and the logits (I, K) of the concepts."""
@@ -153,16 +162,17 @@ class MacridVAE(Recommender):
     def _decode(self, z: Tensor, h: Tensor, c: Tensor) -> Tensor:
         """Returns p(i | u) up to a factor of the user, (K, B, d), (I, d), (I, K) -> (B, I)."""
         p = h.new_zeros(z.shape[1], len(h))
-        for z_k, c_k in zip(z, c.T, strict=True):
-            p = p.addcmul(c_k, torch.exp((z_k @ h.T - 1) / self.tau))  # at most 1
+        for z_k, c_k in zip(z / self.tau, c.T.contiguous(), strict=True):
+            p = p.addcmul(c_k, (z_k @ h.T).exp_())
         return p
 
     def _log_likelihood(self, z: Tensor, h: Tensor, c: Tensor, seen: Seen) -> Tensor:
         """Sums ln p(i | u) over the interactions of each user, (B,)."""
-        step = max(MIN_ROWS, (BLOCK_ON_GPU if z.is_cuda else BLOCK) // self.num_items)
+        blocks = self._blocks(z)
+        step = blocks[0].shape[1]
         first = [*seen.start[::step].tolist(), len(seen.item)]  # interaction of each block
         parts: list[Tensor] = []
-        for place, z_block in enumerate(z.split(step, dim=1)):
+        for place, z_block in enumerate(blocks):
             these = slice(first[place], first[place + 1])
             row, item = seen.row[these] - place * step, seen.item[these]
             parts.append(checkpoint(self._of_block, z_block, h, c, row, item, use_reentrant=False))

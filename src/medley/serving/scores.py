@@ -5,7 +5,7 @@ items of the bundle. The score of a query q for an item vector v is `match(q, v)
 
     vectors        q . v                                   q: final vector of the user, v: of the item
     item-to-item   q . v                                   q: 1 at the seen items, v: a column of the weights
-    concepts       ln sum_k v_k exp((q_k . v_h - 1) / tau) q: a unit vector per concept, v: a unit vector and K weights
+    concepts       ln sum_k v_k exp(q_k . v_h / tau)       q: a unit vector per concept, v: a unit vector and K weights
 
 The last column of a query is the spread of the user, the standard deviation of the user's scores over items. The last
 column of an item vector is an offset in this unit: 0 for the items of the bundle, so it changes none of their scores,
@@ -188,7 +188,7 @@ class Concepts:
     def _decode(self, queries: np.ndarray, h: np.ndarray, c: np.ndarray) -> np.ndarray:
         p = np.zeros((len(queries), len(h)), dtype=np.float32)
         for z_k, c_k in zip(np.split(queries[:, :-1], c.shape[1], axis=1), c.T, strict=True):
-            p += c_k * np.exp((z_k @ h.T - 1) / np.float32(self.tau))
+            p += c_k * np.exp(z_k @ h.T / np.float32(self.tau))
         with np.errstate(divide="ignore"):
             return np.log(p)
 
