@@ -110,6 +110,18 @@ def test_an_evaluation_under_another_protocol_needs_no_training(simulated: Datas
     assert found.evaluations[1].candidates == "sampled-20" and complete(second) is False
 
 
+def test_a_run_whose_weights_are_gone_is_trained_anew_when_it_must_be_evaluated(simulated: Dataset, tmp_path: Path):
+    store, recipe = Store(tmp_path), Recipe.of({"model": "mf", "dim": 8, "num_epochs": 2})
+    first = store.task("MF", recipe, simulated, (Protocol((5,)),))
+    complete(first)
+    (first.folder / "weights.safetensors").unlink()
+    assert find(first) is not None and complete(first) is False  # all is there that the study shows
+    second = store.task("MF", recipe, simulated, (Protocol((5,)), Protocol((3,))))
+    assert complete(second) is True
+    assert find(second).evaluations[0].metrics == find(first).evaluations[0].metrics
+    assert (second.folder / "weights.safetensors").exists()
+
+
 @pytest.mark.parametrize("name", ["mf", "mmgcn", "egogcn", "huign"])
 def test_the_dimension_of_equal_capacity_is_the_best_one(name: str, simulated: Dataset):
     def count(dim: int) -> int:

@@ -13,6 +13,7 @@ import functools
 import io
 import json
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -169,7 +170,8 @@ def find(task: Task) -> Trained | Diverged | None:
 def complete(task: Task, progress: bool | Progress = False) -> bool:
     """Trains and evaluates what a task lacks, from where an earlier process was stopped; then `find` finds the result.
 
-    A process that trains the same run elsewhere is waited for.
+    A process that trains the same run elsewhere is waited for. A run whose weights are gone, but which must be
+    evaluated, is trained anew: its earlier evaluations are of other weights, and go with it.
 
     Returns:
         Whether anything was trained; false where the run was finished and only lacked an evaluation, or nothing.
@@ -181,6 +183,8 @@ def complete(task: Task, progress: bool | Progress = False) -> bool:
     with exclusive(task.folder.with_name(f"{task.folder.name}.lock")):
         if find(task) is not None:
             return False
+        if (task.folder / "run.json").exists() and not Run(task.folder).is_whole:
+            shutil.rmtree(task.folder)
         is_new = find(replace(task, protocols=())) is None
         data = Dataset(task.data)
         try:

@@ -222,6 +222,11 @@ class Run:
     def _weights(self) -> Path:
         return self.folder / "weights.safetensors"
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing was deleted that `model` needs: a finished run has its weights."""
+        return self.record.status != "finished" or self._weights.exists()
+
     def load_weights(self, model: Recommender) -> Recommender:
         """Loads the best parameters into a model that was built by the recipe of this run, and returns the model.
 
