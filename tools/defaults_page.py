@@ -28,6 +28,7 @@ from medley.models import Recommender
 from medley.models.inputs import CONTROLS
 from medley.models.spaces import Choice, Log, Space, Whole
 from medley.runs import Recipe
+from medley.runs.run import EXTENDABLE
 from medley.training.fit import fit
 from medley.training.progress import Progress
 from medley.version import listed, versions
@@ -170,9 +171,10 @@ class Row(NamedTuple):
 
     @property
     def changes(self) -> str:
-        """What the best trial has other than the defaults."""
-        default, best = (Recipe.of(trial["recipe"]) for trial in (self.default, self.best))  # with options of today
-        changed = [f"{name}={value}" for name, (_, value) in default.differences(best).items()]
+        """What the best trial has other than the defaults, but for its most epochs and its patience."""
+        defaults, best = Recipe.of({"model": self.model}), Recipe.of(self.best["recipe"])  # with options of today
+        changes = defaults.differences(best)
+        changed = [f"{name}={value}" for name, (_, value) in changes.items() if name not in EXTENDABLE]
         return ", ".join(changed)
 
 
@@ -188,12 +190,34 @@ def rekeyed(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def rows_of(figures: Mapping[str, Any], data: str) -> Iterator[Row]:
-    """Yields the models whose defaults of today were measured on a data set, and at least one other point."""
+    """Yields the models whose defaults of today were measured on a data set, and at least one other point.
+
+    A trial with the defaults but for fewer epochs or less patience is the beginning of the training with the defaults,
+    and stands for it where this was not measured or was cut short.
+    """
     for model in models.names():
         trials = figures.get(data, {}).get(model, {})
-        default = trials.get(Recipe.of({"model": model}).fingerprint)
-        if default is not None and len(trials) > 1:
-            yield Row(model, default, max(trials.values(), key=lambda trial: trial["valid"]), len(trials))
+        defaults = Recipe.of({"model": model})
+        same = {key: trial for key, trial in trials.items() if key == defaults.fingerprint or _begins(trial)}
+        default = same.get(defaults.fingerprint)
+        if default is None or default["ending"] == "time":
+            default = max(same.values(), key=_valid, default=None)
+        if default is not None and len(same) < len(trials):
+            best = max([default, *trials.values()], key=_valid)
+            yield Row(model, default, best, len(trials) - len(same) + 1)
+
+
+def _valid(trial: Mapping[str, Any]) -> float:
+    return trial["valid"]
+
+
+def _begins(trial: Mapping[str, Any]) -> bool:
+    """Returns whether a trial is the defaults of its model with an earlier end."""
+    given = Recipe.of(trial["recipe"])
+    differences = Recipe.of({"model": given.model}).differences(given)
+    if not differences or not differences.keys() <= EXTENDABLE:
+        return False
+    return all(0 < value <= default for default, value in differences.values())  # patience=0: without end
 
 
 def page(figures: Mapping[str, Any]) -> str:
@@ -237,8 +261,9 @@ def page(figures: Mapping[str, Any]) -> str:
             lines.append(f"| {title} | {values} | {cells} |")
     lines += [
         "",
-        "\\*: the training was ended by its limit of processor time, so more time may give more. Epoch and seconds are "
-        "those of the defaults. The seconds are of a machine that other programs used too.",
+        "\\*: the training ended earlier than the defaults say, by a limit of processor time or by a study's smaller "
+        "num_epochs or patience, so the defaults give this or more. Epoch and seconds are those of the defaults. The "
+        "seconds are of a machine that other programs used too.",
         "",
         f"Versions: {listed(versions())}.",
         "",
@@ -247,7 +272,7 @@ def page(figures: Mapping[str, Any]) -> str:
 
 
 def _value(trial: Mapping[str, Any]) -> str:
-    return f"{trial['valid']:.4f}{'*' if trial['ending'] == 'time' else ''}"
+    return f"{trial['valid']:.4f}{'*' if trial['ending'] == 'time' or _begins(trial) else ''}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

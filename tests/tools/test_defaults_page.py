@@ -93,6 +93,26 @@ def test_the_page_compares_the_defaults_with_the_best_trial():
     assert "Not measured yet: Mosaic, Popularity" in text
 
 
+@pytest.mark.parametrize(
+    ("given", "default", "stands_for_it"),
+    [
+        ({"num_epochs": 60}, None, True),
+        ({"patience": 5, "num_epochs": 60}, None, True),
+        ({"patience": 5}, {"ending": "time"}, True),
+        ({"patience": 5}, {"ending": "patience"}, False),  # the whole training is there
+        ({"num_epochs": 900}, None, False),  # a later end, or none, may find more than the defaults do
+        ({"patience": 0}, None, False),
+        ({"patience": 5, "reg": 0.1}, None, False),  # another training
+    ],
+)
+def test_the_beginning_of_the_training_with_the_defaults_stands_for_it(given, default, stands_for_it):
+    trials = [trial(Task("lfm2k", "mf", given), 0.45), trial(Task("lfm2k", "mf", {"reg": 0.5}), 0.5)]
+    if default:
+        trials.append({**trial(Task("lfm2k", "mf", {}), 0.2), **default})
+    text = page({"lfm2k": {"mf": {Recipe.of(one["recipe"]).fingerprint: one for one in trials}}})
+    assert ("| MF | 0.4500* | 0.5000 | 2 | reg=0.5 |" in text) is stands_for_it
+
+
 def test_trials_are_found_again_when_fingerprints_have_changed():
     one = trial(Task("lfm2k", "mf", {"reg": 0.5}), 0.3)
     found = rekeyed({"lfm2k": {"mf": {"an earlier fingerprint": one}}})
