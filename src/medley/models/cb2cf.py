@@ -17,7 +17,7 @@ in for W1_m f_im.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +42,7 @@ class CB2CF(Recommender):
         "reg": Log(1e-4, 1.0),  # as of mf, whose vectors are the targets
         "reg_content": Log(1e-6, 1e-2),
     }
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 3e-3}  # docs/results/defaults.md
 
     warm: Tensor  # (I,) bool, items with interactions
 

@@ -27,7 +27,7 @@ not squared). In evaluation mode the loss replaces no vector, because nothing is
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -57,6 +57,7 @@ class CLCRec(Recommender):
         "content_weight": Uniform(0.1, 0.9),  # 0.5, 0.9: the authors, MovieLens and Amazon
         "hybrid": Uniform(0.0, 0.9),
     }
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 2e-3}  # docs/results/defaults.md
 
     warm: Tensor  # (I,) bool, items with interactions
     cold: Tensor  # (I_cold,) int64, rows of the other items

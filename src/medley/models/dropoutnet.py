@@ -31,7 +31,7 @@ users drawn under a fixed seed, so U and V follow from the train interactions al
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -64,6 +64,7 @@ class DropoutNet(Recommender):
         "latent_reg": Log(0.1, 100.0),
         "feature_scale": Choice(("l2", "standard")),
     }
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 5e-3}  # docs/results/defaults.md
 
     U_latent: Tensor  # (U, d), WMF
     V_latent: Tensor  # (I, d), WMF
