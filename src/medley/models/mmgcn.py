@@ -67,7 +67,7 @@ class MMGCN(Recommender):
         "aggregation": Choice(("mean", "max")),  # eq. 2, 3
         "combination": Choice(("element-wise", "concat")),  # Table 3
     }
-    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 3e-3}  # docs/results/defaults.md
+    default_settings: ClassVar[Mapping[str, Any]] = {"lr": 2e-3}  # docs/results/defaults.md
 
     def __init__(
         self,
