@@ -170,8 +170,8 @@ def find(task: Task) -> Trained | Diverged | None:
 def complete(task: Task, progress: bool | Progress = False) -> bool:
     """Trains and evaluates what a task lacks, from where an earlier process was stopped; then `find` finds the result.
 
-    A process that trains the same run elsewhere is waited for. A run whose weights are gone, but which must be
-    evaluated, is trained anew: its earlier evaluations are of other weights, and go with it.
+    A process that trains the same run elsewhere is waited for. A finished run without a weights file that must
+    be evaluated is deleted with its evaluations and trained again.
 
     Returns:
         Whether anything was trained; false where the run was finished and only lacked an evaluation, or nothing.
