@@ -192,8 +192,8 @@ def rekeyed(figures: Mapping[str, Any]) -> dict[str, Any]:
 def rows_of(figures: Mapping[str, Any], data: str) -> Iterator[Row]:
     """Yields the models whose defaults of today were measured on a data set, and at least one other point.
 
-    A trial that differs from the defaults only in a smaller `num_epochs` or `patience` gives a lower bound for them. The
-    bound is used when the default training is missing or was stopped by the time limit.
+    A trial that differs from the defaults only in a smaller `num_epochs` or `patience` gives a lower bound for them.
+    The bound is used when the default training is missing or was stopped by the time limit.
     """
     for model in models.names():
         trials = figures.get(data, {}).get(model, {})
