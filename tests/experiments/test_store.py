@@ -8,7 +8,7 @@ import pytest
 
 from medley import api, models
 from medley.data.dataset import Dataset
-from medley.errors import InputError
+from medley.errors import InputError, MedleyWarning
 from medley.experiments import code
 from medley.experiments.capacity import dim_of_size
 from medley.experiments.splits import resplit
@@ -117,7 +117,8 @@ def test_a_run_whose_weights_are_gone_is_trained_anew_when_it_must_be_evaluated(
     (first.folder / "weights.safetensors").unlink()
     assert find(first) is not None and complete(first) is False  # all is there that the study shows
     second = store.task("MF", recipe, simulated, (Protocol((5,)), Protocol((3,))))
-    assert complete(second) is True
+    with pytest.warns(MedleyWarning, match="without its weights file"):
+        assert complete(second) is True
     assert find(second).evaluations[0].metrics == find(first).evaluations[0].metrics
     assert (second.folder / "weights.safetensors").exists()
 

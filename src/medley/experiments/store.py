@@ -183,10 +183,12 @@ def complete(task: Task, progress: bool | Progress = False) -> bool:
     with exclusive(task.folder.with_name(f"{task.folder.name}.lock")):
         if find(task) is not None:
             return False
+        data = Dataset(task.data)
         if (task.folder / "run.json").exists() and not Run(task.folder).is_whole:
+            text = f"{task.folder}: a finished run without its weights file cannot be evaluated, and is trained again"
+            warnings.warn(text, MedleyWarning, stacklevel=2)
             shutil.rmtree(task.folder)
         is_new = find(replace(task, protocols=())) is None
-        data = Dataset(task.data)
         try:
             run = api.train(task.recipe, data, out=task.folder, resume=True, progress=progress)
         except TrainingError as error:
