@@ -60,6 +60,9 @@ def test_a_new_item_gets_the_vector_of_an_item_without_interactions(name, option
         vector = bundle.embed(own_features(bundle, row)).vector
         np.testing.assert_allclose(vector[:-1], bundle.item[row, :-1], atol=1e-4 * np.abs(bundle.item[row]).max())
         assert vector[-1] == bundle.new_item_rule.offset[0]
+        if name == "mosaic":
+            length = bundle.fold_in_rule.arrays["length"][row]
+            assert bundle.embed(own_features(bundle, row)).length == pytest.approx(length, rel=1e-4)
 
 
 def test_a_path_that_does_not_give_the_models_vectors_is_not_used(simulated, monkeypatch):

@@ -150,8 +150,29 @@ def test_parts_of_a_new_user_sum_to_the_score_and_can_be_weighted(exported):
     assert len(service.similar(everything[3], k=4).items) == 4
 
 
-def test_a_new_item_in_a_history_has_its_own_vector_and_the_mean_length(exported):
+def test_a_new_item_counts_in_a_history_as_an_item_without_interactions_does_in_the_model(exported):
     model, data, bundle = exported
+    cold, other = int(np.flatnonzero(data.train.users_per_item() == 0)[0]), 9
+    features = {m: f.values[cold].tolist() for m, f in data.features.items() if f.present[cold]}
+    service = Service(bundle)
+    service.put_item("fresh", ItemRequest(features=features))
+    scores = served(service, history=["fresh", *raw_ids(data, [other])])
+    np.testing.assert_allclose(scores, torch_scores(model, [cold, other]), atol=1e-4)
+
+
+def test_a_cold_item_with_other_features_counts_by_those(exported):
+    _, data, bundle = exported
+    cold, other = np.flatnonzero(data.train.users_per_item() == 0)[:2].tolist()
+    features = {m: f.values[other].tolist() for m, f in data.features.items() if f.present[other]}
+    service = Service(bundle)
+    service.put_item(*raw_ids(data, [cold]), ItemRequest(features=features))
+    found = service.people.fold_in([cold, 9])
+    np.testing.assert_allclose(found, bundle.fold_in(np.array([other, 9])), atol=1e-4)
+
+
+def test_a_new_item_of_a_model_without_a_path_has_the_mean_length(simulated):
+    data, model = simulated, drawn("mosaic", simulated.inputs(), **SMALL, use_content=False)
+    bundle = export(model, data)
     service, features = Service(bundle), {m: f.values[4].tolist() for m, f in data.features.items() if f.present[4]}
     service.put_item("fresh", ItemRequest(features=features))
     row = service.catalogue.row("fresh")

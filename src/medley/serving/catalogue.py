@@ -16,6 +16,7 @@ import polars as pl
 from medley.errors import InputError, NotFoundError
 from medley.serving.bundle import Bundle
 from medley.serving.filters import Filter, ItemFilters
+from medley.serving.new_items import Embedded
 
 GROW = 1.5  # factor by which arrays grow
 
@@ -26,6 +27,7 @@ class Item(NamedTuple):
     attributes: dict[str, Any]  # all columns but item_id
     features: Mapping[str, np.ndarray]  # modality -> (d_m,) raw
     vector: np.ndarray | None  # (V,); None: the vector of the bundle
+    length: float | None  # with which it counts in a history; None: the rule of the bundle says it
 
 
 class Catalogue:
@@ -149,6 +151,11 @@ class Catalogue:
         """Returns row -> vector of all items whose vector differs from the bundle."""
         return {row: item.vector for row, item in list(self._changed.items()) if item.vector is not None}
 
+    def own_lengths(self, rows: np.ndarray) -> dict[int, float]:
+        """Returns row -> length, of those of the rows (n,) whose length in a history is not that of the bundle."""
+        items = {row: self._changed[row] for row in rows.tolist() if row in self._changed}
+        return {row: item.length for row, item in items.items() if item.length is not None}
+
     def put(self, raw_id: str, attributes: Mapping[str, Any], features: Mapping[str, np.ndarray]) -> int:
         """Adds an item, or replaces the attributes and features of one; returns its row.
 
@@ -161,19 +168,20 @@ class Catalogue:
         attributes = self.checked(attributes)
         found = self.find(raw_id)
         learned = found is not None and found < self.num_bundled and not self.cold.values[found]
-        vector = None if learned else self.bundle.embed(features).vector
+        embedded = Embedded(None) if learned else self.bundle.embed(features)
         row = len(self) if found is None else found
         if found is None:
             self.popularity.append(0)
             self.cold.append(True)
             self.alive.append(False)
             self._ids.append(raw_id)
-        self._changed[row] = Item(attributes, dict(features), vector)
+        self._changed[row] = Item(attributes, dict(features), embedded.vector, embedded.length)
         self.filters.put(
             row, {"item_id": raw_id} | {name: v for name, v in attributes.items() if name in self._columns}
         )
         self._added.setdefault(raw_id, row)
-        self.alive.values[row] = learned or vector is not None or row < self.num_bundled or not self.bundle.features
+        can_be_listed = learned or embedded.vector is not None or row < self.num_bundled
+        self.alive.values[row] = can_be_listed or not self.bundle.features
         return row
 
     def delete(self, row: int) -> None:

@@ -34,6 +34,7 @@ Shapes: U users, I items, D columns, n items of a history.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -42,7 +43,7 @@ import scipy.sparse as sp
 from medley.errors import InputError
 from medley.serving.ages import by_place, weighted
 from medley.serving.scores import Concepts, ItemToItem, Scores, Vectors, spread
-from medley.serving.sums import summed, weights_by_age
+from medley.serving.sums import lengths_of, summed, weights_by_age
 
 Rule = Literal["history", "encoder", "sum", "map", "least squares", "map and least squares"]
 RIDGES = (1e-3, 1e-2, 1e-1)  # of the map, as a share of the mean variance of s
@@ -103,16 +104,24 @@ class FoldIn:
         seen[0, history] = weights
         return scores.query_of(seen)[0]
 
-    def of_vectors(self, vectors: np.ndarray, weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    def of_vectors(
+        self,
+        vectors: np.ndarray,
+        weights: np.ndarray,
+        rows: np.ndarray,
+        own_lengths: Mapping[int, float] = MappingProxyType({}),
+    ) -> np.ndarray:
         """Returns the query (Q,) of a history given as item vectors, for scores of kind `vectors`.
 
         Args:
             vectors: (n, D + 1), of items of the bundle or of new items.
             weights: (n,); negative: items that the user dislikes.
             rows: (n,), of these items; new items have rows from I on.
+            own_lengths: row -> length of items whose vector is not that of the bundle; read by the rule `sum` alone.
         """
         if self.rule == "sum":
-            return summed(vectors, weights, rows, self.arrays, self.settings)
+            length = lengths_of(rows, self.arrays, self.settings, own_lengths)
+            return summed(vectors, weights * length, self.arrays, self.settings)
         vectors, weights, x = vectors[weights != 0], weights[weights != 0], self.arrays["mean"]
         if len(vectors):
             x = _infer(vectors[:, :-1] - self.arrays["centre"], weights, self.arrays, self.settings)

@@ -39,8 +39,12 @@ class ContentPath:
         """Whether it says anything about an item with these features."""
         return any(m in self.scaling for m in features)
 
-    def write(self, features: Features, out: np.ndarray, scores: Scores, table: Table) -> None:
-        """Writes the columns of one item into its vector (V,)."""
+    def write(self, features: Features, out: np.ndarray, scores: Scores, table: Table) -> float | None:
+        """Writes the columns of one item into its vector (V,).
+
+        Returns the length with which the item counts in a history, for `medley.serving.sums`; None if the path tells
+        none.
+        """
         raise NotImplementedError
 
 
@@ -104,7 +108,7 @@ class ItemGraph(ContentPath):
 
     is_whole = True
 
-    def write(self, features: Features, out: np.ndarray, scores: Scores, table: Table) -> None:
+    def write(self, features: Features, out: np.ndarray, scores: Scores, table: Table) -> float:
         """Writes the columns of all modalities and of the prior; those of an own vector are 0."""
         assert isinstance(scores, Vectors), "the item vectors are a table"
         own = [m for m in self.scaling if m in features]
@@ -114,6 +118,7 @@ class ItemGraph(ContentPath):
         out[scores.parts[PRIOR]] = self.arrays["prior"]
         for m, term in terms.items():
             out[scores.parts[m]] = term / max(length, SMALLEST)
+        return length
 
     def _term(self, modality: str, f: np.ndarray, scores: Vectors, table: Table) -> np.ndarray:
         """Returns g mean_j w_j + W f, (d,)."""

@@ -43,6 +43,7 @@ class Embedded(NamedTuple):
     vector: np.ndarray | None  # (V,), the last column the offset
     reason: str | None = None
     missing: Sequence[str] = ()  # modalities of the bundle that the item lacks
+    length: float | None = None  # with which the item counts in a history, where the model's own path tells it
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class NewItems:
         if not features and (own is None or not own.reads(features)):
             return Embedded(None, "the item has no features", missing)
         if own is not None and own.reads(features):
-            return Embedded(self.finished(scores, self.centre[None], [features], table)[0], None, missing)
+            return self.by_path(scores, features, table)._replace(missing=missing)
         if own is not None:
             return Embedded(None, NOT_IN_TRAIN, missing)
         near = {m: self.neighbours(table, m, f) for m, f in features.items()}
@@ -97,6 +98,16 @@ class NewItems:
             return Embedded(None, NOT_IN_TRAIN, missing)
         vectors = self.finished(scores, self.joined(scores, weights), [features], table)
         return Embedded(vectors[0], None, missing)
+
+    def by_path(
+        self, scores: Scores, features: Mapping[str, np.ndarray], table: Mapping[str, ItemFeatures]
+    ) -> Embedded:
+        """Embeds one item by the model's own path, which has to be whole and to read these features."""
+        assert self.content is not None and self.content.is_whole
+        vector = self.centre.copy()
+        length = self.content.write(features, vector, scores, table)
+        vector[-1:] = self.offset
+        return Embedded(vector, length=length)
 
     def joined(self, scores: Scores, weights: Mapping[str, sp.csr_array]) -> np.ndarray:
         """Joins the means of the modalities: modality -> weights of neighbours (n, I) -> vectors (n, V)."""
@@ -118,7 +129,7 @@ class NewItems:
         features: Sequence[Mapping[str, np.ndarray]],
         table: Mapping[str, ItemFeatures],
     ) -> np.ndarray:
-        """Makes the vectors (n, V) of items from the joined means of their neighbours; a whole path reads no means."""
+        """Makes the vectors (n, V) of items from the joined means of their neighbours."""
         vectors = self.centre + np.float32(self.gain) * (means - self.centre)
         for vector, own in zip(vectors, features, strict=True):
             for m in table:

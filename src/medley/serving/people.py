@@ -117,7 +117,7 @@ class People:
         weights = np.concatenate([rule.weights_of(ages), -rule.weights_of(np.zeros(len(disliked)))])
         if isinstance(scores, Vectors):
             rows, weights = rows[weights != 0], weights[weights != 0]  # of a long history, the latest items may decide
-            return rule.of_vectors(self.catalogue.vectors(rows), weights, rows)
+            return rule.of_vectors(self.catalogue.vectors(rows), weights, rows, self.catalogue.own_lengths(rows))
         known = rows < self.catalogue.num_bundled
         if self.bundle.kind == "concepts":  # dislikes have no place in this model
             known &= weights > 0

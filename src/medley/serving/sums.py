@@ -12,8 +12,9 @@ A model declares this form by `medley.types.HistorySum`; `medley.serving.export.
     A            (d, d), if the model has a transition
     by_age       (L,), w of the latest items, if the order matters
 
-New items have the vector that `medley.serving.new_items` makes, and the mean length of the items of train. A mean over
-neighbours that disagree is a short vector, so such an item weighs less.
+New items have the vector that `medley.serving.new_items` makes, and the length that the model's own path gives them, so
+they count as items without interactions do in the model. A model without such a path gives them the mean length of the
+items of train; a mean over neighbours that disagree is a short vector, so such an item weighs less.
 
 Shapes: I items, n items of a history, D + 1 columns of queries and item vectors, d of x, k constants, L ages.
 """
@@ -27,28 +28,39 @@ from medley.serving.scores import spread
 SCALE, NEW_LENGTH = "scale", "length_of_new_items"  # settings of the rule
 
 
+def lengths_of(
+    rows: np.ndarray, arrays: Mapping[str, np.ndarray], settings: Mapping[str, float], own: Mapping[int, float]
+) -> np.ndarray:
+    """Returns the lengths (n,) of items.
+
+    Args:
+        rows: (n,), of the items; I and more: new items.
+        arrays: of the rule.
+        settings: of the rule.
+        own: row -> length of items whose vector is not that of the bundle.
+    """
+    known = arrays["length"]
+    bundled = rows < len(known)
+    length = np.full(len(rows), settings[NEW_LENGTH])
+    length[bundled] = known[rows[bundled]]
+    for at, row in enumerate(rows.tolist()):
+        length[at] = own.get(row, length[at])
+    return length
+
+
 def summed(
-    vectors: np.ndarray,
-    weights: np.ndarray,
-    rows: np.ndarray,
-    arrays: Mapping[str, np.ndarray],
-    settings: Mapping[str, float],
+    vectors: np.ndarray, weights: np.ndarray, arrays: Mapping[str, np.ndarray], settings: Mapping[str, float]
 ) -> np.ndarray:
     """Returns the query (D + 1,) of a history.
 
     Args:
         vectors: (n, D + 1), of the items.
-        weights: (n,); negative: items that the user dislikes.
-        rows: (n,), of the items; I and more: new items.
+        weights: (n,), w_j length_j; negative: items that the user dislikes.
         arrays: of the rule.
         settings: of the rule.
     """
-    place, constants, length = arrays["place"], arrays["constants"], arrays["length"]
-    size = len(arrays["covariance"])
-    factor = np.full(len(rows), settings[NEW_LENGTH])
-    bundled = rows < len(length)
-    factor[bundled] = length[rows[bundled]]
-    total = (weights * factor) @ np.asarray(vectors[:, :-1], dtype=np.float64)  # (D,)
+    place, constants, size = arrays["place"], arrays["constants"], len(arrays["covariance"])
+    total = weights @ np.asarray(vectors[:, :-1], dtype=np.float64)  # (D,)
     x = np.bincount(place, weights=total, minlength=size)[: size - len(constants)]
     x = x @ arrays["A"] if "A" in arrays else x
     norm = np.linalg.norm(x)

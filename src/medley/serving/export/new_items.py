@@ -111,7 +111,7 @@ def _by_path(
         features = {m: f.values[i] for m, f in table.items() if f.present[i]}
         if rule.content.reads(features):
             places.append(place)
-            vectors.append(rule.finished(scores, rule.centre[None], [features], _without(table, i))[0])
+            vectors.append(rule.by_path(scores, features, _without(table, i)).vector)
     return np.array(places, dtype=np.int64), np.reshape(vectors, (len(places), -1))
 
 
