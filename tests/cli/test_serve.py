@@ -50,13 +50,15 @@ def bundle(tmp_path):
 def test_the_log_becomes_the_next_data_set(bundle, tmp_path):
     table, data = tmp_path / "log.parquet", tmp_path / "data"
     done = json.loads(medley("log", "export", bundle, "--out", table, "--json").stdout)
-    assert done["num_events"] == 60
+    assert done["num_events"] == 60 and done["negative"] == ["skip"]
     assert pl.read_parquet(table).columns == ["user", "item", "type", "timestamp"]
     said = medley("log", "export", bundle, "-o", table, "--overwrite").stdout
-    command = said.partition("medley ")[2].split()
-    medley(*command, "--negative", "skip", "--out", data)
+    command = said.partition("medley ")[2].replace("DIR", str(data)).split()
+    medley(*command)
     manifest = json.loads((data / "manifest.json").read_text())
     assert manifest["num_users"] == 7 and manifest["num_items"] == 5
+    clicked = {(n % 7, n % 5) for n in range(60) if n % 9}
+    assert sum(manifest["num_interactions"].values()) == len(clicked) == 34 < len({(n % 7, n % 5) for n in range(60)})
 
 
 def test_the_file_of_the_store_may_be_named_itself_and_nothing_is_overwritten(bundle, tmp_path):

@@ -59,6 +59,24 @@ def test_a_run_keeps_both_evaluations_and_each_kind_is_compared_with_itself(simu
     assert second.comparison is not None
 
 
+def test_a_run_keeps_the_evaluations_with_other_candidates(simulated: Dataset, tmp_path):
+    runs = [medley.train(name, simulated, out=tmp_path / name, progress=False) for name in ("popularity", "ease")]
+    with pytest.raises(InputError, match=r"evaluate the run first with candidates=sampled-5"):
+        medley.compare(runs, candidates="sampled-5")
+    with pytest.raises(InputError, match=r"candidates: expected all, cold, .*got '../other'"):
+        runs[0].evaluation(candidates="../other")
+    for run in runs:
+        everything = medley.evaluate(run)
+        sampled = medley.evaluate(run, candidates="sampled-5", at=3)
+        fresh = medley.evaluate(run, candidates="sampled-5", history="fresh")
+        again = medley.Run(run.folder)
+        assert again.evaluation().metrics == everything.metrics
+        assert again.evaluation(candidates="sampled-5").metrics == sampled.metrics
+        assert again.evaluation(history="fresh", candidates="sampled-5").metrics == fresh.metrics
+    assert medley.compare(runs)[1].metrics == runs[1].evaluation().metrics
+    assert medley.compare(runs, candidates="sampled-5", metric="recall@3")[1].comparison is not None
+
+
 def test_groups_of_users_are_the_same_with_both_histories(simulated: Dataset):
     model = medley.build("itemknn", simulated, similarity="content")
     train, fresh = (medley.evaluate(model, simulated, groups=True, history=each) for each in ("train", "fresh"))

@@ -38,7 +38,7 @@ def test_csv_holds_the_numbers_of_the_comparison(folders):
 
 
 def test_one_run_has_no_differences(folders):
-    table = compared_table(medley.compare(folders[:1]), split="test", metric="recall@20")
+    table = compared_table(medley.compare(folders[:1]), judged="test split", metric="recall@20")
     assert "difference" not in table.columns and table.footnotes() == []
 
 

@@ -47,8 +47,8 @@ def evaluate(
         genres: with `beyond`, the column of the item table that holds genres or the like.
         genre_separator: between several genres of an item; by default `|`, `;` or `,`.
         protocol: `history`, `candidates`, `groups`, `metrics`, `seed`: see `medley.evaluation.evaluator.Evaluator`.
-            With history="fresh" users are made of train and validation interactions, and the evaluation of a run is
-            written beside that with train histories.
+            With history="fresh" users are made of train and validation interactions. The evaluation of a run is
+            written beside those with other histories and candidates; one with the same is replaced.
 
     Raises:
         InputError: an unknown split, history, metric, kind of candidates or column; a model without data; a run that
@@ -114,6 +114,7 @@ def compare(
     *,
     split: str = "test",
     history: str = "train",
+    candidates: str = "all",
     metric: str = "recall@20",
     correction: str = "holm",
     test: str = "permutation",
@@ -124,6 +125,7 @@ def compare(
         runs: runs or their folders, or names with runs.
         split: the split of the evaluations.
         history: of the evaluations: train or fresh.
+        candidates: of the evaluations: all, cold, sampled-1000, ...
         metric: of the comparison: 95% bootstrap interval of the difference, p-value, effect size and minimal detectable
             difference. Any figure that users have one by one, also of a group; the users for whom all runs have a value
             are compared.
@@ -141,7 +143,7 @@ def compare(
         runs = {str(run.folder): run for run in opened}
     if not runs:
         raise InputError("runs to compare", expected="at least one", got="none")
-    evaluations = {name: run.evaluation(split, history) for name, run in runs.items()}
+    evaluations = {name: run.evaluation(split, history, candidates) for name, run in runs.items()}
     same_protocol(evaluations)
     for name, evaluation in evaluations.items():
         if metric not in evaluation.per_user:

@@ -21,6 +21,7 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="run folders that were evaluated")],
     split: Annotated[str, typer.Option(help="test or valid")] = "test",
     history: Annotated[str, typer.Option(help="of the evaluations: train or fresh")] = "train",
+    candidates: Annotated[str, typer.Option(help="of the evaluations: all, cold, sampled-1000, ...")] = "all",
     metric: Annotated[str, typer.Option(help="the metric that is compared")] = "recall@20",
     correction: Annotated[str, typer.Option(help="of the p-values: holm, or bh (Benjamini-Hochberg)")] = "holm",
     test: Annotated[str, typer.Option(help="permutation (sign flips), t or wilcoxon")] = "permutation",
@@ -34,9 +35,11 @@ def compare(
     from medley import api
 
     judged = f"{split} split" if history == "train" else f"{split} split, {history} histories"
-    rows = api.compare(runs, split=split, history=history, metric=metric, correction=correction, test=test)
+    judged += "" if candidates == "all" else f", {candidates} candidates"
+    protocol = {"split": split, "history": history, "candidates": candidates}
+    rows = api.compare(runs, **protocol, metric=metric, correction=correction, test=test)
     if json:
-        about = {"split": split, "history": history, "metric": metric, "test": test, "correction": correction}
+        about = {**protocol, "metric": metric, "test": test, "correction": correction}
         show_json({**about, "runs": [_document(row) for row in rows]})
         return
     flags = list(dict.fromkeys(flag for row in rows for flag in row.flags))
@@ -53,7 +56,7 @@ def compare(
 
         if flags:
             caption = flags_line(flags) if caption is None else f"{caption}. {flags_line(flags)}"
-        print(render(compared_table(rows, split=split, metric=metric, history=history, caption=caption), form), end="")
+        print(render(compared_table(rows, judged=judged, metric=metric, caption=caption), form), end="")
         return
     if wide:
         _show_wide(rows, judged=judged, metric=metric, correction=correction, caption=caption)

@@ -25,6 +25,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Write feedback as a table (user, item, type, timestamp) for `medley import`; a server may go on running."""
+    from medley.serving.changes import NEGATIVE
     from medley.serving.http.settings import store_beside
     from medley.serving.store import Store
 
@@ -36,13 +37,11 @@ def export(
         raise InputError("the file exists already", file=out, remedy="choose another name, or pass overwrite=True")
     with Store(path, create=False) as store:
         num_events = store.export_log(out)
+        dislikes = sorted(NEGATIVE & store.event_types())
+    kind = out.suffix.lower().removeprefix(".")
+    command = f"medley import {kind} {out} --event-column type"
+    command += f" --negative {','.join(dislikes)}" if dislikes else ""
     if json:
-        show_json({"file": str(out), "num_events": num_events})
+        show_json({"file": str(out), "num_events": num_events, "negative": dislikes, "import": command})
     else:
-        typer.echo(
-            f"{num_events:,} events in {out}. Import them with: medley import {_kind(out)} {out} --event-column type"
-        )
-
-
-def _kind(out: Path) -> str:
-    return out.suffix.lower().removeprefix(".")
+        typer.echo(f"{num_events:,} events in {out}. Import them with: {command} --out DIR")

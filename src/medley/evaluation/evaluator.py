@@ -152,7 +152,7 @@ class Evaluator:
             remedy = "import the data with another split"
             raise InputError(f"split {split}", expected="interactions", got="none", remedy=remedy)
         self.split, self.at, self.metrics, self.seed, self.memory_mb = split, tuple(at), tuple(metrics), seed, memory_mb
-        self.num_candidates, self.per = _parse(candidates)
+        self.num_candidates, self.per = check_candidates(candidates)
         self.among: np.ndarray | None = None  # the items that compete; None: all
         if candidates == "cold":
             held_out, self.among = cold_pairs(data, split)
@@ -301,8 +301,12 @@ def same_protocol(evaluations: Mapping[str, Evaluation]) -> None:
             raise InputError(f"{first} and {name} cannot be compared", expected=expected, got=got, remedy=remedy)
 
 
-def _parse(candidates: str) -> tuple[int | None, Literal["pair", "user"]]:
-    """Returns the number of sampled candidates per list (None: all items), and whether a pair or a user has a list."""
+def check_candidates(candidates: str) -> tuple[int | None, Literal["pair", "user"]]:
+    """Returns the number of sampled candidates per list (None: all items), and whether a pair or a user has a list.
+
+    Raises:
+        InputError: an unknown kind of candidates.
+    """
     match = CANDIDATES.fullmatch(candidates) if isinstance(candidates, str) else None
     if match is None:
         raise InputError("candidates", expected=KINDS_OF_CANDIDATES, got=repr(candidates))

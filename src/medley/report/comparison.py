@@ -9,16 +9,13 @@ from medley.report.tables import Cell, Row, Table
 DIFFERENCE = ("difference", "95% from", "95% to", "d", "p", "detectable")
 
 
-def compared_table(
-    rows: Sequence[Compared], *, split: str, metric: str, history: str = "train", caption: str | None = None
-) -> Table:
+def compared_table(rows: Sequence[Compared], *, judged: str, metric: str, caption: str | None = None) -> Table:
     """Returns a row per run: the metrics that all runs have, and the difference to the first run.
 
     Args:
         rows: made by `medley.compare`.
-        split: that was evaluated.
+        judged: what was evaluated, such as "test split, fresh histories".
         metric: whose differences were tested.
-        history: of the users, train or fresh.
         caption: how they were tested.
     """
     shared = [name for name in rows[0].metrics if all(name in row.metrics for row in rows)]
@@ -30,10 +27,9 @@ def compared_table(
             cells |= {name: Cell(value) for name, value in zip(DIFFERENCE, figures, strict=True)}
         body.append(Row(f"{row.model} ({Path(row.run).name})", cells))
     columns = (*shared, *(DIFFERENCE if len(rows) > 1 else ()))
-    with_history = "" if history == "train" else f" with {history} histories"
     notes = (f"Differences are those of {metric}",) if len(rows) > 1 else ()
     return Table(
-        f"Evaluated on the {split} split{with_history}",
+        f"Evaluated on the {judged}",
         columns,
         tuple(body),
         first="run",

@@ -3,10 +3,11 @@
 run.json                 recipe, hashes of the data that the model read, status, best epoch, versions
 history.jsonl            one JSON line per epoch
 weights.safetensors      the best parameters so far
-checkpoint.safetensors   the state of an unfinished training; deleted when the run has finished
+checkpoint.safetensors   the state of the training, with which `--resume` goes on
 <split>.json             metrics of an evaluation
 <split>.parquet          the metrics of every user
 test-fresh.json          the same with fresh histories (`medley.evaluation.histories`), and test-fresh.parquet
+test-cold.json           the same with other candidates: test-sampled-1000.json, test-fresh-cold.json, ..., and .parquet
 """
 
 import io
@@ -23,7 +24,7 @@ from torch import Tensor
 from medley import models
 from medley.data.dataset import Dataset
 from medley.errors import InputError, invalid
-from medley.evaluation.evaluator import Evaluation
+from medley.evaluation.evaluator import Evaluation, check_candidates
 from medley.evaluation.histories import check_history
 from medley.files import read_json, write_atomic, write_json
 from medley.models import Recommender
@@ -291,21 +292,28 @@ class Run:
         return self.load_weights(models.build(recipe.model, inputs, seed=recipe.seed, **options))
 
     def save_evaluation(self, evaluation: Evaluation) -> None:
-        """Writes the metrics of a split under one kind of histories, and the metrics of every user."""
-        table, path = io.BytesIO(), self._evaluation(evaluation.split, evaluation.history)
+        """Writes the metrics of a split with one kind of histories and candidates, and the metrics of every user.
+
+        An earlier evaluation of the same split, histories and candidates is replaced.
+        """
+        path = self._evaluation(evaluation.split, evaluation.history, evaluation.candidates)
+        table = io.BytesIO()
         evaluation.table().write_parquet(table)
         write_atomic(path.with_suffix(".parquet"), table.getvalue())
         write_json(path, evaluation.document())
 
-    def evaluation(self, split: str = "test", history: str = "train") -> Evaluation:
+    def evaluation(self, split: str = "test", history: str = "train", candidates: str = "all") -> Evaluation:
         """Reads what `save_evaluation` wrote.
 
         Raises:
-            InputError: the run was not evaluated on this split with such histories.
+            InputError: the run was not evaluated on this split with such histories and candidates.
         """
         check_history(history)
-        path = self._evaluation(split, history)
-        how = "" if history == "train" else f" with history={history}"
+        check_candidates(candidates)
+        path = self._evaluation(split, history, candidates)
+        given = {"history": history, "candidates": candidates}
+        changed = [f"{name}={value}" for name, value in given.items() if value not in ("train", "all")]
+        how = f" with {' and '.join(changed)}" if changed else ""
         remedy = f"evaluate the run first{how}: medley evaluate, or medley.evaluate"
         document = read_json(path, remedy=remedy)
         try:
@@ -314,8 +322,9 @@ class Run:
         except (OSError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
             raise InputError("not an evaluation", file=path, got=str(error), remedy=remedy) from None
 
-    def _evaluation(self, split: str, history: str) -> Path:
-        return self.folder / (f"{split}.json" if history == "train" else f"{split}-{history}.json")
+    def _evaluation(self, split: str, history: str, candidates: str) -> Path:
+        others = [value for value in (history, candidates) if value not in ("train", "all")]
+        return self.folder / f"{'-'.join([split, *others])}.json"
 
 
 def _complete(recipe: Recipe) -> Recipe:

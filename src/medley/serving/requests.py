@@ -224,7 +224,10 @@ class Event(Form):
     user: RawId
     item: RawId
     type: str = Field(
-        "click", min_length=1, max_length=64, description="click, play, purchase, ...; dislike, skip: negative"
+        "click",
+        min_length=1,
+        max_length=64,
+        description="click, play, purchase, ...; dislike, skip, hide, report, unlike: negative",
     )
     time: float | None = Field(
         None, ge=0, lt=253_402_300_800, description="seconds since 1970; now if left out", allow_inf_nan=False

@@ -235,6 +235,11 @@ class Store:
         """
         return write_log(self._database, Path(path))
 
+    def event_types(self) -> set[str]:
+        """Returns the types of feedback that have come in."""
+        with self._database.read() as connection:
+            return {kind for (kind,) in connection.execute("SELECT DISTINCT type FROM feedback")}
+
     def _pages(self, table: str, key: str, since: int, get: Callable[[Any, list[str]], list]) -> Iterator[Any]:
         keys = f"SELECT {key} FROM {table} WHERE {key} > ? AND changed > {since:d} ORDER BY {key} LIMIT ?"
         last = ""  # ids are not empty
