@@ -127,6 +127,7 @@ class Inputs(NamedTuple):
 
     train: Interactions
     features: Mapping[str, Features]  # modality -> features, in a fixed order
+    splits: str = "train"  # of the data set, whose interactions `train` holds; train+valid, ...: a refit
 
 
 class Triplets(NamedTuple):

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 import medley
 from medley.cli.app import app
 from medley.errors import InputError
+from medley.scoring.blocks import sum_of_parts
 from medley.training.fit import fit
 
 QUICK = {"num_epochs": 4, "patience": 0, "batch_size": 512, "lr": 0.01, "progress": False}
@@ -68,6 +69,22 @@ def test_evaluation_on_what_a_refit_has_seen_is_refused(run):
     assert medley.evaluate(again, split="test").metrics["recall@20"] > 0
     with pytest.raises(InputError, match="not seen"):
         medley.evaluate(medley.refit(run, include_test=True, progress=False))
+    with pytest.raises(InputError, match=r"expected a split that the model has not seen"):
+        medley.evaluate(again.model(again.dataset()), again.dataset(), split="valid")
+
+
+@pytest.mark.parametrize("name", ["ease", "itemknn"])
+def test_users_of_a_refit_are_made_of_all_that_it_has_learned_wherever_they_are_asked(name, data):
+    again = medley.refit(medley.train(name, data, progress=False), progress=False)
+    model = again.model(data)
+    learned = data.union("train+valid")
+    grown = np.unique(data.valid.user)[:3]  # their histories have grown
+    with torch.no_grad():
+        expected = sum_of_parts(model.scorer(), torch.from_numpy(grown).long()).numpy()
+    for asked in (medley.open_service(again).bundle, medley.open_service(model, data).bundle, medley.export(again)):
+        found = asked.scores.scores(asked.scores.queries(grown))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        assert all(len(asked.history(user)) == (learned.user == user).sum() for user in grown.tolist())
 
 
 def test_a_refit_of_a_refit_and_of_an_unjudged_run_are_refused(run, data):

@@ -21,17 +21,22 @@ def model_and_data(run: Run | Recommender, data: Dataset | None, *, stacklevel: 
     Raises:
         InputError: neither a run nor a model, or a model without data.
     """
+    opened = data_of(run, data, stacklevel=stacklevel + 1)
+    return run.model(opened) if isinstance(run, Run) else run, opened
+
+
+def data_of(run: Run | Recommender, data: Dataset | None, *, stacklevel: int = 3) -> Dataset:
+    """Opens the data set of a run or a model; arguments, warning and errors as of `model_and_data`."""
     if isinstance(run, Run):
         if run.record.status == "failed":
             message = f"the training of this run failed, the weights are of epoch {run.record.best_epoch or 0}: "
             warnings.warn(message + run.record.message, MedleyWarning, stacklevel=stacklevel)
-        opened = run.dataset() if data is None else dataset_of(data)
-        return run.model(opened), opened
+        return run.dataset() if data is None else dataset_of(data)
     if not isinstance(run, Recommender):
         raise InputError("what to evaluate or ask", expected="a run or a model", got=type(run).__name__)
     if data is None:
         raise InputError("a model without data", expected="a data set with the model, or a run", got=type(run).__name__)
-    return run, dataset_of(data)
+    return dataset_of(data)
 
 
 def dataset_of(data: Any) -> Dataset:

@@ -58,16 +58,7 @@ def evaluate(
     if not beyond and (genres is not None or genre_separator is not None):
         remedy = "ask for them too: beyond=True"
         raise InputError("column of genres", expected="figures beyond accuracy", got="none", remedy=remedy)
-    learned = run.record.recipe.settings.train_on if isinstance(run, Run) else "train"
-    if learned != "train" and split in learned.split("+"):
-        got, remedy = f"a run that was trained on {learned}", "evaluate the run that was refitted"
-        raise InputError(f"split {split!r}", expected="a split that the run has not seen", got=got, remedy=remedy)
-    if learned != "train" and protocol.get("history") == "fresh":
-        got, remedy = (
-            f"a run that was trained on {learned}",
-            "evaluate with history=train: the run knows these histories",
-        )
-        raise InputError("fresh histories", expected="a run that was trained on train", got=got, remedy=remedy)
+    _refuse_what_it_knows(run, split, protocol.get("history", "train"))
     model, data = model_and_data(run, data)
     at = (at,) if isinstance(at, int | np.integer) else tuple(at)
     with torch.no_grad():
@@ -155,6 +146,20 @@ def compare(
         Compared(name, run.record.recipe.model, found.metrics | found.beyond, compared[name], tuple(found.flags))
         for (name, run), found in zip(runs.items(), evaluations.values(), strict=True)
     ]
+
+
+def _refuse_what_it_knows(run: Run | Recommender, split: str, history: str) -> None:
+    """Refuses to judge a refitted run or model on what it has learned from."""
+    learned = run.record.recipe.settings.train_on if isinstance(run, Run) else getattr(run, "learned_from", "train")
+    if learned == "train":
+        return
+    what, got = "run" if isinstance(run, Run) else "model", f"one that was trained on {learned}"
+    if split in learned.split("+"):
+        remedy = "evaluate the run that was refitted"
+        raise InputError(f"split {split!r}", expected=f"a split that the {what} has not seen", got=got, remedy=remedy)
+    if history == "fresh":
+        remedy = f"evaluate with history=train: the {what} knows these histories"
+        raise InputError("fresh histories", expected=f"a {what} that was trained on train", got=got, remedy=remedy)
 
 
 def _part_scores(model: Recommender, score: Scorer) -> PartScores | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from medley.api.arguments import model_and_data
+from medley.api.arguments import data_of, model_and_data
 from medley.data.dataset import Dataset
 from medley.data.manifest import SPLITS
 from medley.errors import InputError
@@ -170,13 +170,12 @@ def export(
     Raises:
         InputError: the model cannot be exported, `out` exists, a wrong option, or a model without data.
     """
-    model, data = model_and_data(run, data)
-    exported = run if isinstance(run, Run) else model
+    data = data_of(run, data)
     if out is not None:
         refuse_existing(Path(out), overwrite=overwrite)
     pictures = {} if media is None else dict(thumbnails(data, Path(media)))
     options = {"cold": cold, "exposure": exposure, "thumbnails": pictures, "overwrite": overwrite}
-    return export_with(exported, data, out, **options)
+    return export_with(run, data, out, **options)
 
 
 def about_user(run: Run | Recommender, data: Dataset | None = None, *, user: str) -> list[Finding]:

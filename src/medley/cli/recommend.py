@@ -53,10 +53,11 @@ def open_run_or_bundle(path: Path, dataset: Path | None, store: Path | None) -> 
     if store is not None:
         raise InputError("--store", expected="a bundle, which can be served", got="a run", remedy="medley export RUN")
     from medley import api
+    from medley.api.arguments import model_and_data
 
     run = api.Run(path)
-    data = run.dataset(dataset)
-    return Asked(api.open_service(run, data), run.record.recipe.model, run.model(data), data)
+    model, data = model_and_data(run, run.dataset(dataset))
+    return Asked(api.open_service(model, data), run.record.recipe.model, model, data)
 
 
 def recommend(

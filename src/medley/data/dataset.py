@@ -199,7 +199,7 @@ class Dataset:
         Args:
             splits: to learn from; more than `train` is for a last training before production, which no split judges.
         """
-        return Inputs(self.union(splits), self.features)
+        return Inputs(self.union(splits), self.features, splits)
 
     def media(self, modality: str) -> pl.DataFrame | None:
         """Returns the media that a modality was extracted from, or None if it was not extracted.

@@ -19,7 +19,7 @@ PACKAGE = Path(medley.__file__).parent
 ROOMS = ("engine", "scoring", "nn", "graphs", "training")
 FILES = (
     *("types.py", "data/dataset.py", "models/base.py", "models/build.py", "models/inputs.py"),
-    *("evaluation/evaluator.py", "evaluation/metrics.py", "evaluation/ranking.py"),
+    *("evaluation/evaluator.py", "evaluation/metrics.py", "evaluation/ranking.py", "evaluation/ties.py"),
 )
 ONLY_SHOW = ("training/progress.py", "training/track.py")
 ONLY_SUMMARISE = (

@@ -83,6 +83,7 @@ class Recommender(nn.Module):
         self.num_users = inputs.train.num_users
         self.num_items = inputs.train.num_items
         self.num_interactions = len(inputs.train)
+        self.learned_from = inputs.splits  # train, or more after a refit: train+valid, ...
 
     def forward(self) -> Embeddings:
         """User (U, d) and item (I, d) vectors."""

@@ -105,7 +105,7 @@ def _map_of_users(model: Recommender, data: Dataset, old: Embeddings, new: Embed
     if len(rows) < FEWEST:
         return None
     with torch.no_grad():
-        margins = margins_by_part(model, data.inputs(), rows)
+        margins = margins_by_part(model, data.inputs(model.learned_from), rows)
     if len(margins) > 1:
         names = list(margins)
         table = np.nan_to_num(np.stack([margins[name] for name in names], axis=1), nan=-np.inf)

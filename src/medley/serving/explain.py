@@ -56,7 +56,8 @@ def about_user(model: Recommender, data: Dataset, user: str) -> list[Finding]:
         InputError: unknown user.
     """
     row = data.users.row(user)
-    margins = {name: float(values[0]) for name, values in margins_by_part(model, data.inputs(), [row]).items()}
+    found = margins_by_part(model, data.inputs(model.learned_from), [row])
+    margins = {name: float(values[0]) for name, values in found.items()}
     known = {name: margin for name, margin in margins.items() if np.isfinite(margin)}
     insights = [Insight.ranked("what sets the user's items apart", known, known.values())] if known else []
     with torch.no_grad():

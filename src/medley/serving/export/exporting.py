@@ -80,7 +80,7 @@ def export(
             got = "out" if out is not None else "cold"
             raise InputError("export without calibration", expected="no out, and cold items of the model", got=got)
         return _in_memory(run, model, data)
-    seen, features, ages = seen_of(data, run), _features(data), ages_of(data, run)
+    seen, features, ages = seen_of(data, model), _features(data), ages_of(data, model)
     train, recency = pairs_of(seen, TRAIN), recency_of(model)
     scores = scores_of(model, weighted(train, ages, recency))
     if isinstance(scores, Function):
@@ -119,7 +119,7 @@ def export(
 
 def _in_memory(run: Run | Recommender, model: Recommender, data: Dataset) -> InMemory:
     """Returns a bundle that is not calibrated."""
-    seen, ages, recency = seen_of(data, run), ages_of(data, run), recency_of(model)
+    seen, ages, recency = seen_of(data, model), ages_of(data, model), recency_of(model)
     train = pairs_of(seen, TRAIN)
     scores = scores_of(model, weighted(train, ages, recency))
     is_exact = isinstance(scores, ItemToItem | Concepts)  # of new users; takes no calibration

@@ -8,19 +8,18 @@ import scipy.sparse as sp
 
 from medley.data.dataset import Dataset
 from medley.models import Recommender
-from medley.runs import Run
 from medley.serving.fold_in import FoldIn
 from medley.serving.seen import DISLIKED, TEST, TRAIN, VALID
 
 CODES = {"train": TRAIN, "valid": VALID, "test": TEST}
 
 
-def seen_of(data: Dataset, run: Run | Recommender) -> sp.csr_array:
+def seen_of(data: Dataset, model: Recommender) -> sp.csr_array:
     """Returns (U, I) int8, the codes of `medley.serving.seen`: TRAIN for all splits that the model has learned from.
 
     A pair that is in several splits has the first code.
     """
-    learned = _learned_from(run).split("+")
+    learned = model.learned_from.split("+")
     codes = {split: TRAIN if split in learned else code for split, code in CODES.items()}
     pairs = [*((data.interactions(split), code) for split, code in codes.items()), (data.disliked, DISLIKED)]
     place = np.concatenate([part.user.astype(np.int64) * data.manifest.num_items + part.item for part, _ in pairs])
@@ -32,9 +31,9 @@ def seen_of(data: Dataset, run: Run | Recommender) -> sp.csr_array:
     return seen
 
 
-def ages_of(data: Dataset, run: Run | Recommender) -> np.ndarray | None:
+def ages_of(data: Dataset, model: Recommender) -> np.ndarray | None:
     """Returns the ages of what the model has learned from, by user and item; None if the log has no times."""
-    learned = data.union(_learned_from(run))
+    learned = data.union(model.learned_from)
     return None if learned.time is None else learned.ages()
 
 
@@ -45,7 +44,3 @@ def ages_of_all(seen: sp.csr_array, ages: np.ndarray | None, fold_in: FoldIn) ->
     age = np.zeros(len(seen.data), dtype=np.int32)
     age[seen.data == TRAIN] = ages
     return age
-
-
-def _learned_from(run: Run | Recommender) -> str:
-    return run.record.recipe.settings.train_on if isinstance(run, Run) else "train"

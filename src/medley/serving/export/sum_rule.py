@@ -83,7 +83,7 @@ def _columns(declared: HistorySum, scores: Vectors) -> dict[str, np.ndarray]:
 def _check(rule: FoldIn, scores: Vectors, train: sp.csr_array, ages: np.ndarray | None, name: str) -> None:
     """Compares some users of the model with the sums over their items."""
     what = f"history_sum of {name}"
-    remedy = "export the run, with the data of its training, or correct history_sum() of the model"
+    remedy = "export with the data of the training, or correct history_sum() of the model"
     num_ages = 0 if ages is None else len(ages)
     if rule.reads_ages and num_ages != train.nnz:
         expected = f"{train.nnz:,} ages, one per interaction"
