@@ -81,7 +81,7 @@ def test_other_code_builds_anew(kept, built, monkeypatch):
 
 
 def test_the_code_that_counts_is_that_of_graphs_and_of_the_loops_they_run(tmp_path, monkeypatch):
-    for room in ("engine", "graphs", "nn"):
+    for room in ("engine", "graphs", "scoring", "nn"):
         (tmp_path / room).mkdir()
         (tmp_path / room / "a.py").write_text("1")
     monkeypatch.setattr(cache, "__file__", str(tmp_path / "graphs" / "cache.py"))
@@ -93,7 +93,7 @@ def test_the_code_that_counts_is_that_of_graphs_and_of_the_loops_they_run(tmp_pa
     before = hashed()
     (tmp_path / "nn" / "a.py").write_text("2")
     assert hashed() == before
-    for room in ("engine", "graphs"):
+    for room in ("engine", "graphs", "scoring"):
         (tmp_path / room / "a.py").write_text("2")
         assert hashed() != before
         (tmp_path / room / "a.py").write_text("1")

@@ -70,7 +70,7 @@ def _key_of(build: Callable[[], sp.csr_array], arrays: Iterable[np.ndarray], par
 def _hash_of_code() -> str:
     """Hashes the source that builds graphs: after any change, all graphs are built again."""
     package = Path(__file__).parents[1]
-    files = [file for room in ("engine", "graphs") for file in sorted((package / room).glob("*.py"))]
+    files = [file for room in ("engine", "graphs", "scoring") for file in sorted((package / room).glob("*.py"))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 

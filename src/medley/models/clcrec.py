@@ -27,7 +27,7 @@ not squared). In evaluation mode the loss replaces no vector, because nothing is
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ from medley.models.base import Count, Positive, Recommender, Share, Weight
 from medley.models.spaces import LR, Choice, Log, Space, Uniform
 from medley.nn.init import affine, xavier
 from medley.nn.losses import l2_of_batch
-from medley.nn.modalities import Content, FeatureScale, item_features, sum_of
+from medley.nn.modalities import Content, FeatureScale, item_features
 from medley.nn.propagation import take
 from medley.nn.seen import SeenItems
 from medley.types import Embeddings, Inputs, Triplets
@@ -140,11 +140,7 @@ class CLCRec(Recommender):
 
     def _content(self, items: Tensor) -> Tensor:
         """Returns x of items (n,), (n, d)."""
-        parts = []
-        for m, f in self.W1.f.items():
-            part, absent = self.W1.W[m](cast(Tensor, f.values)[items]), self.W1.absent.get(m, None)
-            parts.append(part if absent is None else part.where(cast(Tensor, f.present)[items], absent))
-        return self.W2(F.leaky_relu(sum_of(parts) + cast(Tensor, self.W1.b)))
+        return self.W2(F.leaky_relu(self.W1(items)))
 
     def _has_seen(self, users: Tensor, items: Tensor) -> Tensor:
         """Returns whether users (B,) have seen items (N,), which are distinct: (B, N) bool."""

@@ -31,7 +31,7 @@ users drawn under a fixed seed, so U and V follow from the train interactions al
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -43,7 +43,7 @@ from medley.engine.kernels import compiled
 from medley.models.base import Count, Positive, Recommender, Share
 from medley.models.spaces import LR, Choice, Log, Space, Uniform
 from medley.nn.init import affine, linear
-from medley.nn.modalities import Content, FeatureScale, item_features, sum_of
+from medley.nn.modalities import Content, FeatureScale, item_features
 from medley.types import Embeddings, Inputs, Interactions, Triplets
 
 NUM_SWEEPS = 10  # the authors' factors of CiteULike
@@ -113,11 +113,7 @@ class DropoutNet(Recommender):
 
     def _items(self, preference: Tensor, items: Tensor) -> Tensor:
         """Returns g of items (n,) with preference vectors (n, d), (n, d)."""
-        parts = [self.P(preference)]
-        for m, f in self.W1.f.items():
-            part, absent = self.W1.W[m](cast(Tensor, f.values)[items]), self.W1.absent.get(m, None)
-            parts.append(part if absent is None else part.where(cast(Tensor, f.present)[items], absent))
-        return self.W2((sum_of(parts) + cast(Tensor, self.W1.b)).tanh())
+        return self.W2((self.P(preference) + self.W1(items)).tanh())
 
     def _kept(self, items: Tensor) -> Tensor:
         """Returns which of the items (n,) keep their preference vector: 0 or 1, (n, 1)."""
