@@ -143,6 +143,26 @@ def test_a_removed_key_works_no_more_and_a_new_one_works(keys, monkeypatch):
     assert held.caller(late) is None
 
 
+def test_a_file_that_may_not_be_read_lets_nobody_in(keys, monkeypatch):
+    monkeypatch.setattr(auth, "SECONDS_BETWEEN_LOOKS", 0.0)
+    path, texts = keys
+    held = Keys(path)
+    path.unlink()
+    path.mkdir()  # reading raises an OSError, for the owner of the machine too
+    for _ in range(2):
+        assert held.caller(texts["admin"]) is None
+
+
+def test_a_failing_check_of_a_key_answers_an_error_and_releases_the_service(client, keys, monkeypatch):
+    def fail(self, text):
+        raise RuntimeError("the disk is gone")
+
+    holder = client.app.state.medley.holder
+    monkeypatch.setattr(Keys, "caller", fail)
+    error(client.get("/v1/model", headers={"X-API-Key": keys[1]["read"]}), 500, "internal")
+    assert holder._live.num_users == 0
+
+
 @pytest.mark.parametrize(
     "content", ["", "[]", "{", '{"version": 2, "keys": []}', '{"keys": [{"id": "a"}]}', '{"version": 1, "keys": []}']
 )

@@ -123,7 +123,7 @@ class Keys:
             self._stamp = stamp
             try:
                 self._keys = read_keys(self.path).keys
-            except InputError:  # a file that cannot be read opens no door
+            except (InputError, OSError):  # a file that cannot be read opens no door
                 self._keys = []
 
     def _look(self) -> tuple[int, int] | None:

@@ -43,7 +43,7 @@ class Gate:
         asked = headers.get("x-request-id", "")
         request_id = asked if REQUEST_ID.fullmatch(asked) else uuid4().hex
         lease = self.state.holder.acquire()
-        exchange = Exchange(request_id, self.state, self._caller(headers, scope["method"]), lease)
+        exchange = Exchange(request_id, self.state, lease)
         scope["medley.exchange"] = exchange
         status = 0
 
@@ -62,6 +62,7 @@ class Gate:
         self.num_waiting += 1
         self.state.metrics.in_flight.set(self.num_waiting)
         try:
+            exchange.caller = self._caller(headers, scope["method"])
             limited = self._admit(scope, headers, exchange, receive)
             await self.app(scope, limited, stamped)
         except Exception as error:  # the last resort: nothing but an ErrorBody leaves this server
