@@ -2,6 +2,7 @@
 
 import threading
 
+import numpy as np
 import pytest
 from tests.serving.asking import ask, features_of, ids, ids_of_history
 
@@ -90,6 +91,18 @@ def test_a_disliked_item_is_not_listed_and_not_popular(service):
     service.feedback([Event(user="u00007", item=best, type="dislike")])
     assert best not in ids(ask(service, user="u00007", k=90)) and service.item(best).popularity == before
     assert best not in ids(ask(service, user="u00007", k=90, hide_seen=False))
+
+
+def test_a_dislike_of_an_item_of_train_takes_the_item_out_of_the_history(service):
+    user, row = "u00007", service.bundle.user_ids.find("u00007")
+    history, ages = service.bundle.history(row), service.bundle.ages(row)
+    learned, fold_in = service.people.query(user), service.people.fold_in
+    service.feedback([Event(user=user, item=service.catalogue.raw_id(history[0]), type="dislike")])
+    left = ages[1:] - (ages[0] < ages[1:])
+    expected = learned + fold_in(history[1:].tolist(), history[:1].tolist(), ages=left)
+    expected -= fold_in(history.tolist(), ages=ages)
+    np.testing.assert_allclose(service.people.query(user), expected, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(expected, learned, atol=1e-3)
 
 
 def test_a_user_is_put_described_and_forgotten(service):
