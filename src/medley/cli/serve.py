@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medley.errors import InputError, MedleyError
+from medley.errors import InputError
 
 if TYPE_CHECKING:
     from medley.media.uploads import Uploads
@@ -85,16 +85,14 @@ def serve(
 
 
 def _encoder(bundle: "Bundle", *, wanted: bool) -> "Uploads | None":
-    """Makes the encoders of a bundle; None, with a note, if they are not wanted by name and cannot be made."""
+    """Makes the encoders of a bundle; None if they are not wanted by name and no features came from media.
+
+    Encoders that are wanted by name are loaded before the server answers, others in a thread: if they cannot be loaded,
+    the first upload says why.
+    """
     made_by = {m: each.made_by or {} for m, each in bundle.manifest.modalities.items()}
     if not wanted and not any(each.get("by") == "medley extract" for each in made_by.values()):
         return None
     from medley.media.uploads import Uploads
 
-    try:
-        return Uploads(made_by, bundle.fitted, wait=wanted)
-    except MedleyError as error:
-        if wanted:
-            raise
-        typer.echo(f"Note: new items are put with features, without media: {error}", err=True)
-        return None
+    return Uploads(made_by, bundle.fitted, wait=wanted)
