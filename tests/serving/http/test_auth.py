@@ -9,7 +9,7 @@ from tests.serving.http.test_errors import error
 
 from medley.errors import InputError
 from medley.serving.http import auth
-from medley.serving.http.auth import Keys, new_key, read_keys
+from medley.serving.http.auth import Keys, is_same_origin, new_key, read_keys
 from medley.serving.http.server import check_host
 from medley.serving.http.settings import Settings
 
@@ -191,3 +191,23 @@ def test_a_host_that_others_reach_needs_keys(tmp_path, keys):
 
 def test_a_key_of_the_file_is_read_back(keys):
     assert [key.role for key in read_keys(keys[0]).keys] == ["read", "write", "admin"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [
+        ({"sec-fetch-site": "same-origin", "host": "a"}, True),
+        ({"sec-fetch-site": "cross-site", "host": "a", "origin": "http://a"}, False),
+        ({"sec-fetch-site": "same-site", "host": "a"}, False),
+        ({"sec-fetch-site": "none", "host": "a"}, False),
+        ({"origin": "http://a:8000", "host": "a:8000"}, True),
+        ({"origin": "http://a:8001", "host": "a:8000"}, False),
+        ({"origin": "null", "host": "a"}, False),
+        ({"origin": "null", "host": ""}, False),
+        ({"origin": "http://A", "host": "a"}, True),
+        ({"origin": "http://[a", "host": "a"}, False),
+        ({"host": "a"}, False),
+    ],
+)
+def test_a_change_is_allowed_from_our_own_page_only(headers, allowed):
+    assert is_same_origin(headers) is allowed
