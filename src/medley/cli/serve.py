@@ -77,7 +77,6 @@ def serve(
         burst=burst,
         max_body=max_body << 20,
         max_upload=max_upload << 20,
-        log=log,
     )
     server.set_up_log(log, log_level)
     opener = partial(open_service, encoder=None if media is False else partial(_encoder, wanted=bool(media)))
