@@ -243,14 +243,14 @@ def test_additions_to_an_approximate_index_are_found_without_a_rebuild_and_after
     index = FaissIndex(vectors)
     new = queries * 10  # each the best item of its query
     index.add(2000 + np.arange(50), new)
-    assert index.num_buffered == 50
+    assert len(index._table.snapshot.buffer) == 50
     before = index.search(queries, 1)
     assert (
         before.rows[:, 0].tolist() == ExactIndex(np.concatenate([vectors, new])).search(queries, 1).rows[:, 0].tolist()
     )
     size = index.nbytes
     assert index.compact()
-    assert index.num_buffered == 0
+    assert len(index._table.snapshot.buffer) == 0
     assert index.nbytes > size
     assert recall(index.search(queries, 1), before) > 0.9
     index.remove(before.rows[:, 0][:1])

@@ -63,11 +63,6 @@ class Holder:
         self._stamp: tuple[int, ...] | None = None
         self.results: Counter[str] = Counter()
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether a service is live."""
-        return self._live is not None
-
     def acquire(self) -> Lease | None:
         """Leases the live service; None before the first is loaded. Every lease must be released."""
         with self._lock:

@@ -103,11 +103,6 @@ class FaissIndex:
         links = 4 * graph.neighbors.size() + 8 * graph.offsets.size() + 4 * graph.levels.size()
         return self._table.nbytes + vectors + links
 
-    @property
-    def num_buffered(self) -> int:
-        """The number of additions that wait for `compact` and are searched exactly meanwhile."""
-        return len(self._table.snapshot.buffer)
-
     def add(self, rows: np.ndarray, vectors: np.ndarray) -> None:
         """Adds items; see `Index.add`."""
         self._change(NO_ROWS, rows, vectors)
