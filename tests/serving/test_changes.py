@@ -2,10 +2,11 @@
 
 import threading
 
+import numpy as np
 import pytest
 from tests.serving.asking import ask, features_of, ids, ids_of_history
 
-from medley.errors import InputError, NotFoundError
+from medley.errors import InputError, MedleyError, NotFoundError
 from medley.serving.requests import (
     Event,
     ItemPatch,
@@ -92,6 +93,18 @@ def test_a_disliked_item_is_not_listed_and_not_popular(service):
     assert best not in ids(ask(service, user="u00007", k=90, hide_seen=False))
 
 
+def test_a_dislike_of_an_item_of_train_takes_the_item_out_of_the_history(service):
+    user, row = "u00007", service.bundle.user_ids.find("u00007")
+    history, ages = service.bundle.history(row), service.bundle.ages(row)
+    learned, fold_in = service.people.query(user), service.people.fold_in
+    service.feedback([Event(user=user, item=service.catalogue.raw_id(history[0]), type="dislike")])
+    left = ages[1:] - (ages[0] < ages[1:])
+    expected = learned + fold_in(history[1:].tolist(), history[:1].tolist(), ages=left)
+    expected -= fold_in(history.tolist(), ages=ages)
+    np.testing.assert_allclose(service.people.query(user), expected, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(expected, learned, atol=1e-3)
+
+
 def test_a_user_is_put_described_and_forgotten(service):
     history = [service.catalogue.raw_id(row) for row in (3, 4)]
     service.put_user("guest", UserRequest(history=history, attributes={"age": 30}))
@@ -105,6 +118,41 @@ def test_a_user_is_put_described_and_forgotten(service):
         assert ask(service, user=user).fallback == "popular" and user not in service.users(user[0], k=200)
     with pytest.raises(InputError, match="history: expected known items"):
         service.put_user("guest", UserRequest(history=["nothing"]))
+
+
+def test_a_user_whose_bytes_could_not_be_erased_is_forgotten_and_can_be_deleted_again(trained, tmp_path, monkeypatch):
+    store = Store(tmp_path / "store.sqlite")
+    service = Service(trained[2], store=store)
+    service.feedback([Event(user="u00001", item=service.catalogue.raw_id(9))])
+    erase, erased = store._database.erase, []
+
+    def fail():
+        raise MedleyError("deleted content is still in the write-ahead log")
+
+    monkeypatch.setattr(store._database, "erase", fail)
+    with pytest.raises(MedleyError, match="write-ahead log"):
+        service.delete_user("u00001")
+    with pytest.raises(NotFoundError):
+        service.user("u00001")
+    monkeypatch.setattr(store._database, "erase", lambda: erased.append(erase()))
+    service.delete_user("u00001")
+    assert erased
+    with pytest.raises(NotFoundError):
+        service.delete_user("nobody")
+    service.close()
+
+
+def test_a_user_whom_the_store_could_not_delete_stays(trained, tmp_path, monkeypatch):
+    service = Service(trained[2], store=Store(tmp_path / "store.sqlite"))
+
+    def fail(user):
+        raise MedleyError("the disk is full")
+
+    monkeypatch.setattr(service.store, "delete_user", fail)
+    with pytest.raises(MedleyError, match="full"):
+        service.delete_user("u00001")
+    assert service.user("u00001").id == "u00001"
+    service.close()
 
 
 def test_a_store_brings_everything_back(trained, tmp_path):

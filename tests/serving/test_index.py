@@ -12,6 +12,7 @@ from medley.errors import InputError, MissingExtraError
 from medley.serving.index import EXACT_UP_TO, ExactIndex, FaissIndex, QdrantIndex, build_index, choose_index
 from medley.serving.index import exact as exact_module
 from medley.serving.index import faiss as faiss_module
+from medley.serving.index import table as table_module
 
 KINDS = ("exact", "hnsw", "ivf", "qdrant")
 K = 20
@@ -242,14 +243,14 @@ def test_additions_to_an_approximate_index_are_found_without_a_rebuild_and_after
     index = FaissIndex(vectors)
     new = queries * 10  # each the best item of its query
     index.add(2000 + np.arange(50), new)
-    assert index.num_buffered == 50
+    assert len(index._table.snapshot.buffer) == 50
     before = index.search(queries, 1)
     assert (
         before.rows[:, 0].tolist() == ExactIndex(np.concatenate([vectors, new])).search(queries, 1).rows[:, 0].tolist()
     )
     size = index.nbytes
     assert index.compact()
-    assert index.num_buffered == 0
+    assert len(index._table.snapshot.buffer) == 0
     assert index.nbytes > size
     assert recall(index.search(queries, 1), before) > 0.9
     index.remove(before.rows[:, 0][:1])
@@ -312,12 +313,37 @@ def test_changes_that_come_during_a_compaction_are_kept():
 
 
 def test_an_exact_index_compacts_by_itself_so_removed_and_replaced_items_take_no_memory_for_long(monkeypatch):
-    monkeypatch.setattr(exact_module, "MIN_BUFFER", 64)
+    monkeypatch.setattr(table_module, "MIN_BUFFER", 64)
     index = ExactIndex(np.ones((100, 4), np.float32))
     for version in range(200):
         index.replace(np.arange(10), np.full((10, 4), version, np.float32))
     assert len(index) == 100
     assert index.nbytes < 4 * ExactIndex(np.ones((200, 4), np.float32)).nbytes
+
+
+@pytest.mark.parametrize("name", ["hnsw", "ivf"])
+def test_an_approximate_index_compacts_in_a_thread_and_stays_right_meanwhile(monkeypatch, name):
+    pytest.importorskip("faiss", reason="the extra 'serve' is not installed")
+    monkeypatch.setattr(table_module, "MIN_BUFFER", 64)
+    vectors, queries = catalogue(300)
+    index, items = FaissIndex(vectors, kind=name, probe_share=1.0), dict(enumerate(vectors))
+    build, building, finish = index._build, threading.Event(), threading.Event()
+    monkeypatch.setattr(index._table, "_prepare", lambda these: building.set() or (finish.wait(20) and build(these)))
+    for row in range(100):
+        index.replace(np.array([row]), vectors[[row]] * 2)
+        items[row] = vectors[row] * 2
+    assert building.wait(20)
+    index.remove(np.array([7]))
+    index.add(np.array([400]), vectors[[8]] * 3)
+    del items[7]
+    items[400] = vectors[8] * 3
+    expected = plain_search(items, queries, K)
+    assert np.mean(index.search(queries, K).rows == expected[0]) > 0.95
+    finish.set()
+    index._compaction.join(20)
+    assert len(index) == 300 and len(index._table.snapshot.buffer) < 64
+    found = index.search(queries, K)
+    assert np.mean(found.rows == expected[0]) > 0.95 and 7 not in found.rows and 400 in found.rows
 
 
 def test_a_memory_mapped_table_is_not_copied(tmp_path):

@@ -104,6 +104,17 @@ def test_a_user_who_was_put_has_a_history_in_order_and_later_feedback(exported):
     np.testing.assert_allclose(served(service, user="new"), torch_scores(model, [[*history, 21]])[0], atol=1e-5)
 
 
+def test_a_dislike_of_an_item_of_train_counts_as_one_of_an_item_of_a_put_history(exported):
+    _, data, bundle = exported
+    service, user = Service(bundle), 4
+    train = data.train.only(data.train.user == user)
+    history = [data.items.raw_id(row) for row in train.item[np.argsort(-train.ages())]]
+    service.put_user("new", UserRequest(history=history))
+    known = data.users.raw_id(user)
+    service.feedback([Event(user=each, item=history[-2], type="dislike") for each in ("new", known)])
+    np.testing.assert_allclose(served(service, user=known), served(service, user="new"), atol=1e-5)
+
+
 def test_a_service_of_a_model_in_memory_weighs_by_recency_too(exported):
     model, data, _ = exported
     expected = sum_of_parts(model.scorer(), torch.arange(1)).numpy()[0]

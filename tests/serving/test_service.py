@@ -24,6 +24,18 @@ def test_lists_and_scores_equal_those_of_the_model_for_every_user(trained, servi
         assert answer.fallback is None and not answer.unknown
 
 
+def test_the_model_tells_the_bytes_of_what_its_scores_are_computed_from(service):
+    scores = service.bundle.scores
+    arrays = [scores.item] if scores.kind != "item-to-item" else []
+    if scores.kind == "concepts":
+        arrays += [scores.concept, *scores.encoder.values()]
+    if scores.kind != "vectors":
+        for matrix in (*getattr(scores, "weights", {}).values(), scores.history):
+            arrays += [matrix.data, matrix.indices, matrix.indptr]
+    told = service.model().bytes["index"]
+    assert sum(array.nbytes for array in arrays) <= told < 2 * sum(array.nbytes for array in arrays) + 2**16
+
+
 def test_seen_and_disliked_items_are_hidden_unless_asked_for(trained, service):
     data, user = trained[1], trained[1].users.raw_id(0)
     log = data.union("train+valid+test")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medley.errors import InputError, MedleyError
+from medley.errors import InputError
 
 if TYPE_CHECKING:
     from medley.media.uploads import Uploads
@@ -77,7 +77,6 @@ def serve(
         burst=burst,
         max_body=max_body << 20,
         max_upload=max_upload << 20,
-        log=log,
     )
     server.set_up_log(log, log_level)
     opener = partial(open_service, encoder=None if media is False else partial(_encoder, wanted=bool(media)))
@@ -85,16 +84,14 @@ def serve(
 
 
 def _encoder(bundle: "Bundle", *, wanted: bool) -> "Uploads | None":
-    """Makes the encoders of a bundle; None, with a note, if they are not wanted by name and cannot be made."""
+    """Makes the encoders of a bundle; None if they are not wanted by name and no features came from media.
+
+    Encoders that are wanted by name are loaded before the server answers, others in a thread: if they cannot be loaded,
+    the first upload says why.
+    """
     made_by = {m: each.made_by or {} for m, each in bundle.manifest.modalities.items()}
     if not wanted and not any(each.get("by") == "medley extract" for each in made_by.values()):
         return None
     from medley.media.uploads import Uploads
 
-    try:
-        return Uploads(made_by, bundle.fitted, wait=wanted)
-    except MedleyError as error:
-        if wanted:
-            raise
-        typer.echo(f"Note: new items are put with features, without media: {error}", err=True)
-        return None
+    return Uploads(made_by, bundle.fitted, wait=wanted)

@@ -71,7 +71,8 @@ class Answers:
         """Part -> its share of the spread of a user's scores over the items: how much the part decides."""
         if not self.bundle.parts:
             return {}
-        rows = np.linspace(0, self.catalogue.num_bundled - 1, min(1000, self.catalogue.num_bundled)).astype(np.int64)
+        num_items = self.catalogue.num_bundled
+        rows = np.linspace(0, num_items - 1, min(NUM_PROBES, num_items)).astype(np.int64)
         parts = self.bundle.scores.match_parts(query[None], self.catalogue.vectors(np.unique(rows)))
         spread = {name: float(parts[name].std()) for name in self.bundle.parts}
         total = sum(spread.values())

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from medley.errors import InputError, MedleyError
+from medley.errors import InputError, MedleyError, NotFoundError
 from medley.serving.answers import Answers
 from medley.serving.catalogue import Catalogue
 from medley.serving.people import People
@@ -140,14 +140,23 @@ class Changes:
             self.people.put(raw_id, rows.tolist(), request.attributes)
 
     def delete_user(self, raw_id: str) -> None:
-        """Forgets a user: history, attributes and feedback.
+        """Forgets a user: history, attributes and feedback. A user who was forgotten before may be deleted again.
 
         Raises:
             NotFoundError: an unknown user.
+            MedleyError: deleted content may still be in the file of the store: delete the user again.
         """
         with self._writing:
-            self.people.delete(raw_id)
-            self.store.delete_user(raw_id)
+            is_known = self.people.is_known(raw_id)
+            if not is_known and not self.store.is_forgotten(raw_id):
+                raise NotFoundError("user", got=repr(raw_id))
+            try:
+                self.store.delete_user(raw_id)
+            except MedleyError:
+                self.catch_up()  # the store may have forgotten the user even so
+                raise
+            if is_known:
+                self.people.delete(raw_id)
 
     def feedback(self, events: Sequence[Event]) -> FeedbackAnswer:
         """Accepts feedback, which the next question sees. An event with a known id is a duplicate."""

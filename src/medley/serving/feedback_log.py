@@ -1,4 +1,4 @@
-"""The log of feedback as a table (user, item, type, timestamp), in memory or as a file that `medley import` reads."""
+"""The log of feedback as a file with a table (user, item, type, timestamp) that `medley import` reads."""
 
 import os
 import shutil
@@ -14,11 +14,6 @@ from medley.serving.database import Database
 
 LOG_PAGE = 100_000  # events read at a time
 LOG_SCHEMA = {"user": pl.String, "item": pl.String, "type": pl.String, "timestamp": pl.Datetime("ms", "UTC")}
-
-
-def read_log(database: Database) -> pl.DataFrame:
-    """Returns the log in memory; see `Store.log`."""
-    return pl.concat([pl.DataFrame(schema=LOG_SCHEMA), *map(_log_frame, log_pages(database, LOG_PAGE))])
 
 
 def write_log(database: Database, path: Path) -> int:

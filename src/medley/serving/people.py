@@ -4,6 +4,9 @@
     ... with feedback since         the learned vector + fold_in(history with it) - fold_in(history without it)
     a new user, or a put history    fold_in(history)
 
+An item that a user dislikes, also one that the model learned from, leaves the history; a fold-in that knows dislikes
+counts it with a minus.
+
 Shapes: n and m items, Q columns of queries.
 """
 
@@ -207,7 +210,9 @@ class People:
         learned = self.bundle.scores.queries(np.array([person.learned]))[0]
         if not person.liked and not person.disliked:
             return learned
-        before, ages = self._bundled(person.learned, (TRAIN,)), self.bundle.ages(person.learned)
-        since = np.concatenate([ages + len(person.liked), by_place(len(person.liked))])
-        after = self.fold_in([*before, *person.liked], person.disliked - set(before), ages=since)
-        return learned + after - self.fold_in(before, ages=ages)
+        before, ages = self.bundle.history(person.learned), self.bundle.ages(person.learned)
+        gone = np.isin(before, list(person.disliked))
+        left = ages[~gone] - (ages[gone] < ages[~gone, None]).sum(axis=1)  # an item that is gone ages no other
+        since = np.concatenate([left + len(person.liked), by_place(len(person.liked))])
+        after = self.fold_in([*before[~gone].tolist(), *person.liked], person.disliked, ages=since)
+        return learned + after - self.fold_in(before.tolist(), ages=ages)

@@ -35,9 +35,7 @@ class Ranking:
     @property
     def nbytes(self) -> int:
         """Bytes of the index, or of what scores are computed from."""
-        if self._index is not None:
-            return self._index.nbytes
-        return sum((w if isinstance(w, np.ndarray) else w.data).nbytes for w in self.bundle.weights.values())
+        return self.bundle.scores.nbytes if self._index is None else self._index.nbytes
 
     def search(
         self, query: np.ndarray, k: int, *, allowed: np.ndarray, hidden: np.ndarray

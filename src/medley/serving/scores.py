@@ -42,6 +42,11 @@ class Vectors:
         """I"""
         return len(self.item)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of both tables."""
+        return self.user.nbytes + self.item.nbytes
+
     def queries(self, users: np.ndarray) -> np.ndarray:
         """Returns the queries (B, D + 1) of user rows (B,)."""
         return np.asarray(self.user[users])
@@ -81,6 +86,11 @@ class ItemToItem:
         """I"""
         size, _ = cast(tuple[int, int], next(iter(self.weights.values())).shape)
         return size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of weights and histories."""
+        return sum(map(_num_bytes, (*self.weights.values(), self.history)))
 
     @cached_property
     def _columns(self) -> dict[str, np.ndarray | sp.csc_array]:
@@ -138,6 +148,11 @@ class Concepts:
     def num_items(self) -> int:
         """I"""
         return len(self.item)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of items, encoder and histories."""
+        return sum(map(_num_bytes, (self.item, self.concept, *self.encoder.values(), self.history)))
 
     @property
     def parts(self) -> Mapping[str, slice]:
@@ -204,6 +219,11 @@ def spread(user: np.ndarray, covariance: np.ndarray) -> np.ndarray:
         covariance: (D, D), of the item vectors.
     """
     return np.sqrt(np.maximum(((user @ covariance) * user).sum(axis=1), 0))
+
+
+def _num_bytes(matrix: np.ndarray | sp.csr_array) -> int:
+    arrays = (matrix,) if isinstance(matrix, np.ndarray) else (matrix.data, matrix.indices, matrix.indptr)
+    return sum(array.nbytes for array in arrays)
 
 
 def _dense(matrix: Any) -> np.ndarray:

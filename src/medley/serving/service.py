@@ -326,10 +326,11 @@ class Service:
         return self.user(raw_id)
 
     def delete_user(self, raw_id: str) -> None:
-        """Forgets a user: history, attributes and feedback.
+        """Forgets a user: history, attributes and feedback. A user who was forgotten before may be deleted again.
 
         Raises:
             NotFoundError: an unknown user.
+            MedleyError: deleted content may still be in the file of the store: delete the user again.
         """
         self.changes.delete_user(raw_id)
 

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from medley.serving.database import Database
-from medley.serving.feedback_log import log_pages, read_log, write_log
+from medley.serving.feedback_log import log_pages, write_log
 from medley.serving.records import (
     Event,
     Outcome,
@@ -95,12 +94,6 @@ class Store:
         """Marks an item as deleted, whether it is stored or comes from the bundle; its values are erased."""
         self.put_items([StoredItem(item, {}, deleted=True)])
 
-    def item(self, item: str) -> StoredItem | None:
-        """Returns a stored item or the mark of a deleted item; None if the store does not know the id."""
-        with self._database.read() as connection:
-            known = _items_of(connection, [item])
-        return known[0] if known else None
-
     def num_changes(self) -> int:
         """Returns the number of changes of items and users so far, for `since`."""
         with self._database.read() as connection:
@@ -127,12 +120,6 @@ class Store:
         with self._database.write() as connection:
             put = "INSERT OR REPLACE INTO users VALUES (?, ?, ?, ?)"
             connection.execute(put, (*row, _next_change(connection)))
-
-    def user(self, user: str) -> StoredUser | None:
-        """Returns a stored user, or None."""
-        with self._database.read() as connection:
-            known = _users_of(connection, [user])
-        return known[0] if known else None
 
     def users(self, *, since: int = 0) -> Iterator[StoredUser]:
         """Yields all users, by id, a page at a time; `since` as in `items`."""
@@ -213,19 +200,11 @@ class Store:
             for number, *row in page:
                 yield number, event_of(tuple(row))
 
-    def num_events(self) -> int:
-        """Returns the number of events."""
-        with self._database.read() as connection:
-            return connection.execute("SELECT count(*) FROM feedback").fetchone()[0]
-
-    def log(self) -> pl.DataFrame:
-        """Returns the feedback as a table in memory: user, item, type, timestamp (UTC, milliseconds)."""
-        return read_log(self._database)
-
     def export_log(self, path: str | Path) -> int:
-        """Writes the table of `log` into a .csv or .parquet file, in one step and in bounded memory.
+        """Writes the feedback into a .csv or .parquet file, in one step and in bounded memory.
 
-        `medley import` reads the file; its event column is `type`.
+        The columns are user, item, type, timestamp (UTC, milliseconds). `medley import` reads the file; its event
+        column is `type`.
 
         Returns:
             The number of events.

@@ -17,6 +17,10 @@ class Unsaved:
     def delete_user(self, *_: object) -> None: ...
     def close(self) -> None: ...
 
+    def is_forgotten(self, _: object) -> bool:
+        """Returns False: nothing stays of a deleted user."""
+        return False
+
     def num_changes(self) -> int:
         """Returns 0: nobody else writes here."""
         return 0

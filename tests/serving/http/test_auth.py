@@ -9,7 +9,7 @@ from tests.serving.http.test_errors import error
 
 from medley.errors import InputError
 from medley.serving.http import auth
-from medley.serving.http.auth import Keys, new_key, read_keys
+from medley.serving.http.auth import Keys, is_same_origin, new_key, read_keys
 from medley.serving.http.server import check_host
 from medley.serving.http.settings import Settings
 
@@ -143,6 +143,26 @@ def test_a_removed_key_works_no_more_and_a_new_one_works(keys, monkeypatch):
     assert held.caller(late) is None
 
 
+def test_a_file_that_may_not_be_read_lets_nobody_in(keys, monkeypatch):
+    monkeypatch.setattr(auth, "SECONDS_BETWEEN_LOOKS", 0.0)
+    path, texts = keys
+    held = Keys(path)
+    path.unlink()
+    path.mkdir()  # reading raises an OSError, for the owner of the machine too
+    for _ in range(2):
+        assert held.caller(texts["admin"]) is None
+
+
+def test_a_failing_check_of_a_key_answers_an_error_and_releases_the_service(client, keys, monkeypatch):
+    def fail(self, text):
+        raise RuntimeError("the disk is gone")
+
+    holder = client.app.state.medley.holder
+    monkeypatch.setattr(Keys, "caller", fail)
+    error(client.get("/v1/model", headers={"X-API-Key": keys[1]["read"]}), 500, "internal")
+    assert holder._live.num_users == 0
+
+
 @pytest.mark.parametrize(
     "content", ["", "[]", "{", '{"version": 2, "keys": []}', '{"keys": [{"id": "a"}]}', '{"version": 1, "keys": []}']
 )
@@ -171,3 +191,23 @@ def test_a_host_that_others_reach_needs_keys(tmp_path, keys):
 
 def test_a_key_of_the_file_is_read_back(keys):
     assert [key.role for key in read_keys(keys[0]).keys] == ["read", "write", "admin"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [
+        ({"sec-fetch-site": "same-origin", "host": "a"}, True),
+        ({"sec-fetch-site": "cross-site", "host": "a", "origin": "http://a"}, False),
+        ({"sec-fetch-site": "same-site", "host": "a"}, False),
+        ({"sec-fetch-site": "none", "host": "a"}, False),
+        ({"origin": "http://a:8000", "host": "a:8000"}, True),
+        ({"origin": "http://a:8001", "host": "a:8000"}, False),
+        ({"origin": "null", "host": "a"}, False),
+        ({"origin": "null", "host": ""}, False),
+        ({"origin": "http://A", "host": "a"}, True),
+        ({"origin": "http://[a", "host": "a"}, False),
+        ({"host": "a"}, False),
+    ],
+)
+def test_a_change_is_allowed_from_our_own_page_only(headers, allowed):
+    assert is_same_origin(headers) is allowed

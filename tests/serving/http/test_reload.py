@@ -12,6 +12,7 @@ from tests.serving.http.conftest import running, until
 from tests.serving.http.fake import FakeService, Journal, write_bundle
 from tests.serving.http.test_errors import error
 
+from medley.errors import MedleyError
 from medley.serving.http import reload
 from medley.serving.http.errors import ApiError
 from medley.serving.http.reload import Holder
@@ -123,6 +124,82 @@ def test_writes_since_a_swap_are_there_after_a_rollback(client, bundle):
     client.put("/v1/users/late", json={"history": ["i1"]})
     client.post("/v1/admin/rollback")
     assert client.get("/v1/users/late").json()["model_version"] == A
+
+
+def test_a_write_during_a_rollback_is_there_after_it(holder, bundle, monkeypatch):
+    write_bundle(bundle, version=B)
+    holder.reload()
+    live, previous = holder._live, holder._previous
+    catch_up = previous.service.catch_up
+
+    def caught_up():
+        catch_up()
+        if holder._live is live:  # a request that has ended before the swap
+            live.service.delete_item("i7")
+
+    monkeypatch.setattr(previous.service, "catch_up", caught_up)
+    holder.rollback()
+    with leased(holder) as service:
+        assert service.model_version == A
+        assert "i7" not in [item.id for item in service.recommend(_question()).items]
+
+
+@pytest.mark.parametrize("num_good", [1, 2])
+def test_a_bundle_that_cannot_catch_up_is_refused_and_closed(holder, bundle, monkeypatch, num_good):
+    opened = []
+
+    class Behind(FakeService):
+        num_calls = 0
+
+        def catch_up(self):
+            self.num_calls += 1
+            if self.num_calls > num_good:  # when opened, before the swap, after the swap
+                raise MedleyError("the store cannot be used")
+            return super().catch_up()
+
+    write_bundle(bundle, version=B)
+    with monkeypatch.context() as patch:
+        patch.setattr(holder, "_open", lambda: opened.append(Behind.open(bundle, Journal())) or opened[0])
+        with pytest.raises(ApiError) as raised:
+            holder.reload()
+    assert raised.value.body.code == "bundle_refused" and opened[0].closed
+    with leased(holder) as service:
+        assert service.model_version == A and not service.closed
+    assert holder.reload().previous == A
+
+
+def test_a_rollback_to_a_service_that_cannot_catch_up_changes_nothing(holder, bundle, monkeypatch):
+    write_bundle(bundle, version=B)
+    holder.reload()
+    previous = holder._previous.service
+
+    def fail():
+        if holder._live.service is previous:
+            raise MedleyError("the store cannot be used")
+
+    monkeypatch.setattr(previous, "catch_up", fail)
+    with pytest.raises(MedleyError):
+        holder.rollback()
+    with leased(holder) as service:
+        assert service.model_version == B
+    assert not previous.closed
+
+
+def test_watching_goes_on_after_a_failure(holder, bundle, monkeypatch, caplog):
+    reload_now, failed = holder.reload, []
+
+    def fail_once():
+        if not failed:
+            failed.append(holder._look())
+            raise RuntimeError("broken tables")
+        return reload_now()
+
+    monkeypatch.setattr(holder, "reload", fail_once)
+    holder.watch(0.02)
+    write_bundle(bundle, version=B)
+    until(lambda: failed)
+    until(lambda: holder._live.service.model_version == B)
+    assert "broken tables" in caplog.text
 
 
 def _question():

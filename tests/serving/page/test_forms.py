@@ -7,7 +7,7 @@ pytest.importorskip("fastapi")
 from starlette.requests import Request
 
 from medley.errors import InputError
-from medley.serving.http.page.forms import MAX_FIELDS, TooLargeError, Upload, parse_multipart, read_form, same_origin
+from medley.serving.http.page.forms import MAX_FIELDS, TooLargeError, Upload, parse_multipart, read_form
 
 FIELD = b'\r\nContent-Disposition: form-data; name="x"\r\n\r\n'
 
@@ -75,20 +75,3 @@ def test_reading_stops_at_the_limit():
     request = _request(b"x" * 5000, content_type="application/x-www-form-urlencoded")
     with pytest.raises(TooLargeError, match="2,000 bytes at most"):
         read_form(request, limit=2000).send(None)
-
-
-@pytest.mark.parametrize(
-    ("headers", "allowed"),
-    [
-        ({"sec_fetch_site": "same-origin", "host": "a"}, True),
-        ({"sec_fetch_site": "cross-site", "host": "a", "origin": "http://a"}, False),
-        ({"sec_fetch_site": "same-site", "host": "a"}, False),
-        ({"sec_fetch_site": "none", "host": "a"}, False),
-        ({"origin": "http://a:8000", "host": "a:8000"}, True),
-        ({"origin": "http://a:8001", "host": "a:8000"}, False),
-        ({"origin": "null", "host": "a"}, False),
-        ({"host": "a"}, False),
-    ],
-)
-def test_a_post_is_allowed_from_our_own_page_only(headers, allowed):
-    assert same_origin(_request(**headers)) is allowed

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import secrets
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -123,7 +124,7 @@ class Keys:
             self._stamp = stamp
             try:
                 self._keys = read_keys(self.path).keys
-            except InputError:  # a file that cannot be read opens no door
+            except (InputError, OSError):  # a file that cannot be read opens no door
                 self._keys = []
 
     def _look(self) -> tuple[int, int] | None:
@@ -137,6 +138,21 @@ class Keys:
 def may(role: Role, needed: Role) -> bool:
     """Returns whether a role may do what `needed` may."""
     return ROLES.index(role) >= ROLES.index(needed)
+
+
+def is_same_origin(headers: Mapping[str, str]) -> bool:
+    """Returns whether a request that changes something comes from a page of this server.
+
+    Browsers say so in Sec-Fetch-Site; older ones, and pages without https, in Origin. Programs send neither.
+
+    Args:
+        headers: of the request, found by names in lower case.
+    """
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    origin, host = headers.get("origin", ""), headers.get("host", "")
+    return host != "" and origin.partition("://")[2].lower() == host.lower()
 
 
 def _hash(text: str, salt: str) -> str:

@@ -47,9 +47,10 @@ class Exchange:
 
     __slots__ = ("began", "caller", "lease", "request_id", "state")
 
-    def __init__(self, request_id: str, state: State, caller: Caller | None, lease: "Lease | None"):
+    def __init__(self, request_id: str, state: State, lease: "Lease | None"):
         self.began = perf_counter()
-        self.request_id, self.state, self.caller, self.lease = request_id, state, caller, lease
+        self.request_id, self.state, self.lease = request_id, state, lease
+        self.caller: Caller | None = None  # until the key is checked
 
     @property
     def service(self) -> "Service":

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from medley.serving.http.auth import ANYONE, COOKIE, HEADER, Caller, Keys
+from medley.serving.http.auth import ANYONE, COOKIE, HEADER, Caller, Keys, is_same_origin
 from medley.serving.http.deps import LEASE, Exchange, State
 from medley.serving.http.errors import ApiError, error_response
 from medley.serving.http.limits import Buckets, bounded, too_large
@@ -43,7 +43,7 @@ class Gate:
         asked = headers.get("x-request-id", "")
         request_id = asked if REQUEST_ID.fullmatch(asked) else uuid4().hex
         lease = self.state.holder.acquire()
-        exchange = Exchange(request_id, self.state, self._caller(headers, scope["method"]), lease)
+        exchange = Exchange(request_id, self.state, lease)
         scope["medley.exchange"] = exchange
         status = 0
 
@@ -62,6 +62,7 @@ class Gate:
         self.num_waiting += 1
         self.state.metrics.in_flight.set(self.num_waiting)
         try:
+            exchange.caller = self._caller(headers, scope["method"])
             limited = self._admit(scope, headers, exchange, receive)
             await self.app(scope, limited, stamped)
         except Exception as error:  # the last resort: nothing but an ErrorBody leaves this server
@@ -81,7 +82,7 @@ class Gate:
             return ANYONE
         text = headers.get(HEADER)
         cookies = headers.get("cookie")
-        if text is None and cookies is not None and (method in SAFE or _is_same_origin(headers)):
+        if text is None and cookies is not None and (method in SAFE or is_same_origin(headers)):
             text = cookie_parser(cookies).get(COOKIE)
         return self.keys.caller(text)
 
@@ -142,14 +143,6 @@ class Gate:
             if log.isEnabledFor(logging.DEBUG):
                 values["path"] = scope["path"]
             log.info("request", extra={"values": values})
-
-
-def _is_same_origin(headers: Headers) -> bool:
-    """Whether a request that changes something comes from our own page: a browser says where it comes from."""
-    site = headers.get("sec-fetch-site")
-    if site is not None:
-        return site == "same-origin"
-    return headers.get("origin", "").partition("://")[2] == headers.get("host")
 
 
 def _host_name(host: str) -> str:

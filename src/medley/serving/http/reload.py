@@ -63,11 +63,6 @@ class Holder:
         self._stamp: tuple[int, ...] | None = None
         self.results: Counter[str] = Counter()
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether a service is live."""
-        return self._live is not None
-
     def acquire(self) -> Lease | None:
         """Leases the live service; None before the first is loaded. Every lease must be released."""
         with self._lock:
@@ -126,13 +121,15 @@ class Holder:
             self._stamp = self._look()
             if version_at(self.path) == self._live.service.model_version:
                 return self._done("unchanged", began)
+            old = self._previous
             try:
-                service = self._opened()
+                self._take_over(Lease(self._opened()))
             except Exception as error:  # a bad bundle may fail in any way, and none may end the live service
                 self.results["refused"] += 1
                 log.error("bundle refused, the live one stays: %s", error, exc_info=not isinstance(error, MedleyError))
                 raise _refused(error) from error
-            self._take_over(Lease(service))
+            if old is not None:
+                self._retire(old)
             return self._done("swapped", began)
         finally:
             self._changing.release()
@@ -142,6 +139,7 @@ class Holder:
 
         Raises:
             ApiError: a reload is running, or there is nothing to go back to (409).
+            MedleyError: the store cannot be read; the live service stays.
         """
         began = time.perf_counter()
         if not self._changing.acquire(blocking=False):
@@ -150,9 +148,7 @@ class Holder:
             previous = self._previous
             if previous is None:
                 raise ApiError(409, "no_previous", "no earlier bundle is kept", remedy="put the bundle back and reload")
-            previous.service.catch_up()
-            with self._lock:
-                self._live, self._previous = previous, self._live
+            self._swap(previous)
             return self._done("rolled_back", began)
         finally:
             self._changing.release()
@@ -170,6 +166,8 @@ class Holder:
                         self.reload()
                     except ApiError as error:
                         log.warning("the changed bundle is not live: %s", error.body.message)
+                    except Exception:  # whatever failed, the next change is seen
+                        log.exception("looking for a changed bundle failed")
 
         thread = threading.Thread(target=look, name="medley-watch", daemon=True)
         thread.start()
@@ -208,15 +206,36 @@ class Holder:
         return service
 
     def _take_over(self, new: Lease) -> None:
-        new.service.catch_up()  # with writes since it was opened
+        """Makes a new service live, and closes it where that fails."""
+        try:
+            self._swap(new)
+        except BaseException:
+            self._retire(new)
+            raise
+
+    def _swap(self, new: Lease) -> None:
+        """Makes a service live and keeps the live one; one that cannot catch up with the store changes nothing."""
+        new.service.catch_up()  # with writes since it was opened or replaced
         with self._lock:
-            old, self._live, self._previous = self._previous, new, self._live
-            in_use = old is not None and old.num_users > 0
-            if old is not None and in_use:
-                self._retired.append(old)
-        new.service.catch_up()  # with writes during the line above, by requests that have ended before it
-        if old is not None and not in_use:
-            self._close(old)
+            before = self._live, self._previous
+            self._live, self._previous = new, self._live
+        try:
+            new.service.catch_up()  # with writes during the lines above, by requests that have ended before them
+        except BaseException:
+            with self._lock:
+                self._live, self._previous = before
+            if self._live is not None:
+                self._live.service.catch_up()  # with writes through the new one
+            raise
+
+    def _retire(self, lease: Lease) -> None:
+        """Closes a service that is neither live nor kept, as soon as nobody uses it."""
+        with self._lock:
+            in_use = lease.num_users > 0
+            if in_use:
+                self._retired.append(lease)
+        if not in_use:
+            self._close(lease)
 
     def _close(self, lease: Lease) -> None:
         with self._lock:

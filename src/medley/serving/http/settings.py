@@ -37,8 +37,6 @@ class Settings(BaseModel):
     writers: int = Field(4, ge=1)  # threads of writes
     stop_seconds: int = Field(30, ge=1)  # for requests in flight when the server stops
 
-    log: Literal["text", "json"] = "text"
-
     @classmethod
     def read(cls, **values: Any) -> Self:
         """Checks settings.

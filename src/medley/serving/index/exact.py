@@ -31,8 +31,6 @@ MIN_BLOCK = 1024  # items scored at a time, at least
 MAX_CANDIDATES = 2**20  # before they are ranked and cut
 MAX_VALUES = 2**20  # float64 values at a time when candidates are summed
 GATHER_SHARE = 0.15  # of the items that pass: below it, copying their vectors costs less than scoring all items
-MIN_BUFFER = 4096  # additions, or tombstones, that are not worth a compaction
-BUFFER_SHARE = 0.25  # of the base; compaction then costs each addition four copied vectors
 ROUNDING = 2.0**-24  # of float32
 TINY = 2.0**-126  # products below it lose digits
 MAX_SCORE = float(np.finfo(np.float32).max) / 2
@@ -94,8 +92,7 @@ class ExactIndex:
 
     def _change(self, remove: np.ndarray, rows: np.ndarray, vectors: np.ndarray) -> None:
         self._table.change(remove, rows, vectors)
-        base, buffer = self._table.snapshot.segments
-        if max(len(buffer), len(base) - base.num_alive) > max(MIN_BUFFER, BUFFER_SHARE * len(base)):
+        if self._table.is_due:
             self._table.compact()
 
 

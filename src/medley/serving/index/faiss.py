@@ -1,7 +1,7 @@
 """Approximate search by faiss, for large catalogues: a graph (HNSW) or cells (IVF) of the base, inner products.
 
 faiss proposes candidates; their scores are summed as the exact index does it. Additions wait in a buffer, which is
-searched exactly, until `compact` builds the graph or the cells anew.
+searched exactly. When additions or tombstones are many, a thread builds the graph or the cells anew.
 
 A filter goes into the search of faiss as a bitmap. Where few items pass, faiss would walk past most items, so the
 items that pass are searched exactly. Where too few candidates are left for a query, because they are hidden from it or
@@ -12,6 +12,7 @@ HNSW works on the inner products themselves: turning them into distances by one 
 2014) lowered the recall of the same graph from 0.98 to 0.26 on 100,000 items whose norms vary (log-normal, 0.4).
 """
 
+import threading
 from typing import Any, Literal
 
 import numpy as np
@@ -84,6 +85,7 @@ class FaissIndex:
         self._faiss: Any = faiss
         self.kind, self._width, self._probe_share = kind, int(width), float(probe_share)
         self._table = VectorTable(vectors, rows, prepare=self._build)
+        self._compaction: threading.Thread | None = None  # the latest
 
     def __len__(self) -> int:
         return len(self._table.snapshot)
@@ -101,27 +103,23 @@ class FaissIndex:
         links = 4 * graph.neighbors.size() + 8 * graph.offsets.size() + 4 * graph.levels.size()
         return self._table.nbytes + vectors + links
 
-    @property
-    def num_buffered(self) -> int:
-        """The number of additions that wait for `compact` and are searched exactly meanwhile."""
-        return len(self._table.snapshot.buffer)
-
     def add(self, rows: np.ndarray, vectors: np.ndarray) -> None:
         """Adds items; see `Index.add`."""
-        self._table.change(NO_ROWS, rows, vectors)
+        self._change(NO_ROWS, rows, vectors)
 
     def remove(self, rows: np.ndarray) -> None:
         """Removes items; see `Index.remove`."""
-        self._table.change(rows, NO_ROWS, np.zeros((0, self._table.dim), np.float32))
+        self._change(rows, NO_ROWS, np.zeros((0, self._table.dim), np.float32))
 
     def replace(self, rows: np.ndarray, vectors: np.ndarray) -> None:
         """Replaces the vectors of items; see `Index.replace`."""
-        self._table.change(rows, rows, vectors)
+        self._change(rows, rows, vectors)
 
     def compact(self) -> bool:
         """Builds the graph or the cells anew, with the additions and without tombstones.
 
-        Takes as long as the construction. Searches and changes go on meanwhile, so a thread of its own may do it.
+        Takes as long as the construction; searches and changes go on meanwhile. A change starts it in a thread where
+        it pays.
 
         Returns:
             False if another thread is at it.
@@ -144,6 +142,12 @@ class FaissIndex:
         if buffer.num_alive:
             parts.append(search_exactly([buffer], queries, k, allowed, pairs))
         return merged(parts, k)
+
+    def _change(self, remove: np.ndarray, rows: np.ndarray, vectors: np.ndarray) -> None:
+        self._table.change(remove, rows, vectors)
+        if self._table.is_due and (self._compaction is None or not self._compaction.is_alive()):
+            self._compaction = threading.Thread(target=self._table.compact, name="medley-index", daemon=True)
+            self._compaction.start()
 
     def _search_base(
         self,

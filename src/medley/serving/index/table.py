@@ -18,6 +18,8 @@ from medley.errors import InputError
 from medley.serving.index.base import checked_rows, checked_vectors
 
 MIN_CAPACITY = 64  # vectors that a new buffer has room for
+MIN_BUFFER = 4096  # additions, or tombstones, that are not worth a compaction
+BUFFER_SHARE = 0.25  # of the base; compaction then costs each addition four vectors that are copied, or linked by faiss
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,12 @@ class VectorTable:
             if held.any():
                 raise InputError(f"row {rows[held][0]} is in the index already", remedy="replace it")
             self.snapshot = Snapshot(base, self._appended(buffer, rows, vectors), now.prepared)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there are so many additions or tombstones that a compaction pays."""
+        base, buffer = self.snapshot.segments
+        return max(len(buffer), len(base) - base.num_alive) > max(MIN_BUFFER, BUFFER_SHARE * len(base))
 
     def compact(self) -> bool:
         """Merges base and buffer into a new base without tombstones; searches and changes go on meanwhile.

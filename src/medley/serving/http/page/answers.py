@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 import jinja2
@@ -13,15 +13,14 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
 from medley.errors import InputError, MissingExtraError, NotFoundError
+from medley.serving.http.auth import COOKIE, HEADER, Keys, Role, is_same_origin, may
 from medley.serving.http.page.drawing import pattern, stacked
-from medley.serving.http.page.forms import Fields, TooLargeError, read_form, same_origin
+from medley.serving.http.page.forms import Fields, TooLargeError, read_form
 
 if TYPE_CHECKING:
     from medley.serving.service import Service
 
 FOLDER = Path(__file__).parent
-ROLES = ("read", "write", "admin")  # each may do what the roles before may
-KEY_COOKIE = "medley_key"
 LABELS = {"visual": "look", "acoustic": "sound", "textual": "words", "id": "behaviour", "all": "everything"}
 SHOWN_IMAGES = {"image/jpeg", "image/png", "image/webp", "image/gif"}
 HEADERS = {
@@ -32,23 +31,6 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-
-
-class Caller(Protocol):
-    """Who asks."""
-
-    @property
-    def role(self) -> str:
-        """Returns read, write or admin."""
-        ...
-
-
-class Keys(Protocol):
-    """Who may do what; `medley.serving.http.auth.Keys` is one."""
-
-    def caller(self, text: str | None) -> Caller | None:
-        """Returns who asks with a key; None for an unknown key."""
-        ...
 
 
 class SignInError(Exception):
@@ -103,7 +85,7 @@ class Answers:
         html = self.environment.get_template(template).render(
             link=link,
             path=request.url.path.removeprefix(base),
-            signed_in=self.keys is not None and KEY_COOKIE in request.cookies,
+            signed_in=self.keys is not None and COOKIE in request.cookies,
             **values,
         )
         return HTMLResponse(html, status, headers=HEADERS | {"Cache-Control": "private, no-cache"})
@@ -113,7 +95,7 @@ class Answers:
         address = request.scope.get("root_path", "") + path + (f"?{urlencode(query)}" if query else "")
         return RedirectResponse(address, 303, headers=HEADERS)
 
-    def get(self, page: Get, *, role: str | None = "read") -> Callable[[Request], Awaitable[Response]]:
+    def get(self, page: Get, *, role: Role | None = "read") -> Callable[[Request], Awaitable[Response]]:
         """Returns the endpoint of a page: checks the key and turns errors into pages."""
 
         def answer(request: Request) -> Response:
@@ -128,12 +110,12 @@ class Answers:
 
         return endpoint
 
-    def post(self, page: Post, *, role: str | None = "write") -> Callable[[Request], Awaitable[Response]]:
+    def post(self, page: Post, *, role: Role | None = "write") -> Callable[[Request], Awaitable[Response]]:
         """Returns the endpoint of a form: checks its origin and the key before it reads the body."""
 
         async def endpoint(request: Request) -> Response:
             try:
-                if not same_origin(request):
+                if not is_same_origin(request.headers):
                     raise ForbiddenError("The form was sent from another site.", "open the page of this service")
                 await run_in_threadpool(self.check, request, role)
                 return await run_in_threadpool(page, request, await read_form(request))
@@ -142,7 +124,7 @@ class Answers:
 
         return endpoint
 
-    def check(self, request: Request, role: str | None) -> None:
+    def check(self, request: Request, role: Role | None) -> None:
         """Checks that the key in the cookie, or in X-API-Key, has a role.
 
         Raises:
@@ -151,11 +133,11 @@ class Answers:
         """
         if self.keys is None or role is None:
             return
-        key = request.headers.get("x-api-key") or request.cookies.get(KEY_COOKIE)
+        key = request.headers.get(HEADER) or request.cookies.get(COOKIE)
         caller = self.keys.caller(key)
         if caller is None:
             raise SignInError
-        if ROLES.index(caller.role) < ROLES.index(role):
+        if not may(caller.role, role):
             raise ForbiddenError(
                 f"This needs a key with the role {role}, and yours has the role {caller.role}.",
                 "sign out, and sign in with another key",

@@ -3,7 +3,7 @@
 import re
 from email.message import Message
 from typing import NamedTuple
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
@@ -109,16 +109,3 @@ def _disposition(head: bytes) -> tuple[str | None, str | None]:
 
 def _damaged(reason: str) -> InputError:
     return InputError(f"the form is damaged: {reason}", remedy="open the page again and send the form once more")
-
-
-def same_origin(request: Request) -> bool:
-    """Tells whether a post comes from a page of this service.
-
-    Browsers say so themselves in `Sec-Fetch-Site`; older ones, and pages without https, in `Origin`. Programs send
-    neither, and have the API.
-    """
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        return site == "same-origin"
-    origin, host = request.headers.get("origin"), request.headers.get("host")
-    return origin is not None and host is not None and urlsplit(origin).netloc.lower() == host.lower()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Request, Response
 
 from medley.errors import InputError, NotFoundError
-from medley.serving.http.page.answers import HEADERS, SHOWN_IMAGES, Answers, Keys
+from medley.serving.http.auth import Keys
+from medley.serving.http.page.answers import HEADERS, SHOWN_IMAGES, Answers
 from medley.serving.http.page.drawing import MAP_HEIGHT, MAP_WIDTH, points
 from medley.serving.http.page.new_item import add_new_item
 from medley.serving.http.page.ranking import LISTED, lands, ranked, read_sliders

@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter, Request, Response
 
-from medley.serving.http.page.answers import KEY_COOKIE, Answers, local
+from medley.serving.http.auth import COOKIE
+from medley.serving.http.page.answers import Answers, local
 from medley.serving.http.page.forms import Fields
 
 MAX_KEY = 256  # characters
@@ -24,13 +25,13 @@ def add_signing_in(routes: APIRouter, answers: Answers) -> None:
         response = answers.redirect(request, "/")
         response.headers["location"] = target
         response.set_cookie(
-            KEY_COOKIE, key, httponly=True, samesite="strict", secure=request.url.scheme == "https", path="/"
+            COOKIE, key, httponly=True, samesite="strict", secure=request.url.scheme == "https", path="/"
         )
         return response
 
     def sign_out(request: Request, fields: Fields) -> Response:
         response = answers.redirect(request, "/sign-in")
-        response.delete_cookie(KEY_COOKIE, httponly=True, samesite="strict", path="/")
+        response.delete_cookie(COOKIE, httponly=True, samesite="strict", path="/")
         return response
 
     routes.add_api_route("/sign-in", answers.get(form, role=None), response_model=None)
