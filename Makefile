@@ -113,7 +113,7 @@ flagship-%: $(RESULTS)/data/%/manifest.json  ## Mosaic without its parts: microl
 	$(call study,$*,$(call declared,flagship,$*),flagship-$*)
 
 intents-%: $(RESULTS)/data/%/manifest.json  ## models of intents against others, as HUIGN's paper compares them: any data set
-	$(call study,$*,intents,intents-$*)
+	$(call study,$*,$(call declared,intents,$*),intents-$*)
 
 cold-neighbours-%: $(RESULTS)/data/%/manifest.json  ## items without interactions, by their neighbours: any data set
 	$(call study,$*,$(call declared,cold-neighbours,$*),cold-neighbours-$*)

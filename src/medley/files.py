@@ -50,12 +50,14 @@ def read_json(path: Path, *, remedy: str) -> dict:
     """Reads a JSON object; `remedy`, in the error, says how to get a good file.
 
     Raises:
-        InputError: the file is absent or does not hold a JSON object.
+        InputError: the file is absent, cannot be read or does not hold a JSON object.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError("the file does not exist", file=path, remedy=remedy) from None
+    except OSError as error:
+        raise InputError("the file cannot be read", file=path, got=error.strerror, remedy=remedy) from None
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError("not valid JSON", file=path, got=str(error), remedy=remedy) from None
     if not isinstance(document, dict):
