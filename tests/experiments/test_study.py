@@ -145,6 +145,36 @@ def test_a_search_takes_the_place_of_a_grid_and_is_not_repeated(simulated: Datas
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.safetensors")} == before
 
 
+def test_ctrl_c_in_a_search_ends_the_study_which_goes_on_with_the_search(
+    simulated: Dataset, tmp_path: Path, monkeypatch
+):
+    pytest.importorskip("optuna")
+    entries = [Entry("mf", "MF, tuned", {**SHORT, "num_epochs": 2}, trials=3)]
+    told = []
+
+    class Impatient(Watch):
+        def note(self, line: str) -> None:
+            told.append(line)
+            if len(told) == 2:
+                raise KeyboardInterrupt
+
+    watch = Impatient()
+    with pytest.raises(KeyboardInterrupt):
+        Study(simulated, tmp_path, seeds=(0,), resources=HERE, watch=watch).run(entries)
+    assert len(told) == 2 and watch.num_trained == 0
+    (tuned,) = Study(simulated, tmp_path, seeds=(0,), resources=HERE).run(entries).results
+    assert tuned.num_tried == 3
+
+
+def test_an_entry_to_tune_that_does_not_fit_the_data_is_named_and_the_others_are_measured(
+    simulated: Dataset, tmp_path: Path
+):
+    pytest.importorskip("optuna")
+    smell = Entry("vbpr", "Smell", {**SHORT, "modalities": ["smell"]}, trials=2)
+    found = Study(simulated, tmp_path, seeds=(0,), resources=HERE).run([smell, Entry("popularity", "Popularity", {})])
+    assert [one.label for one in found.results] == ["Popularity"] and "smell" in found.skipped["Smell"]
+
+
 def relabelled(data: Dataset, out: Path, change) -> Dataset:
     """Copies a data set with other split labels."""
     log = data.log.with_columns(pl.Series("split", change(data.log["split"].to_numpy()).tolist()))
