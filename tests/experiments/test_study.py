@@ -84,6 +84,18 @@ def test_seconds_of_the_processor_are_no_cost_of_a_run_that_a_gpu_trained(simula
     assert "NaN" not in documents([after])[0] and after.metrics == before.metrics
 
 
+def test_a_figure_beyond_accuracy_that_one_seed_leaves_undefined_is_left_out(simulated: Dataset, tmp_path: Path):
+    entry = Entry("mf", "MF", {**SHORT, "num_epochs": 1})
+    study = Study(simulated, tmp_path, seeds=(0, 1), resources=HERE, protocols=(Protocol(beyond=True),))
+    (before,) = study.run([entry]).results
+    (path,) = (tmp_path / before.runs[1]).glob("evaluations/*.json")
+    document = json.loads(path.read_text())
+    del document["beyond"]["visual_diversity@20"]
+    path.write_text(json.dumps(document))
+    (after,) = study.run([entry]).results
+    assert before.beyond.keys() - after.beyond.keys() == {"visual_diversity@20"} and "novelty@20" in after.beyond
+
+
 def test_nothing_is_trained_twice_by_two_studies_on_one_store(simulated: Dataset, tmp_path: Path):
     Study(simulated, tmp_path, seeds=(0, 1), resources=HERE).run([MF])
     before, watch = weights_in(tmp_path), Watch()
