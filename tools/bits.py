@@ -1,7 +1,7 @@
 """Checks that two versions of Medley compute the same bits, before and after a refactor.
 
-python tools/bits.py --against REV      # a git revision, which is checked out into another folder and runs the same code
-python tools/bits.py --record FILE      # writes the results of this tree as JSON
+python tools/bits.py --against REV     # a git revision, which is checked out into another folder and runs the same code
+python tools/bits.py --record FILE     # writes the results of this tree as JSON
 
 Trains every model that the tree has for three epochs on a small simulated data set, some with options of their papers
 too, and LightGCN, EgoGCN and DualGNN on TikTok if the data is there. Compares the hashes of all parameters (whatever

@@ -220,8 +220,8 @@ class Study:
                     chosen[split, entry.label] = {**chosen[split, entry.label], "dim": dim}
 
     def _seeds(self, entry: Entry) -> tuple[int, ...]:
-        """Returns the seeds of an entry; one is enough for a model without a loss, which draws nothing at random."""
-        return self.seeds if models.find(entry.model).loss is not models.Recommender.loss else self.seeds[:1]
+        """Returns the seeds of an entry; one is enough for a model that does not learn: it draws nothing at random."""
+        return self.seeds if models.learns(entry.model) else self.seeds[:1]
 
     def _tasks(self, split: str, entry: Entry, options: Options) -> list[Task]:
         protocols = self._protocols(split)
