@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from medley.cores import num_cores
 from medley.errors import InputError, TrainingError
 from medley.experiments.store import Diverged, Task, Trained, complete, find
 from medley.experiments.watch import Watch
@@ -317,11 +318,6 @@ def _end_with_parent() -> None:
     assert parent is not None
     connection.wait([parent.sentinel])
     os._exit(1)  # at once: another process may go on with the run
-
-
-def num_cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def free_gb() -> float:

@@ -5,7 +5,6 @@ and gives the same bytes; a later call encodes only items whose media have chang
 workers have ready, one chunk of vectors, and about 2 kB per medium: its path, and its line in the report.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
+from medley.cores import num_cores
 from medley.data.dataset import Dataset
 from medley.data.inspect import Failure, failures, num_without_sound
 from medley.data.options import checked
@@ -190,8 +190,7 @@ def extract(
 
 def default_jobs() -> int:
     """Returns the number of processes that decode unless the caller chooses: one per core, up to 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(MOST_JOBS, cores)
+    return min(MOST_JOBS, num_cores())
 
 
 def _wanted(encoders: Mapping[str, str | None], name: str | None) -> dict[str, tuple[str, str]]:
