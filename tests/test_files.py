@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from medley.errors import InputError
-from medley.files import locked, read_json, sha256_of_file, sha256_of_json, staged_folder, write_atomic, write_json
+from medley.files import (
+    locked,
+    read_json,
+    refuse_existing,
+    sha256_of_file,
+    sha256_of_json,
+    staged_folder,
+    write_atomic,
+    write_json,
+)
 
 
 def test_writing_replaces_the_whole_file_and_leaves_no_other(tmp_path):
@@ -78,6 +87,13 @@ def test_a_folder_that_exists_is_only_replaced_on_demand(tmp_path):
         (folder / "file").write_text("new")
     assert (tmp_path / "out" / "file").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_exists_already_is_called_a_file_or_a_folder(tmp_path):
+    (tmp_path / "shop.medley").write_bytes(b"")
+    for name, kind in (("shop.medley", "file"), (".", "folder")):
+        with pytest.raises(InputError, match=f"the {kind} exists already"):
+            refuse_existing(tmp_path / name, overwrite=False)
 
 
 def test_the_old_folder_comes_back_if_the_new_one_cannot_be_renamed(tmp_path, monkeypatch):

@@ -108,7 +108,10 @@ def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
 def refuse_existing(target: Path, *, overwrite: bool) -> None:
     """Raises an InputError if `target` exists and must not be overwritten."""
     if target.exists() and not overwrite:
-        raise InputError("the folder exists already", file=target, remedy="choose another name, or pass overwrite=True")
+        kind = "folder" if target.is_dir() else "file"
+        raise InputError(
+            f"the {kind} exists already", file=target, remedy="choose another name, or pass overwrite=True"
+        )
 
 
 @contextmanager
