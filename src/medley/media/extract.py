@@ -19,9 +19,9 @@ from medley.cores import num_cores
 from medley.data.dataset import Dataset
 from medley.data.inspect import Failure, failures, num_without_sound
 from medley.data.options import checked
-from medley.data.writer import LOCK, MEDIA_COLUMNS
+from medley.data.writer import MEDIA_COLUMNS
 from medley.errors import InputError
-from medley.files import release_stale, sha256_of_json
+from medley.files import sha256_of_json
 from medley.media.decode import Limits
 from medley.media.encoders import DEFAULTS, MODALITY_OF, Encoder, find
 from medley.media.files import Found, find_media
@@ -180,7 +180,6 @@ def extract(
             if each not in usable:
                 count = len(each.media)
                 notes.append(f"{each.name}: left out, for none of the media of {count:,} items could be used")
-        release_stale(dataset.folder / LOCK)  # of a process that was killed as it wrote
         results: dict[str, Extraction] = {}
         for each in usable:
             dataset, results[each.name] = _write(dataset, each, options.scale)
