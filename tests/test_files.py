@@ -1,13 +1,26 @@
 """Writes are atomic, locks exclude, hashes depend on content."""
 
+import errno
 import json
 import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from medley.errors import InputError
-from medley.files import locked, read_json, sha256_of_file, sha256_of_json, staged_folder, write_atomic, write_json
+from medley.errors import InputError, MedleyWarning
+from medley.files import (
+    locked,
+    read_json,
+    refuse_existing,
+    sha256_of_file,
+    sha256_of_json,
+    staged_folder,
+    write_atomic,
+    write_json,
+)
 
 
 def test_writing_replaces_the_whole_file_and_leaves_no_other(tmp_path):
@@ -80,6 +93,13 @@ def test_a_folder_that_exists_is_only_replaced_on_demand(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_what_exists_already_is_called_a_file_or_a_folder(tmp_path):
+    (tmp_path / "shop.medley").write_bytes(b"")
+    for name, kind in (("shop.medley", "file"), (".", "folder")):
+        with pytest.raises(InputError, match=f"the {kind} exists already"):
+            refuse_existing(tmp_path / name, overwrite=False)
+
+
 def test_the_old_folder_comes_back_if_the_new_one_cannot_be_renamed(tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "file").write_text("old")
@@ -118,3 +138,53 @@ def test_a_lock_is_free_again_after_the_block_whatever_happened(tmp_path):
         except (ValueError, KeyboardInterrupt) as caught:
             assert type(caught) is error
         assert not list(tmp_path.iterdir())
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from medley.files import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_lock_of_a_process_that_is_killed_is_free(tmp_path):
+    program = [sys.executable, "-c", HOLDER, str(tmp_path / "lock")]
+    with subprocess.Popen(program, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+        with pytest.raises(InputError, match=f"process {holder.pid} on"), locked(tmp_path / "lock"):
+            raise AssertionError("the block must not run")
+        holder.kill()
+    assert (tmp_path / "lock").exists()
+    with locked(tmp_path / "lock"):
+        assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+
+
+def test_those_who_wait_for_a_lock_hold_it_one_at_a_time(tmp_path):
+    inside: list[int] = []
+
+    def work(number: int) -> int:
+        for _ in range(50):
+            with locked(tmp_path / "lock", wait=True):
+                inside.append(number)
+                assert inside == [number]
+                inside.remove(number)
+        return number
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(8))) == list(range(8))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="flock")
+def test_a_file_system_without_locks_is_named_and_can_be_written(tmp_path, monkeypatch):
+    import fcntl
+
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, "not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.warns(MedleyWarning, match="no locks"), locked(tmp_path / "lock"):
+        write_atomic(tmp_path / "file", "x")

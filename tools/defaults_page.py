@@ -24,7 +24,6 @@ from medley import models
 from medley.data.dataset import Dataset
 from medley.errors import InputError, TrainingError
 from medley.files import write_atomic
-from medley.models import Recommender
 from medley.models.inputs import CONTROLS
 from medley.models.spaces import Choice, Log, Space, Whole
 from medley.runs import Recipe
@@ -75,15 +74,11 @@ def points(model: str, num_draws: int) -> list[dict[str, Any]]:
     its number alone, so more draws continue the list.
     """
     space = models.find(model).search_space
-    rates = [{"lr": lr} for lr in RATES] if _learns(model) else []
-    num_draws *= 1 if _learns(model) else 4
+    rates = [{"lr": lr} for lr in RATES] if models.learns(model) else []
+    num_draws *= 1 if models.learns(model) else 4
     rng = np.random.default_rng(list(model.encode()))
     draws = [{name: _drawn(one, rng) for name, one in space.items()} for _ in range(num_draws)]
     return [{}, *rates, *([draw for draw in draws if draw] if space else [])]
-
-
-def _learns(model: str) -> bool:
-    return models.find(model).loss is not Recommender.loss
 
 
 def _drawn(space: Space, rng: np.random.Generator) -> Any:

@@ -9,7 +9,6 @@ to the page, after every training, and a second call measures only what is missi
 
 import argparse
 import json
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +34,7 @@ from medley.version import listed, versions
 
 TRAINING: dict[str, Any] = {"num_epochs": 40, "patience": 8, "lr": 5e-3, "batch_size": 2048}
 DIM = 32
-LFM2K_FEATURES = {"all-MiniLM-L6-v2": "text_feat", "vggish": "audio_feat", "whisper": "image_feat"}
+LFM2K_FEATURES = {"acoustic": "vggish.npy", "visual": "whisper.npy", "textual": "all-MiniLM-L6-v2.npy"}
 SHARE = 0.15  # of the users, left out
 SEEDS = (0, 1)  # of the users left out, and of the models
 SLOW = ("huign", "acf", "stargcn", "gat")  # one seed each
@@ -47,13 +46,8 @@ def demo(data: Path, out: Path) -> medley.Dataset:
 
 
 def lfm2k(data: Path, out: Path) -> medley.Dataset:
-    """LastFM as an MMRec folder, its arrays under the names that MMRec gives to modalities."""
-    folder = out / "mmrec"
-    folder.mkdir()
-    shutil.copyfile(data / "lfm2k" / "lfm2k.inter", folder / "lfm2k.inter")
-    for given, stem in LFM2K_FEATURES.items():
-        shutil.copyfile(data / "lfm2k" / f"{given}.npy", folder / f"{stem}.npy")
-    return medley.import_dataset("mmrec", folder, out / "lfm2k", name="lfm2k")
+    """LastFM, with its vectors of speech under the name visual, as MMRec has them."""
+    return medley.import_dataset("mmrec", data / "lfm2k", out / "lfm2k", name="lfm2k", features=LFM2K_FEATURES)
 
 
 DATA_SETS: dict[str, Callable[[Path, Path], medley.Dataset]] = {"demo": demo, "lfm2k": lfm2k}

@@ -7,42 +7,25 @@ One thread and one seed, so two runs give the same figures. Test is not read.
 """
 
 import argparse
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from fold_in_page import demo, lfm2k  # beside this file
 
 import medley
-from medley.experiments.demo import CATALOGUE
 
 SETTINGS: dict[str, Any] = {"dim": 64, "num_layers": 2, "lr": 1e-3, "num_epochs": 100, "patience": 10}
 REGS = (0.0, 1e-5, 1e-4, 1e-3, 1e-2)
 METRIC = "recall@20"
 CHANGES: Mapping[str, Mapping[str, Any]] = {"tiktok": {"num_epochs": 15}}  # an epoch takes seconds
-LFM2K_FEATURES = {"all-MiniLM-L6-v2": "text_feat", "vggish": "audio_feat", "whisper": "image_feat"}
-
-
-def demo(data: Path, out: Path) -> medley.Dataset:
-    """The catalogue of `medley demo`."""
-    return medley.simulate(out / "demo", settings=medley.preset("demo", **CATALOGUE), seed=0)
 
 
 def tiktok(data: Path, out: Path) -> medley.Dataset:
     """TikTok in its public split."""
     return medley.import_dataset("csv", data / "tiktok", out / "tiktok", name="tiktok")
-
-
-def lfm2k(data: Path, out: Path) -> medley.Dataset:
-    """LastFM as an MMRec folder, its arrays under the names that MMRec gives to modalities."""
-    folder = out / "mmrec"
-    folder.mkdir()
-    shutil.copyfile(data / "lfm2k" / "lfm2k.inter", folder / "lfm2k.inter")
-    for given, stem in LFM2K_FEATURES.items():
-        shutil.copyfile(data / "lfm2k" / f"{given}.npy", folder / f"{stem}.npy")
-    return medley.import_dataset("mmrec", folder, out / "lfm2k", name="lfm2k")
 
 
 DATA_SETS: dict[str, Callable[[Path, Path], medley.Dataset]] = {"demo": demo, "lfm2k": lfm2k, "tiktok": tiktok}

@@ -8,13 +8,14 @@ runs, so a command that was stopped goes on with what is left.
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from medley import models
 from medley.data.dataset import Dataset
 from medley.data.importing import import_dataset
+from medley.experiments.scheduler import Resources
 from medley.experiments.study import Entry, Result, Study
+from medley.experiments.watch import Lines
 from medley.files import write_atomic
 from medley.version import listed, versions
 
@@ -51,17 +52,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     measured: list[tuple[Dataset, list[Result]]] = []
     for name, made in DATA_SETS.items():
+        print(f"{name}:", flush=True)
         folder = chosen.runs / name / "data"
         data = Dataset(folder) if folder.exists() else made(chosen.data, folder)
         study = Study(
             data,
             chosen.runs / name,
             seeds=SEEDS,
-            workers=chosen.workers,
-            threads=1,
-            report=lambda line, name=name: print(f"{datetime.now(UTC):%H:%M:%S} {name} {line}", flush=True),
+            resources=Resources(jobs=chosen.workers, threads=1),
+            watch=Lines(),
         )
-        measured.append((data, study.run(entries())))
+        measured.append((data, study.run(entries()).results))
     write_atomic(chosen.out, page(measured))
     print(f"written: {chosen.out}")
 

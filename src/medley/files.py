@@ -1,21 +1,21 @@
 """Atomic writes, locks and content hashes of files."""
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import socket
+import sys
 import tempfile
-import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from medley.errors import InputError
-
-UNREADABLE_SECONDS = 5.0  # after which a lock without a readable owner is one whose process was killed as it wrote it
+from medley.errors import InputError, MedleyWarning
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -110,89 +110,85 @@ def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
 def refuse_existing(target: Path, *, overwrite: bool) -> None:
     """Raises an InputError if `target` exists and must not be overwritten."""
     if target.exists() and not overwrite:
-        raise InputError("the folder exists already", file=target, remedy="choose another name, or pass overwrite=True")
+        kind = "folder" if target.is_dir() else "file"
+        raise InputError(
+            f"the {kind} exists already", file=target, remedy="choose another name, or pass overwrite=True"
+        )
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds the lock file `path` while the block runs.
+def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Holds the lock file `path` while the block runs, and removes it. The lock of a process that is killed is free.
+
+    Args:
+        path: the lock file; its folder exists.
+        wait: wait until no other process holds the lock.
 
     Raises:
-        InputError: the lock is held, or was left by a process that was killed; the message says which of the two.
+        InputError: another process holds the lock, and `wait` is false.
     """
-    try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-    except FileExistsError:
-        raise _held(path) from None
-    try:
-        with os.fdopen(handle, "w") as file:
+    while True:
+        with path.open("a+", encoding="utf-8") as file:
+            if not _lock(file, path, wait=wait):
+                raise _held(path)
+            if not _is_at(file, path):  # the process that held the lock has removed the file
+                continue
+            file.truncate(0)
             since = datetime.now(UTC).isoformat(timespec="seconds")
             json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": since}, file)
-        yield
-    finally:
-        path.unlink(missing_ok=True)
+            file.flush()
+            try:
+                yield
+            finally:
+                with suppress(PermissionError):  # Windows removes no file that is open
+                    path.unlink(missing_ok=True)
+            return
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _held(path: Path) -> InputError:
+    what, remedy = "the lock is held by another process", "wait until the process ends"
     try:
-        owner = json.loads(path.read_text())
-        pid, host, since = int(owner["pid"]), owner["host"], owner["since"]
-    except (OSError, ValueError, KeyError, TypeError):  # just made or just removed, or the process was killed
-        remedy = "try again; if the error stays and no other process writes here, remove the file"
-        return InputError("the lock is held by another process", file=path, remedy=remedy)
-    got = f"process {pid} on {host} since {since}"
-    if host == socket.gethostname() and not _runs(pid):
-        return InputError("the lock is stale: its process has ended", file=path, got=got, remedy="remove the file")
-    remedy = "wait until the process ends; if it has ended, remove the file"
-    return InputError("the lock is held by another process", file=path, got=got, remedy=remedy)
+        owner = json.loads(path.read_text(encoding="utf-8"))
+        got = f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+    except (OSError, ValueError, KeyError, TypeError):  # the process has just taken the lock, or just ended
+        return InputError(what, file=path, remedy=remedy)
+    return InputError(what, file=path, got=got, remedy=remedy)
 
 
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # the process of another user
-        return True
-    return True
+if sys.platform == "win32":
+    import msvcrt
 
-
-def release_stale(lock: Path) -> None:
-    """Removes a lock that `files.locked` made for a process of this host that has ended."""
-    content = _read_lock(lock)
-    if content is None or not _is_stale(lock, content):
-        return
-    aside = lock.with_name(f"{lock.name}.{os.getpid()}.stale")
-    try:
-        lock.rename(aside)
-    except FileNotFoundError:
-        return
-    if aside.read_bytes() != content:  # another process was faster, and this is its new lock
-        with suppress(FileExistsError):
-            os.link(aside, lock)
-    aside.unlink()
-
-
-def _read_lock(lock: Path) -> bytes | None:
-    try:
-        return lock.read_bytes()
-    except FileNotFoundError:
-        return None
-
-
-def _is_stale(lock: Path, content: bytes) -> bool:
-    try:
-        owner = json.loads(content)
-        pid, host = int(owner["pid"]), owner["host"]
-    except (ValueError, KeyError, TypeError):
-        while _read_lock(lock) == content:
-            if time.time() - lock.stat().st_mtime > UNREADABLE_SECONDS:
+    def _lock(file: IO[str], path: Path, *, wait: bool) -> bool:
+        while True:
+            try:
+                file.seek(0)
+                msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
                 return True
-            time.sleep(0.1)
-        return False
-    if host != socket.gethostname():
-        return False
-    return not _runs(pid)
+            except OSError:  # held by another process, for ten seconds if this one waits
+                if not wait:
+                    return False
+
+else:
+    import fcntl
+
+    def _lock(file: IO[str], path: Path, *, wait: bool) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+                raise
+            text = f"{path}: this file system has no locks: let one process at a time write here"
+            warnings.warn(text, MedleyWarning, stacklevel=2)
+        return True
 
 
 def sha256_of_file(path: Path) -> str:

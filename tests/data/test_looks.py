@@ -1,6 +1,11 @@
 """`import auto` says what a source is, and its command imports it."""
 
+import bz2
+import gzip
+import io
+import lzma
 import shlex
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +112,48 @@ def test_a_look_says_what_a_source_is_and_the_import_follows_it(name, tmp_path: 
     assert seen.items() <= found.seen.items(), found.seen
     assert shlex.split(command)[:4] == ["medley", "import", format, str(folder)]
     assert len(import_dataset("auto", folder, tmp_path / "out", ratios=(1, 0, 0) if "split" not in seen else None).log)
+
+
+def zipped(content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("ratings.csv", content)
+    return file.getvalue()
+
+
+def zstd(content: bytes) -> bytes:
+    """One frame of one block that is stored as it is."""
+    size = len(content)
+    return b"\x28\xb5\x2f\xfd\xa0" + size.to_bytes(4, "little") + (1 | size << 3).to_bytes(3, "little") + content
+
+
+PACKED = {
+    "ratings.csv.gz": gzip.compress,
+    "ratings.csv.bz2": bz2.compress,
+    "ratings.csv.xz": lzma.compress,
+    "ratings.csv.zip": zipped,
+    "ratings.csv.zst": zstd,
+    "ratings.csv": lambda content: gzip.compress(bz2.compress(content)),
+}
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_a_look_reads_packed_files_as_the_import_does_and_names_the_damaged_ones(name, tmp_path: Path):
+    (tmp_path / "source").mkdir()
+    path = tmp_path / "source" / name
+    whole = PACKED[name](RATINGS.encode() * 100)
+    path.write_bytes(whole)
+    assert "header" in look(path).seen
+    assert len(import_dataset("auto", path, tmp_path / "out", ratios=(1, 0, 0), on_error="skip").log) == 3
+    for damaged in (whole[: len(whole) // 2], whole[:10] + bytes(40) + whole[50:]):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match="cannot be unpacked"):
+            look(path)
+
+
+def test_an_archive_of_arrays_is_not_taken_for_a_packed_table(tmp_path: Path):
+    np.savez(tmp_path / "interactions.npz", user=np.array([0]), item=np.array([1]))
+    assert look(tmp_path / "interactions.npz").format == "pairs"
 
 
 @pytest.mark.parametrize(

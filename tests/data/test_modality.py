@@ -1,6 +1,5 @@
 """A modality is added to a data set in one step: whatever happens, the old data set or the new one is there."""
 
-import json
 import os
 import re
 import signal
@@ -202,7 +201,6 @@ def test_an_exception_at_any_line_leaves_the_old_data_set_or_the_new_one(data):
             interrupt(data, at, stop)
         except Stop:
             found.append(is_old_or_new(data.folder))
-            (data.folder / ".lock").unlink(missing_ok=True)  # stays if the stop hits the lock itself
         else:
             break
     assert found == sorted(found, reverse=True) and {"old", "new"} <= set(found)
@@ -216,7 +214,6 @@ def test_a_kill_at_any_line_leaves_the_old_data_set_or_the_new_one(data, monkeyp
     monkeypatch.setattr(writer, "_beside", lambda _, fitted, __: beside[len(fitted[mean])])
     found = []
     for at in range(1, 1000, 3):
-        (data.folder / ".lock").unlink(missing_ok=True)
         data.with_modality("visual", OLD, **BESIDE[OLD.shape], replace=True)
         child = os.fork()
         if child == 0:
@@ -252,25 +249,6 @@ def test_two_writers_one_after_the_other_lose_nothing(data):
     other = Dataset(data.folder)
     data.with_modality("text", NEW)
     assert list(other.with_modality("sound", OLD).features) == ["visual", "text", "sound"]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_stale_lock_is_named(data):
-    ended = os.fork()
-    if ended == 0:
-        os._exit(0)
-    os.waitpid(ended, 0)
-    with pytest.raises(Stop), writer.locked(data.folder / ".lock"):
-        owner = json.loads((data.folder / ".lock").read_text())
-        raise Stop
-    (data.folder / ".lock").write_text(json.dumps(owner | {"pid": ended}))
-    with pytest.raises(InputError, match=rf"the lock is stale.*process {ended} .*Remedy: remove the file"):
-        data.with_modality("text", NEW)
-    (data.folder / ".lock").write_text("")
-    with pytest.raises(InputError, match=r"the lock is held.*remove the file"):
-        data.with_modality("text", NEW)
-    (data.folder / ".lock").unlink()
-    assert "text" in data.with_modality("text", NEW).features
 
 
 def test_a_data_set_that_was_replaced_in_between_is_refused(data, source):

@@ -1,5 +1,6 @@
 """The papers' recipes: models and training accept all their options and settings."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from medley.errors import InputError
 from medley.evaluation.metrics import METRICS
 from medley.experiments import papers
 from medley.experiments.papers import PAPERS
+from medley.experiments.reporting import published_scores
 from medley.runs import Recipe
 from medley.types import Features
 
@@ -77,6 +79,18 @@ def test_published_scores_are_shares_under_metrics_that_medley_has(name):
             metric, _, k = metric_at_k.partition("@")
             assert metric in METRICS and int(k) > 0 and 0 < value < 1
     assert len(published) >= 5
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_published_scores_stand_beside_those_of_a_study_with_their_source_and_selection(name):
+    model, data = name.split("/")
+    results: Any = SimpleNamespace(entries=[SimpleNamespace(entry=SimpleNamespace(model=model))], data={"name": "mine"})
+    rows, published = published_scores(results, data), papers.published_of(PAPERS[model])[data]
+    assert [row.metrics for row in rows] == [dict(scores) for scores in published.scores.values()]
+    assert all(published.data in row.source and row.selection for row in rows)
+    assert published_scores(results) == published_scores(results, "none") == []
+    with pytest.raises(InputError, match=r"published: expected auto or none or .*, got 'lfm2k'"):
+        published_scores(results, "lfm2k")
 
 
 @pytest.mark.parametrize("name", ["mmgcn", "mmgcn/netflix", "ncf/tiktok", "", "mmgcn/tiktok/four layers"])

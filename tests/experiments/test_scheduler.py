@@ -1,6 +1,7 @@
 """Tasks within a limit of memory, and what people see of them."""
 
 import io
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from medley.data.dataset import Dataset
 from medley.errors import InputError
+from medley.experiments import scheduler
 from medley.experiments.scheduler import Peaks, Resources, _Pool, free_gb, run_all
 from medley.experiments.store import Store, Task, Trained
 from medley.experiments.watch import Lines, LiveTable, Watch
@@ -76,6 +78,35 @@ def test_resources_out_of_range_are_refused(wrong: dict):
     with pytest.raises(InputError, match="or more"):
         Resources(**wrong)
     assert free_gb() > 0.1
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_a_container_uses_is_not_free_but_for_the_page_cache(version: int, tmp_path: Path, monkeypatch):
+    names = scheduler.CGROUP_FILES[version == 1]
+    for name, content in zip(names, ("2147483648\n", "1073741824\n", f"anon 5\n{names[3]} 268435456\n"), strict=False):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr(scheduler, "CGROUP", tmp_path)
+    assert free_gb() == 2 - 1 + 0.25
+    (tmp_path / names[0]).write_text("max\n")
+    assert free_gb() != 1.25
+
+
+def test_a_process_that_is_killed_while_it_is_idle_is_replaced(simulated: Dataset, tmp_path: Path):
+    killed = []
+
+    class Killer(Watch):
+        def finished(self, task: Task, outcome: scheduler.Outcome, *, is_new: bool) -> None:
+            super().finished(task, outcome, is_new=is_new)
+            for child in multiprocessing.active_children() if not killed else ():
+                child.kill()
+                child.join()
+                killed.append(child)
+
+    store, short = Store(tmp_path), {"model": "mf", "dim": 8, "num_epochs": 1}
+    tasks = [store.task(f"MF {seed}", Recipe.of({**short, "seed": seed}), simulated) for seed in (0, 1)]
+    outcomes = run_all("test", tasks, Resources(jobs=1, threads=1), Killer(), Peaks())
+    assert len(killed) == 1 and all(isinstance(each, Trained) for each in outcomes)
 
 
 def test_equal_tasks_are_run_once_and_refused_ones_are_returned(simulated: Dataset, tmp_path: Path):

@@ -84,6 +84,18 @@ def test_seconds_of_the_processor_are_no_cost_of_a_run_that_a_gpu_trained(simula
     assert "NaN" not in documents([after])[0] and after.metrics == before.metrics
 
 
+def test_a_figure_beyond_accuracy_that_one_seed_leaves_undefined_is_left_out(simulated: Dataset, tmp_path: Path):
+    entry = Entry("mf", "MF", {**SHORT, "num_epochs": 1})
+    study = Study(simulated, tmp_path, seeds=(0, 1), resources=HERE, protocols=(Protocol(beyond=True),))
+    (before,) = study.run([entry]).results
+    (path,) = (tmp_path / before.runs[1]).glob("evaluations/*.json")
+    document = json.loads(path.read_text())
+    del document["beyond"]["visual_diversity@20"]
+    path.write_text(json.dumps(document))
+    (after,) = study.run([entry]).results
+    assert before.beyond.keys() - after.beyond.keys() == {"visual_diversity@20"} and "novelty@20" in after.beyond
+
+
 def test_nothing_is_trained_twice_by_two_studies_on_one_store(simulated: Dataset, tmp_path: Path):
     Study(simulated, tmp_path, seeds=(0, 1), resources=HERE).run([MF])
     before, watch = weights_in(tmp_path), Watch()
@@ -143,6 +155,36 @@ def test_a_search_takes_the_place_of_a_grid_and_is_not_repeated(simulated: Datas
     again = Study(simulated, tmp_path, seeds=(0, 1), resources=HERE, watch=watch).run(entries).results
     assert documents(again) == documents([tuned, free]) and watch.num_trained == 0
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.safetensors")} == before
+
+
+def test_ctrl_c_in_a_search_ends_the_study_which_goes_on_with_the_search(
+    simulated: Dataset, tmp_path: Path, monkeypatch
+):
+    pytest.importorskip("optuna")
+    entries = [Entry("mf", "MF, tuned", {**SHORT, "num_epochs": 2}, trials=3)]
+    told = []
+
+    class Impatient(Watch):
+        def note(self, line: str) -> None:
+            told.append(line)
+            if len(told) == 2:
+                raise KeyboardInterrupt
+
+    watch = Impatient()
+    with pytest.raises(KeyboardInterrupt):
+        Study(simulated, tmp_path, seeds=(0,), resources=HERE, watch=watch).run(entries)
+    assert len(told) == 2 and watch.num_trained == 0
+    (tuned,) = Study(simulated, tmp_path, seeds=(0,), resources=HERE).run(entries).results
+    assert tuned.num_tried == 3
+
+
+def test_an_entry_to_tune_that_does_not_fit_the_data_is_named_and_the_others_are_measured(
+    simulated: Dataset, tmp_path: Path
+):
+    pytest.importorskip("optuna")
+    smell = Entry("vbpr", "Smell", {**SHORT, "modalities": ["smell"]}, trials=2)
+    found = Study(simulated, tmp_path, seeds=(0,), resources=HERE).run([smell, Entry("popularity", "Popularity", {})])
+    assert [one.label for one in found.results] == ["Popularity"] and "smell" in found.skipped["Smell"]
 
 
 def relabelled(data: Dataset, out: Path, change) -> Dataset:

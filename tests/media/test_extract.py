@@ -267,23 +267,13 @@ def test_a_wrong_call_is_refused_and_leaves_no_trace(data, media, options, messa
     assert not (data.folder / ".extraction").exists()
 
 
-def test_a_second_process_is_refused_and_the_lock_of_a_dead_one_is_not(data, media):
+def test_a_second_extraction_is_refused_and_what_is_left_of_a_lock_is_not(data, media):
     with journal.only_one(data.folder), pytest.raises(InputError, match="the lock is held by another process"):
         visual(data, media)
-    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    with journal.only_one(data.folder):
-        owner = json.loads((data.folder / ".extraction/.lock").read_text())
-    stale = json.dumps(owner | {"pid": int(ended.stdout)})
-    (data.folder / ".extraction/.lock").write_text(stale)
-    (data.folder / ".lock").write_text(stale)  # of a process that was killed as it wrote the modality
+    for folder in (data.folder / ".extraction", data.folder):
+        (folder / ".lock").write_text('{"pid": 1')  # of a process that was killed
     assert visual(data, media).changed
     assert not list(data.folder.rglob("*lock*"))
-    (data.folder / ".extraction/.lock").write_text(stale.replace(owner["host"], "elsewhere"))
-    with pytest.raises(InputError, match=r"held by another process: got process .* on elsewhere"):
-        visual(Dataset(data.folder), media)
-    (data.folder / ".extraction/.lock").write_text("")  # killed before it wrote its name
-    os.utime(data.folder / ".extraction/.lock", (1e9, 1e9))
-    assert not visual(Dataset(data.folder), media).changed
 
 
 def test_a_damaged_journal_is_made_again(data, media):

@@ -3,7 +3,7 @@
 import pytest
 
 from medley.errors import InputError
-from medley.models import MODELS, Recommender
+from medley.models import MODELS, learns
 from medley.models.spaces import Choice, Log, Uniform, Whole, parse_space
 from medley.runs import Recipe
 
@@ -60,8 +60,7 @@ def test_every_model_declares_its_own_space_which_holds_the_defaults_and_is_acce
         assert one.contains(base.flat()[option]), f"{option}={base.flat()[option]} is not in {one}"
         for value in one.values if isinstance(one, Choice) else (one.low, one.high):
             assert base.changed({option: value}).flat()[option] == value
-    learns = model.loss is not Recommender.loss
-    assert ("lr" in space) == learns, "all that learn have a learning rate to tune, others nothing that settings change"
+    assert ("lr" in space) == learns(name), "models that learn, and no others, have a learning rate"
 
 
 def test_every_choice_of_a_declared_space_builds(checkerboard):

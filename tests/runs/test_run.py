@@ -39,6 +39,12 @@ def test_the_history_is_what_training_returned(run):
     assert history.best == max(epoch.metric for epoch in history.epochs) == run.record.best
 
 
+def test_a_training_that_failed_has_no_ending(run, tmp_path):
+    record = json.loads((run.folder / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps({**record, "status": "failed", "message": "the loss is NaN"}))
+    assert Run(tmp_path).history.ending is None
+
+
 def test_weights_are_loaded_without_building_a_graph(simulated, tmp_path, monkeypatch):
     trained = medley.train("lightgcn", simulated, out=tmp_path / "run", dim=8, num_epochs=1, progress=False)
     model = medley.build("lightgcn", simulated, seed=9, dim=8)

@@ -44,6 +44,7 @@ def validation_of(model, data):
 def test_the_value_with_the_best_validation_is_kept_with_the_weights(simulated, tmp_path):
     run = medley.train(Pushed, simulated, out=tmp_path / "run", progress=False)
     chosen, best = run.record.chosen["push"], run.record.best
+    assert medley.Run(tmp_path / "run").history.chosen == {"push": chosen}
     figures = {}
     for value in VALUES:
         model = run.model(simulated)

@@ -7,6 +7,7 @@ import typer
 
 from medley.cli.options import Json
 from medley.errors import InputError
+from medley.files import refuse_existing
 from medley.report.terminal import show_json
 
 app = typer.Typer(help="The feedback that a server has taken in.", no_args_is_help=True)
@@ -33,8 +34,7 @@ def export(
     path = beside if beside.exists() else source
     if path.is_dir() or not path.exists():
         raise InputError("no feedback", file=beside, expected="the store of a server", remedy="serve the bundle first")
-    if out.exists() and not overwrite:
-        raise InputError("the file exists already", file=out, remedy="choose another name, or pass overwrite=True")
+    refuse_existing(out, overwrite=overwrite)
     with Store(path, create=False) as store:
         num_events = store.export_log(out)
         dislikes = sorted(NEGATIVE & store.event_types())

@@ -8,6 +8,7 @@ beside it. Processes write into the store and return nothing but their end: resu
 import ctypes
 import gc
 import os
+import re
 import signal
 import sys
 import threading
@@ -20,6 +21,7 @@ from typing import Any
 
 import torch
 
+from medley.cores import num_cores
 from medley.errors import InputError, TrainingError
 from medley.experiments.store import Diverged, Task, Trained, complete, find
 from medley.experiments.watch import Watch
@@ -29,7 +31,11 @@ from medley.training.progress import Progress
 ASSUMED_GB = 1.0  # of a training while no run has finished: twice what a process needs before it trains
 SHARE_OF_FREE = 0.8  # of the free memory, by default
 KEPT_GB = 0.5  # a process that keeps more than this beyond its start after a task is replaced
-CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+CGROUP = Path("/sys/fs/cgroup")
+CGROUP_FILES = (  # limit, use, its parts; and the part that the system takes back when memory is short
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+)
 
 Outcome = Trained | Diverged | InputError
 
@@ -173,8 +179,8 @@ class _Worker:
         self.task: Task | None = None
 
     def start(self, task: Task) -> None:
-        self.task = task
         self.pipe.send(task)
+        self.task = task
 
     def close(self) -> None:
         self.process.kill()  # what it has written is whole, at any moment
@@ -201,12 +207,8 @@ class _Pool:
         while waiting or any(worker.task for worker in self.workers):
             while (chosen := self._next(waiting)) is not None:
                 waiting.remove(chosen)
-                worker = next((worker for worker in self.workers if worker.task is None), None)
-                if worker is None:
-                    worker = _Worker(self.threads)
-                    self.workers.append(worker)
                 self.watch.started(chosen)
-                worker.start(chosen)
+                self._start(chosen)
             busy = {worker.pipe: worker for worker in self.workers if worker.task}
             for pipe in connection.wait(list(busy), timeout=1.0):
                 self._receive(busy[pipe], waiting)  # type: ignore[index]
@@ -222,6 +224,17 @@ class _Pool:
         free = self.limit - sum(self.peaks.estimate(task) for task in running)
         fits = (task for task in waiting if self.peaks.estimate(task) <= free and _key(task) not in self.killed)
         return next(fits, None)
+
+    def _start(self, task: Task) -> None:
+        for worker in [one for one in self.workers if one.task is None]:
+            try:
+                worker.start(task)
+            except OSError:  # the process was killed while it was idle
+                self._replace(worker)
+            else:
+                return
+        self.workers.append(_Worker(self.threads))
+        self.workers[-1].start(task)
 
     def _receive(self, worker: _Worker, waiting: list[Task]) -> None:
         task = worker.task
@@ -307,11 +320,6 @@ def _end_with_parent() -> None:
     os._exit(1)  # at once: another process may go on with the run
 
 
-def num_cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def free_gb() -> float:
     """Memory that is free now, in GB (2^30 bytes); infinite where it cannot be read."""
     free = [float("inf")]
@@ -319,8 +327,13 @@ def free_gb() -> float:
     if about.exists():
         lines = dict(line.split(":", 1) for line in about.read_text().splitlines())
         free.append(int(lines["MemAvailable"].split()[0]) / 2**20)
-    limits = [path.read_text().strip() for path in map(Path, CGROUP_LIMITS) if path.exists()]
-    return min([*free, *(int(limit) / 2**30 for limit in limits if limit.isdigit())])
+    for names in CGROUP_FILES:
+        limit, use, parts = (CGROUP / name for name in names[:3])
+        if limit.exists() and use.exists() and (number := limit.read_text().strip()).isdigit():
+            cached = re.search(rf"^{names[3]} (\d+)$", parts.read_text() if parts.exists() else "", re.M)
+            used = int(use.read_text()) - (int(cached[1]) if cached else 0)
+            free.append(max(0, int(number) - used) / 2**30)
+    return min(free)
 
 
 def _resident_gb() -> float:

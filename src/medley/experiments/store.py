@@ -12,12 +12,9 @@ code that can change its result (`medley.experiments.code`).
 import functools
 import io
 import json
-import os
 import shutil
-import sys
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +27,7 @@ from medley.data.dataset import Dataset
 from medley.errors import InputError, MedleyWarning, TrainingError
 from medley.evaluation.evaluator import Evaluation
 from medley.experiments.code import code_of_evaluations, code_of_runs
-from medley.files import read_json, sha256_of_json, write_atomic, write_json
+from medley.files import locked, read_json, sha256_of_json, write_atomic, write_json
 from medley.runs import History, Recipe, Run
 from medley.runs.run import FEATURES
 from medley.training.progress import Progress
@@ -180,7 +177,8 @@ def complete(task: Task, progress: bool | Progress = False) -> bool:
         InputError: the model cannot be built on the data, or the data set is gone.
         KeyboardInterrupt: Ctrl-C has stopped the training.
     """
-    with exclusive(task.folder.with_name(f"{task.folder.name}.lock")):
+    task.folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(task.folder.with_name(f"{task.folder.name}.lock"), wait=True):
         if find(task) is not None:
             return False
         data = Dataset(task.data)
@@ -233,32 +231,3 @@ def _read(path: Path) -> Evaluation | None:
         return Evaluation.of(document, pl.read_parquet(path.with_suffix(".parquet")))
     except (OSError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         raise InputError("not an evaluation", file=path, got=str(error), remedy=remedy) from None
-
-
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Waits until no other process holds a lock, and holds the lock while the block runs; it ends with the process."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        _lock(handle)
-        yield
-    finally:
-        os.close(handle)
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(handle: int) -> None:
-        while True:
-            try:
-                return msvcrt.locking(handle, msvcrt.LK_LOCK, 1)
-            except OSError:  # held by another process for ten seconds
-                continue
-
-else:
-    import fcntl
-
-    def _lock(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_EX)

@@ -74,6 +74,7 @@ class Study:
         Raises:
             InputError: a variant of an unknown entry, a setting to choose without a validation split, or a recipe that
                 learns from validation or test.
+            KeyboardInterrupt: Ctrl-C; the same study goes on where it was stopped.
         """
         labels = {*(known or {}), *(entry.label for entry in entries)}
         for entry in entries:
@@ -137,7 +138,11 @@ class Study:
                 base = chosen[split, entry.variant_of] if entry.variant_of else {}
                 combinations = [{**base, **point} for point in entry.combinations()]
                 if entry.trials:
-                    chosen[split, entry.label] = self._tuned(split, entry, base)
+                    self._needs_validation(split, entry)
+                    try:
+                        chosen[split, entry.label] = self._tuned(split, entry, base)
+                    except InputError as error:  # the model does not fit the data
+                        self._skip(split, entry, str(error))
                 elif len(combinations) == 1:
                     chosen[split, entry.label] = combinations[0]
                 else:
@@ -168,10 +173,14 @@ class Study:
             )
 
     def _tuned(self, split: str, entry: Entry, base: Options) -> Options:
-        """Searches the space of the model in so many trials; the options of the entry are fixed."""
+        """Searches the space of the model in so many trials; the options of the entry are fixed.
+
+        Raises:
+            InputError: the model does not fit the data, or no trial trains.
+            KeyboardInterrupt: Ctrl-C has stopped the search, which goes on when the study runs again.
+        """
         from medley.tuning import tune  # here, for it needs an extra
 
-        self._needs_validation(split, entry)
         fixed = {**base, **entry.options}
         start = _recipe(entry, fixed, self.seeds[0])
         folder = self.store.task(entry.label, start, self.data[split]).folder
@@ -187,6 +196,8 @@ class Study:
             progress=self.watch.note,
             **fixed,
         )
+        if tuned.ending == "interrupted":
+            raise KeyboardInterrupt
         return {key: value for key, value in tuned.recipe.flat().items() if key not in ("model", "seed", "device")}
 
     def _resize(self, entries: Sequence[Entry], chosen: dict[Key, Options]) -> None:
@@ -209,8 +220,8 @@ class Study:
                     chosen[split, entry.label] = {**chosen[split, entry.label], "dim": dim}
 
     def _seeds(self, entry: Entry) -> tuple[int, ...]:
-        """Returns the seeds of an entry; one is enough for a model without a loss, which draws nothing at random."""
-        return self.seeds if models.find(entry.model).loss is not models.Recommender.loss else self.seeds[:1]
+        """Returns the seeds of an entry; one is enough for a model that does not learn: it draws nothing at random."""
+        return self.seeds if models.learns(entry.model) else self.seeds[:1]
 
     def _tasks(self, split: str, entry: Entry, options: Options) -> list[Task]:
         protocols = self._protocols(split)

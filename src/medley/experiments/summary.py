@@ -3,7 +3,7 @@
 import json
 import math
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def summarise(
     on_cpu = all(one.device == "cpu" for one in runs)
     first = runs[0].recipe
     # with one seed a model may rely on a modality most for some users, and with another seed for none
-    measured = [name for name in evaluations[0].metrics if all(name in one.metrics for one in evaluations)]
+    measured = _common([one.metrics for one in evaluations])
     return Result(
         entry=entry,
         chosen=dict(options),
@@ -71,7 +71,10 @@ def summarise(
         runs=tuple(one.folder.relative_to(folder).as_posix() for one in runs),
         curves=tuple(tuple(epoch.metric for epoch in history.epochs) for history in histories),
         lists=evaluations[0].lists,
-        beyond={name: spread([one.beyond[name] for one in evaluations]) for name in evaluations[0].beyond},
+        beyond={
+            name: spread([one.beyond[name] for one in evaluations])
+            for name in _common([one.beyond for one in evaluations])
+        },
         references=evaluations[0].references,
         num_unknown_users=evaluations[0].num_unknown_users,
         versions={name: _joined(one.versions.get(name, NOT_RECORDED) for one in runs) for name in runs[0].versions},
@@ -88,6 +91,11 @@ def _command(recipe: Recipe) -> str:
         if key not in ("model", "seed", "device") and value != defaults.get(key):
             words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     return shlex.join([*words, "--out", "RUN"])
+
+
+def _common(figures: Sequence[Mapping[str, float]]) -> list[str]:
+    """Returns the names of the figures that every evaluation has: another seed may leave one undefined."""
+    return [name for name in figures[0] if all(name in one for one in figures)]
 
 
 def _joined(values: Iterable[str]) -> str:

@@ -7,12 +7,9 @@ from typing import Any, BinaryIO
 from medley.errors import MissingExtraError
 from medley.media.limits import MediaError, damage
 
-# Names of FFmpeg's demuxers. Only these are used, and the content chooses: FFmpeg's own guess would also try playlists,
-# which may name other files and addresses.
-VIDEO = ("mov", "matroska", "avi", "mpegts", "mpeg", "flv", "asf")
+# Names of FFmpeg's demuxers. The content chooses: FFmpeg's own guess would also try playlists, which may name other
+# files and addresses.
 PLAIN_SOUND = ("wav", "aiff", "flac", "mp3", "au", "caf", "w64")  # read by libsndfile, where it can
-EITHER = ("ogg",)  # mostly sound, sometimes video
-OTHER_SOUND = ("aac", "amr")
 SLACK = 0.25  # seconds; headers round, and encoders pad
 HEAD = 1024  # bytes that tell the format
 TS_PACKET = 188  # bytes; each begins with 0x47

@@ -5,7 +5,6 @@ and gives the same bytes; a later call encodes only items whose media have chang
 workers have ready, one chunk of vectors, and about 2 kB per medium: its path, and its line in the report.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,12 +15,13 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
+from medley.cores import num_cores
 from medley.data.dataset import Dataset
 from medley.data.inspect import Failure, failures, num_without_sound
 from medley.data.options import checked
-from medley.data.writer import LOCK, MEDIA_COLUMNS
+from medley.data.writer import MEDIA_COLUMNS
 from medley.errors import InputError
-from medley.files import release_stale, sha256_of_json
+from medley.files import sha256_of_json
 from medley.media.decode import Limits
 from medley.media.encoders import DEFAULTS, MODALITY_OF, Encoder, find
 from medley.media.files import Found, find_media
@@ -180,7 +180,6 @@ def extract(
             if each not in usable:
                 count = len(each.media)
                 notes.append(f"{each.name}: left out, for none of the media of {count:,} items could be used")
-        release_stale(dataset.folder / LOCK)  # of a process that was killed as it wrote
         results: dict[str, Extraction] = {}
         for each in usable:
             dataset, results[each.name] = _write(dataset, each, options.scale)
@@ -190,8 +189,7 @@ def extract(
 
 def default_jobs() -> int:
     """Returns the number of processes that decode unless the caller chooses: one per core, up to 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(MOST_JOBS, cores)
+    return min(MOST_JOBS, num_cores())
 
 
 def _wanted(encoders: Mapping[str, str | None], name: str | None) -> dict[str, tuple[str, str]]:

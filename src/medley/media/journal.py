@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from medley.errors import InputError
-from medley.files import locked, read_json, release_stale, sha256_of_json, write_atomic, write_json
+from medley.files import locked, read_json, sha256_of_json, write_atomic, write_json
 from medley.media.pieces import State
 
 FOLDER, LOCK, RECORD, SUFFIX = ".extraction", ".lock", "journal.json", ".safetensors"
@@ -110,10 +110,7 @@ class Journal:
 
 @contextmanager
 def only_one(dataset: Path) -> Iterator[None]:
-    """Holds the extraction lock of a data set while the block runs.
-
-    A lock whose process has ended on this host is taken over: what that process had written is whole. A lock of another
-    host stays, because nobody here can know whether its process runs.
+    """Holds the extraction lock of a data set while the block runs. What a killed process had written is whole.
 
     Raises:
         InputError: another process extracts, or the folder cannot be written.
@@ -122,6 +119,5 @@ def only_one(dataset: Path) -> Iterator[None]:
         (dataset / FOLDER).mkdir(exist_ok=True)
     except OSError as error:
         raise InputError("the data set cannot be written", file=dataset, got=error.strerror) from None
-    release_stale(dataset / FOLDER / LOCK)
     with locked(dataset / FOLDER / LOCK):
         yield

@@ -8,11 +8,11 @@ content of the media depends on the clusters; names, formats and the order of th
 name all clusters and are for people: text must be extracted from the captions, not from the titles.
 """
 
-import os
 from pathlib import Path
 
 import polars as pl
 
+from medley.cores import num_cores
 from medley.data.dataset import Dataset
 from medley.data.simulate import SimulationSettings, phrase, planted, simulate
 from medley.errors import InputError, MedleyError
@@ -93,7 +93,7 @@ def render(
     seed = int(dataset.manifest.provenance["seed"])
     with staged_folder(out, overwrite=overwrite) as folder:
         renderer = ItemRenderer(folder, seed)
-        with Workers(renderer, jobs=_cores() if jobs is None else jobs, seconds=SECONDS, memory=MEMORY) as workers:
+        with Workers(renderer, jobs=num_cores() if jobs is None else jobs, seconds=SECONDS, memory=MEMORY) as workers:
             rows = _rendered(items, workers, progress or ExtractProgress())
         schema = dict.fromkeys(("item_id", "image", "video", "audio", "text"), pl.String)
         pl.DataFrame(rows, schema=schema, orient="row").write_parquet(folder / TABLE)
@@ -140,7 +140,3 @@ def _check_modalities(modalities: list[str]) -> None:
     if unknown:
         expected = ", ".join(MODALITIES)
         raise InputError("modalities to render", expected=expected, got=unknown[0], remedy="simulate without media")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -41,7 +41,7 @@ def decode_sound(source: Source, rate: int, limits: Limits = Limits()) -> np.nda
         name = sniff(file)
         if name is None:
             raise MediaError("neither sound nor video")
-        blocks = _blocks(file, name, limits)
+        blocks = _blocks(file, name)
         wanted, parts, count = round(limits.max_seconds * rate) or 1, [], 0
         for block in _resampled(blocks, rate):
             clock.check()
@@ -59,15 +59,15 @@ def decode_sound(source: Source, rate: int, limits: Limits = Limits()) -> np.nda
     return sound
 
 
-def _blocks(file: BinaryIO, name: str, limits: Limits) -> Iterator[tuple[int, np.ndarray]]:
+def _blocks(file: BinaryIO, name: str) -> Iterator[tuple[int, np.ndarray]]:
     """Yields (samples per second, mono samples (n,) float32)."""
     if name in PLAIN_SOUND or name == "ogg":
         stream = _sndfile(file)
         if stream is not None:
             _check_size(file)
-            return _plain(stream, limits)
+            return _plain(stream)
         file.seek(0)
-    return _track(file, name, limits)
+    return _track(file, name)
 
 
 def _sndfile(file: BinaryIO) -> Any:
@@ -110,7 +110,7 @@ def _check_size(file: BinaryIO) -> None:
         raise MediaError(f"truncated: {size:,} of {stated + 8:,} bytes")
 
 
-def _plain(stream: Any, limits: Limits) -> Iterator[tuple[int, np.ndarray]]:
+def _plain(stream: Any) -> Iterator[tuple[int, np.ndarray]]:
     with stream:
         rate, channels = _checked(stream.samplerate, stream.channels)
         stated, count = stream.frames, 0
@@ -125,7 +125,7 @@ def _plain(stream: Any, limits: Limits) -> Iterator[tuple[int, np.ndarray]]:
             raise MediaError(f"truncated: {count:,} of {stated:,} samples")
 
 
-def _track(file: BinaryIO, name: str, limits: Limits) -> Iterator[tuple[int, np.ndarray]]:
+def _track(file: BinaryIO, name: str) -> Iterator[tuple[int, np.ndarray]]:
     with container(file, name) as opened_container:
         if not opened_container.streams.audio:
             raise NoSoundTrack("no audio track")

@@ -2,6 +2,6 @@
 
 from medley.models.base import Recommender, Spec
 from medley.models.build import build, check_options, describe
-from medley.models.registry import MODELS, find, names
+from medley.models.registry import MODELS, find, learns, names
 
-__all__ = ["MODELS", "Recommender", "Spec", "build", "check_options", "describe", "find", "names"]
+__all__ = ["MODELS", "Recommender", "Spec", "build", "check_options", "describe", "find", "learns", "names"]

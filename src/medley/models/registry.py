@@ -98,6 +98,18 @@ def find(model: str | type[Recommender]) -> type[Recommender]:
     return found
 
 
+def learns(model: str | type[Recommender]) -> bool:
+    """Returns whether a model has a loss; a model without one draws nothing at random, and no setting changes it.
+
+    Args:
+        model: as in `find`.
+
+    Raises:
+        InputError: no such model, or its module cannot be imported.
+    """
+    return find(model).loss is not Recommender.loss
+
+
 def name_of(model: str | type[Recommender]) -> str:
     """Returns the name under which `find` finds a model: its name in the list, else its import path."""
     if isinstance(model, str):

@@ -6,7 +6,8 @@ from html import escape
 import numpy as np
 
 from medley.errors import MissingExtraError
-from medley.report.results import SHOWN, Result, metric_title
+from medley.report.results import SHOWN, Result
+from medley.report.tables import column_title
 
 try:
     from markupsafe import Markup
@@ -59,7 +60,7 @@ def bars(results: Sequence[Result]) -> list[Markup]:
             + ", ".join(f"{result.shown[name]:.3f} at {cut}" for name, cut in zip(names, cuts, strict=True))
             for result in results
         )
-        charts.append(_svg(figure, f"Bars of {metric_title(metric)}: {figures}", metric_title(metric)))
+        charts.append(_svg(figure, f"Bars of {column_title(metric)}: {figures}", column_title(metric)))
     return charts
 
 
@@ -90,7 +91,7 @@ def curves(results: Sequence[Result]) -> list[Markup]:
             axes.plot(result.epochs[best].epoch, values[best], "o", color=_colour(place), markersize=5)
         _by_epoch(axes)
         axes.set_ylim(bottom=0)
-        name = metric_title(validated[0][1].record.recipe.settings.metric)
+        name = column_title(validated[0][1].record.recipe.settings.metric)
         figures = "; ".join(f"{r.label} best {r.record.best:.3f} in epoch {r.record.best_epoch}" for _, r in validated)
         title = f"Validation {name} by epoch, a dot at the best"
         charts.append(_svg(valid, f"Validation {name} by epoch: {figures}", title))

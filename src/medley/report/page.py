@@ -16,7 +16,8 @@ from medley.data.inspect import inspect_dataset
 from medley.files import write_atomic
 from medley.models import Recommender
 from medley.report.charts import NUM_COLOURS, bars, curves
-from medley.report.results import Result, best_values, load_results, metric_title
+from medley.report.results import Result, best_values, load_results
+from medley.report.tables import column_title
 from medley.report.templates import template
 from medley.runs import Run
 from medley.serving.explain import Finding, about_item, about_user
@@ -126,7 +127,7 @@ def write_report(
         explained_by=explained_by,
         parts=list(dict.fromkeys(name for user in users for name in (*user.taste, *user.shares))),
         notes=notes,
-        metric_title=metric_title,
+        column_title=column_title,
         settings=_settings(results),
         evaluation=results[0].evaluation,
         versions=results[0].record.versions,
@@ -141,7 +142,7 @@ def _headline(results: Sequence[Result]) -> dict[str, Any]:
     best = max(results, key=lambda result: result.shown[name])
     first = results[0].shown[name]
     times = best.shown[name] / first if first and best is not results[0] else None
-    return {"label": best.label, "metric": metric_title(name), "value": best.shown[name], "times": times}
+    return {"label": best.label, "metric": column_title(name), "value": best.shown[name], "times": times}
 
 
 def _settings(results: Sequence[Result]) -> dict[str, list[Any]]:

@@ -43,13 +43,12 @@ class RankTest:
         return found
 
 
-def rank_test(values: Mapping[str, ArrayLike], *, alpha: float = 0.05, higher: bool = True) -> RankTest:
+def rank_test(values: Mapping[str, ArrayLike], *, alpha: float = 0.05) -> RankTest:
     """Ranks the models in every block and tests whether the mean ranks differ.
 
     Args:
-        values: label -> (N,) values, one per block, for the same blocks in the same order.
+        values: label -> (N,) values, higher is better, one per block, for the same blocks in the same order.
         alpha: level of the critical difference.
-        higher: whether higher values are better.
 
     Raises:
         InputError: fewer than three models or two blocks, different blocks, or a value that is not finite.
@@ -63,7 +62,7 @@ def rank_test(values: Mapping[str, ArrayLike], *, alpha: float = 0.05, higher: b
     if not np.isfinite(table).all():
         raise InputError("values to rank", expected="finite numbers", got="NaN or Inf among them")
     num_blocks, k = table.shape
-    ranks = stats.rankdata(-table if higher else table, axis=1)
+    ranks = stats.rankdata(-table, axis=1)
     differ = bool((ranks != ranks[:, :1]).any())
     p_value = float(stats.friedmanchisquare(*table.T).pvalue) if differ else 1.0
     q = float(stats.studentized_range.ppf(1 - alpha, k, np.inf)) / np.sqrt(2)

@@ -54,9 +54,3 @@ def load_results(runs: Sequence[Run], *, split: str = "test") -> list[Result]:
 def best_values(results: Sequence[Result]) -> dict[str, float]:
     """Returns the best value of every shown metric."""
     return {name: max(result.shown[name] for result in results) for name in results[0].shown}
-
-
-def metric_title(name: str) -> str:
-    """`ndcg@20` -> `NDCG@20`, `recall@20` -> `Recall@20`."""
-    metric, at, k = name.partition("@")
-    return (metric.upper() if metric in ("ndcg", "map", "mrr") else metric.replace("_", " ").capitalize()) + at + k

@@ -105,7 +105,7 @@ def _recall_at_k(study: Mapping[str, Any], rows: Sequence[StudyResult]) -> list[
     shown = []
     for system, lines in systems.items():
         kept = dict(sorted(lines.items(), key=lambda pair: -pair[1].mean())[:MOST_LINES])
-        drawn = metric_at_k(kept, ks, metric=column_title(f"{name}@").rstrip("@"))
+        drawn = metric_at_k(kept, ks, metric=column_title(study["metric"]).partition("@")[0])
         last = "; ".join(f"{label} {table[:, -1].mean():.4f}" for label, table in kept.items())
         left_out = f"; the best {len(kept)} of {len(lines)}" if len(kept) < len(lines) else ""
         caption = f"{system}: bands of one standard deviation over the seeds{left_out}"

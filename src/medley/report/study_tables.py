@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from medley.evaluation.statistics import Spread, mark_best, with_values
-from medley.report.study_results import Condition, PublishedScores, StudyResult, StudyResults, under
+from medley.report.study_results import Condition, PublishedScores, StudyResult, StudyResults, means, under
 from medley.report.tables import Cell, Mark, Row, Table
 
 COSTS = ("CPU s to best", "GB", "parameters", "tried")
@@ -87,7 +87,7 @@ def metric_columns(study: Mapping[str, Any], rows: Sequence[StudyResult]) -> tup
 
 def marks_of(rows: Sequence[StudyResult], metric: str) -> dict[str, Mark | None]:
     """Returns label -> mark, from a corrected paired test over the users for whom all models have a value."""
-    values = {one.entry.label: one.per_user[metric].mean(axis=0) for one in rows if metric in one.per_user}
+    values = means(rows, metric)
     users = {one.user.tobytes() for one in rows}
     if len(values) < 2 or len(values) < len(rows) or len(users) > 1:
         return dict.fromkeys((one.entry.label for one in rows), None)

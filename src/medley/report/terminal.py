@@ -158,17 +158,15 @@ def cell(value: object) -> str:
 
 def results_table(results: "Sequence[Result]") -> Table:
     """Returns a table of the test metrics of several runs, the best value of each column in bold."""
-    from medley.report.results import (  # here: it imports torch, which other tables do not need
-        best_values,
-        metric_title,
-    )
+    from medley.report.results import best_values  # here: it imports torch, which other tables do not need
+    from medley.report.tables import column_title
 
     best = best_values(results)
     table = Table(title="\nOn the test split", box=None, pad_edge=False, title_justify="left", caption_justify="left")
     table.caption = f"{results[0].evaluation.num_users:,} users; every unseen item competes; settings from validation"
     table.add_column("model", no_wrap=True)
     for name in best:
-        title = metric_title(name).replace("Precision", "Prec.").replace("@", "\n@")
+        title = column_title(name).replace("Precision", "Prec.").replace("@", "\n@")
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("seconds", justify="right", no_wrap=True)
     table.add_column("parameters", justify="right", no_wrap=True)

@@ -6,16 +6,15 @@ from numpy.typing import ArrayLike
 from medley.errors import InputError, MissingExtraError
 
 FEWEST = 4  # points
-PERPLEXITY = 30.0
+PERPLEXITY = 30.0  # about how many neighbours of a point stay near; less for few points, at most a third of them
 
 
-def tsne(vectors: ArrayLike, *, seed: int = 0, perplexity: float = PERPLEXITY) -> np.ndarray:
+def tsne(vectors: ArrayLike, *, seed: int = 0) -> np.ndarray:
     """Places vectors on a map so that near vectors stay near; distances between far groups mean nothing.
 
     Args:
         vectors: (n, d).
         seed: of the optimisation.
-        perplexity: about how many neighbours of a point stay near; less for few points, at most a third of them.
 
     Returns:
         (n, 2) positions, centred, of unit spread.
@@ -35,6 +34,6 @@ def tsne(vectors: ArrayLike, *, seed: int = 0, perplexity: float = PERPLEXITY) -
     spread = x.std()
     x = x / spread if spread else x  # so that the steps of the optimisation fit any scale
     how = "pca" if x.shape[1] > 1 and spread else "random"
-    placed = TSNE(perplexity=min(perplexity, (len(x) - 1) / 3), init=how, random_state=seed).fit_transform(x)
+    placed = TSNE(perplexity=min(PERPLEXITY, (len(x) - 1) / 3), init=how, random_state=seed).fit_transform(x)
     placed = placed - placed.mean(axis=0)
     return (placed / (placed.std() or 1.0)).astype(np.float64)

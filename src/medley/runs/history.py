@@ -34,7 +34,7 @@ class History:
     epochs: list[Epoch] = field(default_factory=list)
     best: float | None = None
     best_epoch: int = 0
-    ending: Ending = "num_epochs"
+    ending: Ending | None = "num_epochs"  # None: the training runs, or ended with an error
     seconds: float = 0.0  # of all epochs, those before a resume included
     chosen: dict[str, float] = field(default_factory=dict)  # option that was "auto" -> the value that validation chose
 

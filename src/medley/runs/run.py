@@ -13,7 +13,7 @@ test-cold.json           the same with other candidates: test-sampled-1000.json,
 import io
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import polars as pl
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -28,7 +28,7 @@ from medley.evaluation.evaluator import Evaluation, check_candidates
 from medley.evaluation.histories import check_history
 from medley.files import read_json, write_atomic, write_json
 from medley.models import Recommender
-from medley.runs.history import Epoch, History, append_epoch, read_epochs, write_epochs
+from medley.runs.history import Ending, Epoch, History, append_epoch, read_epochs, write_epochs
 from medley.runs.recipe import Recipe
 from medley.version import versions
 
@@ -79,7 +79,7 @@ class RunRecord(BaseModel):
     recipe: Recipe
     data: DataRecord
     status: Status = "running"
-    message: str = ""
+    message: str = ""  # how the training ended (`medley.runs.history.Ending`), or the text of the error it ended with
     num_parameters: int = 0
     device: str = "cpu"
     machines: list[str] = []  # processor and GPU of each machine that trained; empty in older runs
@@ -198,9 +198,15 @@ class Run:
     def history(self) -> History:
         """The history of the training so far."""
         record = self.record
-        best_epoch, ending = record.best_epoch or 0, record.message
-        epochs = read_epochs(self._history)
-        return History(record.recipe.settings.metric, epochs, record.best, best_epoch, ending, record.seconds)  # type: ignore[arg-type]
+        return History(
+            record.recipe.settings.metric,
+            read_epochs(self._history),
+            record.best,
+            record.best_epoch or 0,
+            next((ending for ending in get_args(Ending) if ending == record.message), None),
+            record.seconds,
+            dict(record.chosen),
+        )
 
     @property
     def _history(self) -> Path:

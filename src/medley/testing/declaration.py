@@ -4,9 +4,9 @@ import inspect
 
 from medley.errors import InputError
 from medley.models.build import check_options, describe
-from medley.models.registry import find
+from medley.models.registry import find, learns
 from medley.testing.computed import Model
-from medley.testing.small import Options, is_trained, require
+from medley.testing.small import Options, require
 
 
 def has_a_summary(model: Model, options: Options) -> None:
@@ -21,7 +21,7 @@ def has_a_summary(model: Model, options: Options) -> None:
 def cites_its_paper(model: Model, options: Options) -> None:
     """The first paragraph of the file cites the paper of a trained model, with a link."""
     has_link = "http" in describe(model)["paper"]
-    require(has_link or not is_trained(model), "the first paragraph of the file's docstring has no link")
+    require(has_link or not learns(model), "the first paragraph of the file's docstring has no link")
 
 
 def has_typed_options_with_defaults(model: Model, options: Options) -> None:

@@ -3,10 +3,11 @@
 import numpy as np
 import torch
 
+from medley.models.registry import learns
 from medley.scoring.top_k import top_k
 from medley.testing.computed import Model
 from medley.testing.inputs import checkerboard
-from medley.testing.small import Options, batch_of, is_trained, loss_of, require, small, train_steps
+from medley.testing.small import Options, batch_of, loss_of, require, small, train_steps
 
 NUM_STEPS = 80  # enough for every model to learn the checkerboard
 LEARNED = 0.9  # share of recommended items of the user's colour; about 0.25 by chance
@@ -14,7 +15,7 @@ LEARNED = 0.9  # share of recommended items of the user's colour; about 0.25 by 
 
 def trains_every_parameter(model: Model, options: Options) -> None:
     """The loss has a finite gradient, not 0 everywhere, for every parameter."""
-    if not is_trained(model):
+    if not learns(model):
         return
     inputs = checkerboard()
     built = small(model, inputs, options)
@@ -28,7 +29,7 @@ def trains_every_parameter(model: Model, options: Options) -> None:
 
 def resumes_from_its_parameters(model: Model, options: Options) -> None:
     """start_epoch() depends on the parameters and on torch's generator alone, so that a resumed run stays the same."""
-    if not is_trained(model):
+    if not learns(model):
         return
     inputs = checkerboard()
     trained, resumed = (small(model, inputs, options, seed=seed) for seed in (1, 2))
@@ -45,7 +46,7 @@ def resumes_from_its_parameters(model: Model, options: Options) -> None:
 
 def learns_the_checkerboard(model: Model, options: Options) -> None:
     """After 80 steps of training, users are recommended unseen items of their own colour."""
-    if not is_trained(model):
+    if not learns(model):
         return
     inputs = checkerboard()
     built, users = small(model, inputs, options), np.arange(inputs.train.num_users)

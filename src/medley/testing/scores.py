@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from medley.models.base import Insight
+from medley.models.registry import learns
 from medley.testing.computed import Model, scores_of
 from medley.testing.inputs import checkerboard
-from medley.testing.small import Options, batch_of, is_trained, require, small
+from medley.testing.small import Options, batch_of, require, small
 from medley.types import Features, Inputs, ItemToItem, Neighbours
 
 
@@ -32,7 +33,7 @@ def scores_without_chance(model: Model, options: Options) -> None:
         first = scores_of(built)
         state = torch.get_rng_state()
         require(_same(scores_of(built), first), "the scores of two calls differ")
-        if is_trained(model):
+        if learns(model):
             with torch.no_grad():
                 built.eval().loss(batch_of(inputs))
         require(torch.equal(torch.get_rng_state(), state), "random numbers are drawn in evaluation mode")
@@ -44,7 +45,7 @@ def follows_its_seed(model: Model, options: Options) -> None:
     first, again, other = (small(model, checkerboard(), options, seed=seed) for seed in (3, 3, 4))
     require(torch.equal(torch.get_rng_state(), state), "building the model changes torch's random state")
     require(_same(scores_of(first), scores_of(again)), "the same seed gives other scores")
-    if is_trained(model):
+    if learns(model):
         require(not _same(scores_of(first), scores_of(other)), "another seed gives the same scores")
 
 

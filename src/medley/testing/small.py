@@ -8,7 +8,6 @@ from torch import Tensor
 
 from medley.models.base import Recommender
 from medley.models.build import build, describe
-from medley.models.registry import find
 from medley.testing.computed import Model
 from medley.training.sampling import TripletSampler
 from medley.types import Inputs, Triplets
@@ -23,11 +22,6 @@ def require(condition: object, sentence: str) -> None:
     """Raises AssertionError unless the condition holds; `assert` would vanish under `python -O`."""
     if not condition:
         raise AssertionError(sentence)
-
-
-def is_trained(model: Model) -> bool:
-    """Returns whether a model has a loss."""
-    return find(model).loss is not Recommender.loss
 
 
 def small(model: Model, inputs: Inputs, options: Options, *, seed: int = 0) -> Recommender:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from medley.models.base import Recommender
+from medley.models.registry import learns
 from medley.testing.computed import Model
 from medley.testing.inputs import checkerboard
-from medley.testing.small import Options, batch_of, is_trained, loss_of, require, small
+from medley.testing.small import Options, batch_of, loss_of, require, small
 
 
 def keeps_its_tensors_as_parameters_and_buffers(model: Model, options: Options) -> None:
@@ -28,7 +29,7 @@ def leaves_nothing_behind(model: Model, options: Options) -> None:
     calls: dict[str, Callable[[], Any]] = {"parts()": built.parts, "scorer()": built.scorer}
     if type(built).forward is not Recommender.forward:
         calls["forward()"] = built.forward
-    if is_trained(model):
+    if learns(model):
         built.train()
         calls["loss()"] = lambda: loss_of(built, batch)
         before = copy.deepcopy(batch)

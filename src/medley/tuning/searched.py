@@ -6,7 +6,6 @@ from typing import Any
 
 from medley import models
 from medley.errors import InputError
-from medley.models import Recommender
 from medley.models.spaces import Choice, Space, Whole
 from medley.runs import Recipe
 from medley.runs.settings import SETTINGS
@@ -31,7 +30,7 @@ def space_of(base: Recipe, given: Mapping[str, Space], fixed: Mapping[str, Any])
     declared = {**models.find(base.model).search_space, **given}
     space = {}
     for name, one in declared.items():
-        if name in fixed or (name in SETTINGS and not learns(base)):
+        if name in fixed or (name in SETTINGS and not models.learns(base.model)):
             continue
         space[name] = one.including(values[name])
         for value in _samples(one):
@@ -45,8 +44,3 @@ def _samples(space: Space) -> tuple[Any, ...]:
         return space.values
     ends = (space.low, space.high)
     return ends if isinstance(space, Whole) else (*ends, space.low + (space.high - space.low) / math.pi)
-
-
-def learns(recipe: Recipe) -> bool:
-    """Whether there is anything to train; without a loss, neither settings nor seed change anything."""
-    return models.find(recipe.model).loss is not Recommender.loss

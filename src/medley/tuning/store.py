@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medley.errors import InputError
-from medley.files import locked, read_json, release_stale, write_json
+from medley.files import locked, read_json, write_json
 from medley.models.spaces import Choice, Log, Space, Whole
 from medley.tuning.journal import NAME, id_of, load_optuna, pruner, quiet, repair, storage_of
 from medley.tuning.trials import Outcome, Trial
@@ -71,7 +71,6 @@ class Store:
             remedy = "choose another folder"
             raise InputError("folder of the tuning", file=folder, expected="an empty folder or a tuning", remedy=remedy)
         folder.mkdir(parents=True, exist_ok=True)
-        release_stale(folder / ".lock")
         with locked(folder / ".lock"):
             yield cls(folder, identity, space, seed=seed, jobs=jobs)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from medley import models
 from medley.api import load
 from medley.data.dataset import Dataset
 from medley.errors import InputError, MedleyError, MedleyWarning, MissingExtraError
@@ -25,7 +26,7 @@ from medley.training.progress import Progress
 from medley.tuning.execution import Bar, Executor, InProcess, result_of, workers
 from medley.tuning.plot import slices
 from medley.tuning.result import Ending, Finalist, Tuned, described, document_of, shown, table_of
-from medley.tuning.searched import learns, space_of
+from medley.tuning.searched import space_of
 from medley.tuning.store import Store
 from medley.tuning.trials import Outcome, Task, Trial
 
@@ -133,7 +134,7 @@ class _Tuner:
     ):
         self.store, self.base, self.data, self.num_trials, self.jobs = store, base, data, num_trials, jobs
         self.num_finalists = num_finalists
-        self.num_seeds = num_seeds if learns(base) else 1  # a model without a loss draws nothing at random
+        self.num_seeds = num_seeds if models.learns(base.model) else 1  # other models draw nothing at random
         self.spent_before, self.begin = store.seconds, time.time()
         self.end = self.begin + seconds - self.spent_before
         self.saved = self.begin

@@ -1,23 +1,18 @@
 """The first lines of a text, compressed or not: encoding, separator, header."""
 
-import bz2
-import gzip
-import lzma
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from medley.data.looks.columns import ITEM_WORDS, RATING_WORDS, TIME_WORDS, USER_WORDS, has_word, is_number
+from medley.data.sources.compressed import read_bytes
 from medley.errors import InputError
 
-HEAD = 65_536  # bytes that are read of a text file
+HEAD = 65_536  # bytes that are read of a text file, unpacked
 LINES = 50  # lines that are compared
 SEPARATORS = {"\t": "tab", "::": "'::'", ";": "';'", "|": "'|'", ",": "comma", " ": "blank"}
 ENCODINGS = ("utf-8-sig", "utf-16", "latin-1")
-OPENERS: Mapping[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 
 
 class TextHead(NamedTuple):
@@ -44,9 +39,9 @@ def text_head(path: Path) -> TextHead:
     """Returns the form of the first lines of a text table.
 
     Raises:
-        InputError: not text, or nothing in it.
+        InputError: unreadable, damaged, not text, or nothing in it.
     """
-    head = first_bytes(path)
+    head = read_bytes(path, HEAD)
     text, encoding = "", ENCODINGS[-1]
     for encoding in ENCODINGS:
         if encoding == "utf-16" and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -68,33 +63,6 @@ def text_head(path: Path) -> TextHead:
     separator = _separator(lines)
     rows = [_fields(line, separator) for line in lines]
     return TextHead(separator, encoding, rows)
-
-
-def starts_with(path: Path, magic: bytes) -> bool:
-    """Returns whether a path is a file that begins with these bytes, once it is decompressed."""
-    return path.is_file() and first_bytes(path).startswith(magic)
-
-
-def first_bytes(path: Path) -> bytes:
-    """Returns the first HEAD bytes of a file, decompressed.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    try:
-        with _opened(path) as file:
-            return file.read(HEAD)
-    except (OSError, EOFError) as error:
-        raise InputError("the file cannot be read", file=path, got=str(error), remedy="check the file") from None
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    with path.open("rb") as file:
-        start = file.read(6)
-    opener = next((opener for magic, opener in OPENERS.items() if start.startswith(magic)), open)
-    with opener(path, "rb") as file:
-        yield file
 
 
 def _separator(lines: list[str]) -> str | None:

@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 
 from medley.data.looks.columns import names_without_header, with_columns
-from medley.data.looks.heads import SEPARATORS, TextHead, first_bytes, starts_with, text_head
+from medley.data.looks.heads import HEAD, SEPARATORS, TextHead, text_head
 from medley.data.options import path_of
+from medley.data.sources import compressed
 from medley.data.sources.finding import (
     INTERACTIONS,
     ITEMS,
@@ -122,10 +123,10 @@ def _look_at_folder(folder: Path) -> Look:
 
 def _look_at_file(path: Path, options: dict[str, Any], *, in_split: bool = False) -> Look:
     suffix = stem_and_suffix(path)[1]
-    if suffix in PARQUET or starts_with(path, b"PAR1"):
-        return Look(path, "parquet", *with_columns(read_table(path).frame.head(1000), options, {}))
     if suffix in (".npy", ".npz"):
         return Look(path, "pairs", options, {"pairs": _shape(path)})
+    if suffix in PARQUET or (path.is_file() and compressed.read_bytes(path, HEAD).startswith(compressed.PARQUET)):
+        return Look(path, "parquet", *with_columns(read_table(path).frame.head(1000), options, {}))
     if suffix in JSON:
         return _look_at_json(path, options)
     text = text_head(path)
@@ -143,7 +144,7 @@ def _look_at_json(path: Path, options: dict[str, Any]) -> Look:
     try:
         table = read_table(path)
     except InputError:
-        head = first_bytes(path).lstrip()
+        head = compressed.read_bytes(path, HEAD).lstrip()
         if re.match(rb'\{\s*"[^"]*"\s*:\s*\[', head):
             return Look(path, "mmssl", options, {"records": "user -> list of items"})
         raise

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
 
 import polars as pl
 
@@ -41,22 +42,23 @@ OTHERS: tuple[tuple[bytes, str, str], ...] = (  # first bytes, what it is, remed
 )
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, size: int = -1) -> bytes:
     """Returns the bytes of a file, unpacked if they are compressed, whatever the file is called.
 
+    Args:
+        path: the file.
+        size: number of unpacked bytes to read, from the first one on; all by default.
+
     Raises:
-        InputError: the file is unreadable, empty, damaged, or holds no table.
+        InputError: the file is unreadable, empty, damaged as far as it was read, or holds no table.
     """
     try:
-        data = path.read_bytes()
+        file = path.open("rb")
     except OSError as error:
         raise InputError("the file cannot be read", file=path, got=error.strerror, remedy="check the path") from None
-    for _ in range(LAYERS):
-        unpack = _unpacker(data)
-        if unpack is None:
-            break
+    with file:
         try:
-            data = unpack(data)
+            data = _unpacked(file).read(size)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
         except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, *DAMAGED) as error:
@@ -83,43 +85,53 @@ def inner_name(path: Path) -> str:
 DAMAGED = (zlib.error, lzma.LZMAError, zipfile.BadZipFile, pl.exceptions.PolarsError)
 
 
-def _unpacker(data: bytes) -> Callable[[bytes], bytes] | None:
-    if data.startswith(b"\x1f\x8b\x08"):
-        return gzip.decompress
-    if data.startswith(b"BZh") and data[4:10] == b"1AY&SY":
-        return bz2.decompress
-    if data.startswith(b"\xfd7zXZ\x00"):
-        return lzma.decompress
-    if data.startswith(b"\x28\xb5\x2f\xfd"):
+def _unpacked(file: IO[bytes]) -> IO[bytes]:
+    """Returns a file that reads what another one holds, without its layers of compression."""
+    for _ in range(LAYERS):
+        start = file.read(10)
+        file.seek(0)
+        unpack = _unpacker(start)
+        if unpack is None:
+            break
+        file = unpack(file)
+    return file
+
+
+def _unpacker(start: bytes) -> Callable[[IO[bytes]], Any] | None:
+    if start.startswith(b"\x1f\x8b\x08"):
+        return gzip.open
+    if start.startswith(b"BZh") and start[4:10] == b"1AY&SY":
+        return bz2.open
+    if start.startswith(b"\xfd7zXZ\x00"):
+        return lzma.open
+    if start.startswith(b"\x28\xb5\x2f\xfd"):
         return _unzstd
-    if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+    if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _unzip
     return None
 
 
-def _unzstd(data: bytes) -> bytes:
+def _unzstd(file: IO[bytes]) -> IO[bytes]:
     try:
         from compression import zstd  # type: ignore[import-not-found]  # Python 3.14
 
-        return zstd.decompress(data)
+        return zstd.open(file)
     except ImportError:
         pass
     if not hasattr(pl, "read_lines"):
         raise InputError("the kind of file", got="zstd", remedy="zstd -d it")
-    lines = pl.read_lines(io.BytesIO(data)).to_series()
-    return "\n".join(lines.to_list()).encode()
+    lines = pl.read_lines(io.BytesIO(file.read())).to_series()
+    return io.BytesIO("\n".join(lines.to_list()).encode())
 
 
-def _unzip(data: bytes) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        names = [info.filename for info in archive.infolist() if not info.is_dir()]
-        if "[Content_Types].xml" in names or "content.xml" in names or any(name.endswith(".numbers") for name in names):
-            what = "a spreadsheet or document of Office (.xlsx, .ods)"
-            raise InputError("not a table", expected="text or parquet", got=what, remedy=SPREADSHEET)
-        names = [
-            name for name in names if not name.startswith("__MACOSX/") and not name.rpartition("/")[2].startswith(".")
-        ]
-        if len(names) != 1:
-            got, remedy = ", ".join(names[:5]) or "nothing", "unpack it, and give the file or the folder"
-            raise InputError("the zip archive", expected="one file", got=got, remedy=remedy)
-        return archive.read(names[0])
+def _unzip(file: IO[bytes]) -> IO[bytes]:
+    archive = zipfile.ZipFile(file)
+    names = [info.filename for info in archive.infolist() if not info.is_dir()]
+    if "[Content_Types].xml" in names or "content.xml" in names or any(name.endswith(".numbers") for name in names):
+        what = "a spreadsheet or document of Office (.xlsx, .ods)"
+        raise InputError("not a table", expected="text or parquet", got=what, remedy=SPREADSHEET)
+    names = [name for name in names if not name.startswith("__MACOSX/") and not name.rpartition("/")[2].startswith(".")]
+    if len(names) != 1:
+        got, remedy = ", ".join(names[:5]) or "nothing", "unpack it, and give the file or the folder"
+        raise InputError("the zip archive", expected="one file", got=got, remedy=remedy)
+    return archive.open(names[0])

@@ -58,12 +58,6 @@ GRID = {  # searched in the paper, chosen on validation
     "reg": (1e-1, 1e-2, 1e-3, 1e-4, 1e-5),
 }
 
-MISSING = {  # Fig. 9: share of its score that a model loses when every item lacks one modality
-    "movielens": {"dualgnn": 0.0145, "mmgcn": 0.1561},
-    "tiktok": {"dualgnn": 0.0412, "mmgcn": 0.297},
-}
-
-
 DOUBTS = (
     "The chosen lr and reg are not published, only the grid; the metric that chose them is not named.",
     "Interactions were split 8:1:1 per user at random; the splits are not published.",

@@ -14,22 +14,19 @@ from medley.report.figures.style import BLUE, FAINT, GREY, INK, figure, label, l
 PLACES = (((5, 4), "left"), ((5, -11), "left"), ((-5, 4), "right"), ((-5, -11), "right"), ((5, 15), "left"))
 
 
-def bars(
-    values: Mapping[str, Interval], *, metric: str, reference: str = "", groups: Mapping[str, str] | None = None
-) -> Figure:
+def bars(values: Mapping[str, Interval], *, metric: str, groups: Mapping[str, str] | None = None) -> Figure:
     """Draws a bar per entry with its interval, the first on top.
 
     Args:
         values: label -> mean and interval.
         metric: name of the horizontal axis.
-        reference: label of the entry that others are compared with: a line marks its mean.
         groups: label -> group; bars of a group share colour and hatch, and the groups have a legend.
 
     Raises:
-        InputError: no values, or an unknown reference.
+        InputError: no values.
     """
-    if not values or (reference and reference not in values):
-        raise InputError("reference of the bars", expected=" or ".join(values) or "values", got=repr(reference))
+    if not values:
+        raise InputError("values of the bars", expected="at least one", got="none")
     made, (axes,) = figure(6.2, 0.9 + 0.3 * len(values))
     names = list(dict.fromkeys(groups.values())) if groups else []
     for place, (name, one) in enumerate(values.items()):
@@ -49,8 +46,6 @@ def bars(
             color=INK,
             fontsize=8.5,
         )
-    if reference:
-        axes.axvline(values[reference].mean, color=INK, linewidth=0.9, linestyle="--")
     axes.set_yticks(range(len(values)), list(values))
     axes.invert_yaxis()
     axes.set_xlim(right=1.16 * max(max(one.mean, one.high) for one in values.values()) or 1)

@@ -12,13 +12,12 @@ from medley.errors import InputError
 from medley.report.figures.style import FAINT, figure, label, legend, style_of
 
 
-def training_curves(curves: Mapping[str, Sequence[ArrayLike]], *, metric: str, best: bool = True) -> Figure:
-    """Draws a metric by epoch: a line per seed, all seeds of an entry in one style.
+def training_curves(curves: Mapping[str, Sequence[ArrayLike]], *, metric: str) -> Figure:
+    """Draws a metric by epoch: a line per seed with a mark at its best epoch, all seeds of an entry in one style.
 
     Args:
         curves: label -> one array of values per seed, the first of epoch 1; NaN where nothing was measured.
         metric: name of the vertical axis.
-        best: mark the best epoch of every seed.
     """
     made, (axes,) = figure()
     for place, (name, seeds) in enumerate(curves.items()):
@@ -33,7 +32,7 @@ def training_curves(curves: Mapping[str, Sequence[ArrayLike]], *, metric: str, b
                 "alpha": 0.9 if number == 0 else 0.5,
             }
             axes.plot(x, y, **shown, label=name if number == 0 else None)
-            if best and np.isfinite(y).any():
+            if np.isfinite(y).any():
                 top = int(np.nanargmax(y))
                 axes.plot(x[top], y[top], style.marker, color=style.colour, markersize=5)
     label(axes, x="epoch", y=metric)
@@ -59,13 +58,7 @@ def metric_at_k(values: Mapping[str, ArrayLike], ks: Sequence[int], *, metric: s
     return made
 
 
-def sweep(
-    values: Mapping[str, Mapping[float | str, ArrayLike]],
-    *,
-    x: str,
-    metric: str,
-    reference: Mapping[str, float] | None = None,
-) -> Figure:
+def sweep(values: Mapping[str, Mapping[float | str, ArrayLike]], *, x: str, metric: str) -> Figure:
     """Draws a metric along the values of an option (depth, k, drop ratio), with a band over the seeds.
 
     Args:
@@ -73,7 +66,6 @@ def sweep(
             side.
         x: name of the horizontal axis.
         metric: name of the vertical axis.
-        reference: label -> value of a horizontal line.
     """
     made, (axes,) = figure()
     places = list(dict.fromkeys(place for line in values.values() for place in line))
@@ -85,9 +77,6 @@ def sweep(
         mean, std = np.array([s.mean() for s in seeds]), np.array([s.std(ddof=1) if len(s) > 1 else 0.0 for s in seeds])
         at = [float(place) for place in chosen] if numeric else [places.index(place) for place in chosen]
         _drawn(axes, at, mean, std, number, name)
-    for number, (name, level) in enumerate((reference or {}).items(), start=len(values)):
-        style = style_of(number)
-        axes.axhline(level, color=style.colour, linestyle=style.line, linewidth=1, label=name)
     label(axes, x=x, y=metric)
     if numeric and len(places) <= 12:
         axes.set_xticks([float(place) for place in places], [f"{place:g}" for place in places])
