@@ -103,9 +103,10 @@ def test_comparison_is_paired_with_the_first_run_and_refuses_unlike_protocols(si
         medley.compare(runs, metric="recall@7")
     with pytest.raises(InputError, match="at least one"):
         medley.compare([])
-    medley.evaluate(runs[1], candidates="sampled-20")
+    for seed, run in enumerate(runs[:2]):
+        medley.evaluate(run, candidates="sampled-20", seed=seed)
     with pytest.raises(InputError, match="cannot be compared"):
-        medley.compare(runs)
+        medley.compare(runs[:2], candidates="sampled-20")
 
 
 def test_there_is_one_seed(simulated):

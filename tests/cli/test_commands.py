@@ -88,9 +88,10 @@ def test_compare_refuses_unlike_evaluations_and_tests_like_ones(run, simulated, 
     assert rows[0]["p_value"] is None and 0 < rows[1]["p_value"] <= 1
     difference = rows[1]["metrics"]["recall@20"] - rows[0]["metrics"]["recall@20"]
     assert rows[1]["difference"]["mean"] == pytest.approx(difference)
-    medley("evaluate", run, "--candidates", "sampled-20")
-    refused = medley("compare", tmp_path / "popularity", run, ok=False)
-    assert refused.returncode == 2 and "candidates" in refused.stderr
+    for seed, folder in enumerate((run, tmp_path / "popularity")):
+        medley("evaluate", folder, "--candidates", "sampled-20", "--seed", seed)
+    refused = medley("compare", tmp_path / "popularity", run, "--candidates", "sampled-20", ok=False)
+    assert refused.returncode == 2 and "seed" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,8 @@ def test_an_evaluation_beyond_accuracy_changes_no_other_figure_and_is_kept_in_th
     again = run.evaluation()
     assert (again.beyond, again.references) == (found.beyond, found.references)
     medley.evaluate(run, beyond=True, candidates="sampled-20")
-    assert "novelty@20" not in run.evaluation().per_user and "novelty@20" in run.evaluation().beyond
+    sampled = run.evaluation(candidates="sampled-20")
+    assert "novelty@20" not in sampled.per_user and "novelty@20" in sampled.beyond
 
 
 def test_runs_are_compared_by_figures_beyond_accuracy_and_by_groups(simulated, tmp_path):

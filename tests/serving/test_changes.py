@@ -1,11 +1,14 @@
 """The service: changes, and what it remembers."""
 
+import logging
 import threading
 
 import numpy as np
+import polars as pl
 import pytest
 from tests.serving.asking import ask, features_of, ids, ids_of_history
 
+import medley
 from medley.errors import InputError, MedleyError, NotFoundError
 from medley.serving.requests import (
     Event,
@@ -35,7 +38,32 @@ def test_a_new_item_is_ranked_listed_and_found_at_once(service):
 
 def test_an_item_without_features_is_known_but_ranked_for_nobody(service):
     service.put_item("bare", ItemRequest(attributes={"title": "Bare"}))
+    found = service.item("bare")
+    assert (found.title, found.listed, found.cold, found.similar) == ("Bare", False, True, {})
+    assert "bare" in [item.id for item in service.items("Bare").items]
     assert "bare" not in ids(ask(service, user="u00001", k=200))
+    service.put_item("bare", ItemRequest(features=features_of(service, 7)))
+    assert service.item("bare").listed and "bare" in ids(ask(service, user="u00001", k=200))
+
+
+@pytest.mark.parametrize("name", ["mf", "mosaic", "ease", "macridvae"])
+def test_new_items_of_a_log_without_features_harm_nobody(name):
+    pairs = np.unique(np.random.default_rng(0).integers(0, [30, 20], (250, 2)), axis=0)
+    log = {"user_id": pairs[:, 0], "item_id": pairs[:, 1], "timestamp": np.arange(len(pairs))}
+    data = medley.Dataset.from_frames(log, split="random")
+    service = Service(medley.export(medley.build(name, data), data))
+    before = ask(service, user="1", k=5)
+    assert not service.put_item("fresh", ItemRequest(attributes={"title": "Fresh"})).listed
+    service.feedback([Event(user=user, item="fresh") for user in ("1", "stranger")])
+    assert ids(ask(service, user="1", k=5)) == ids(before)
+    for question in ({"user": "stranger"}, {"history": ["fresh"]}):
+        assert ask(service, **question, k=5).fallback == "popular"
+    assert ids_of_history(service, "1")[0] == "fresh" and service.item("fresh").popularity == 2
+    assert service.score(ScoreRequest(user="1", items=["fresh", "3"])).items[0].score is None
+    for refused in (lambda: service.explain("1", "fresh"), lambda: service.similar("fresh", by="all")):
+        with pytest.raises(InputError, match="put features that the bundle has"):
+            refused()
+    assert service.places() and service.item("3").similar
 
 
 def test_an_item_with_interactions_keeps_its_learned_vector(service):
@@ -170,6 +198,29 @@ def test_a_store_brings_everything_back(trained, tmp_path):
     again = Service(bundle, store=Store(tmp_path / "store.sqlite"))
     assert [ask(again, user=user, k=30) for user in users] == expected
     assert again.item("fresh").title == "Fresh"
+    again.close()
+
+
+def test_a_store_is_opened_beside_another_bundle_which_knows_less(simulated, tmp_path, caplog):
+    def shop(items, log, features):
+        log = {"user_id": simulated.users.raw.gather(log["user"]), "item_id": simulated.items.raw.gather(log["item"])}
+        data = medley.Dataset.from_frames(pl.DataFrame(log), items=items, features=features)
+        return Service(medley.export(medley.build("mf", data, dim=8), data), store=Store(tmp_path / "store.sqlite"))
+
+    items, features = simulated.item_table.select("item_id", "title"), dict(simulated.features)
+    first, gone = shop(items.with_columns(colour=pl.lit("red")), simulated.log, features), simulated.items.raw_id(3)
+    attributes = {"title": "Fresh", "colour": "blue"}
+    first.put_item("fresh", ItemRequest(attributes=attributes, features=features_of(first, 7)))
+    first.put_user("guest", UserRequest(history=[gone, "fresh"]))
+    first.feedback([Event(user="guest", item=gone)])
+    first.close()
+    dropped, _ = features.popitem()
+    with caplog.at_level(logging.WARNING, logger="medley.serving"):
+        features = {m: (np.delete(f.values, 3, axis=0), np.delete(f.present, 3)) for m, f in features.items()}
+        again = shop(items.filter(pl.col("item_id") != gone), simulated.log.filter(pl.col("item") != 3), features)
+    assert again.item("fresh").listed and again.item("fresh").attributes == {}
+    assert ids_of_history(again, "guest") == ["fresh"] and len(ask(again, user="guest", k=5).items) == 5
+    assert f"item 'fresh': this bundle does not know its {', '.join(sorted(['colour', dropped]))}" in caplog.text
     again.close()
 
 

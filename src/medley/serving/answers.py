@@ -89,6 +89,7 @@ class Answers:
             popularity=int(self.catalogue.popularity.values[row]),
             modalities=list(has),
             missing=[m for m in self.bundle.features if m not in has],
+            listed=bool(self.catalogue.placed.values[row]),
             media=["image"] if row in self.thumbnails else [],
             similar=similar,
         )

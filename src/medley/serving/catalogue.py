@@ -42,6 +42,7 @@ class Catalogue:
         self.popularity = _Column(bundle.popularity.astype(np.int64))
         self.cold = _Column(bundle.popularity == 0)
         self.alive = _Column(np.ones(self.num_bundled, dtype=bool))
+        self.placed = _Column(np.ones(self.num_bundled, dtype=bool))  # has a vector, so it can be ranked
         self._changed: dict[int, Item] = {}
         self._added: dict[str, int] = {}  # raw id -> row
         self._ids: list[str] = []  # of added items
@@ -96,11 +97,10 @@ class Catalogue:
         Raises:
             InputError: an unknown column of the filter.
         """
-        alive, mask = self.alive.values, self.filters.mask(filter)
-        if mask is None:
-            return alive
-        size = min(len(mask), len(alive))
-        return mask[:size] & alive[:size]
+        alive, placed, mask = self.alive.values, self.placed.values, self.filters.mask(filter)
+        size = min(len(alive), len(placed), len(alive if mask is None else mask))
+        may = alive[:size] & placed[:size]
+        return may if mask is None else may & mask[:size]
 
     def raw_id(self, row: int) -> str:
         """Returns the raw id of a row."""
@@ -159,8 +159,8 @@ class Catalogue:
     def put(self, raw_id: str, attributes: Mapping[str, Any], features: Mapping[str, np.ndarray]) -> int:
         """Adds an item, or replaces the attributes and features of one; returns its row.
 
-        An item with interactions keeps the vector that was learned; any other item gets one from its features, and is
-        not listed for anybody if the model cannot make one.
+        An item with interactions keeps the vector that was learned; any other item gets one from its features. An added
+        item of which the model cannot make one is known, but listed for nobody.
 
         Raises:
             InputError: attributes or features of a wrong form.
@@ -173,6 +173,7 @@ class Catalogue:
         if found is None:
             self.popularity.append(0)
             self.cold.append(True)
+            self.placed.append(False)
             self.alive.append(False)
             self._ids.append(raw_id)
         self._changed[row] = Item(attributes, dict(features), embedded.vector, embedded.length)
@@ -180,8 +181,8 @@ class Catalogue:
             row, {"item_id": raw_id} | {name: v for name, v in attributes.items() if name in self._columns}
         )
         self._added.setdefault(raw_id, row)
-        can_be_listed = learned or embedded.vector is not None or row < self.num_bundled
-        self.alive.values[row] = can_be_listed or not self.bundle.features
+        self.placed.values[row] = row < self.num_bundled or embedded.vector is not None
+        self.alive.values[row] = True
         return row
 
     def delete(self, row: int) -> None:

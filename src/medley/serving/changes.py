@@ -5,10 +5,12 @@ writers publish whole objects, one writer at a time.
 """
 
 import base64
+import logging
 import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +21,7 @@ from medley.serving.catalogue import Catalogue
 from medley.serving.people import People
 from medley.serving.ranking import Ranking
 from medley.serving.records import Event as StoredEvent
+from medley.serving.records import StoredItem
 from medley.serving.requests import (
     Event,
     FeedbackAnswer,
@@ -31,6 +34,8 @@ from medley.serving.requests import (
 )
 from medley.serving.store import Store
 from medley.serving.unsaved import Unsaved
+
+log = logging.getLogger("medley.serving")
 
 NEGATIVE = frozenset({"dislike", "skip", "hide", "report", "unlike"})  # types of feedback that speak against an item
 
@@ -185,7 +190,7 @@ class Changes:
             since, self._num_changes = self._num_changes, self.store.num_changes()
             for item in self.store.items(since=since):
                 if not item.deleted:
-                    self._put(item.item, item.attributes, item.features, item.thumbnail)
+                    self._put(item.item, *self._fitting(item), item.thumbnail)
                 elif (row := self.catalogue.find(item.item)) is not None:
                     self._delete(row)
             for user in self.store.forgotten(self.people.ids(), since=since):
@@ -196,6 +201,21 @@ class Changes:
                 rows, _ = self.catalogue.rows(user.history)  # items that a new bundle no longer has are left out
                 self.people.put(user.user, rows.tolist(), user.attributes)
             self._hear()
+
+    def _fitting(self, item: StoredItem) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Returns the attributes and features of a stored item that this bundle knows; another bundle may know others.
+
+        The store keeps all of them.
+        """
+        attributes: dict[str, Any] = {}
+        for name, value in item.attributes.items():
+            with suppress(InputError):
+                attributes |= self.catalogue.checked({name: value})
+        known = {m: f.values.shape[1] for m, f in self.bundle.features.items()}
+        features = {m: f for m, f in item.features.items() if f.shape == (known.get(m),)}
+        if left_out := [*(item.attributes.keys() - attributes.keys()), *(item.features.keys() - features.keys())]:
+            log.warning("item %r: this bundle does not know its %s", item.item, ", ".join(sorted(left_out)))
+        return attributes, features
 
     def _features(
         self, features: Mapping[str, Sequence[float]] | None, media: Media | None

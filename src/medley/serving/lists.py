@@ -166,7 +166,7 @@ class Lists:
     def _items(self, where: Mapping[str, Any], exclude: Sequence[Any]) -> np.ndarray:
         """Returns (I,) bool, the items that may be listed."""
         catalogue = self.service.catalogue
-        allowed = catalogue.alive.values.copy()
+        allowed = catalogue.allowed(None)
         for column, value in where.items():
             mask = catalogue.filters.mask(filter_of(catalogue.filters, column, value))
             if mask is not None:

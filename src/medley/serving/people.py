@@ -118,13 +118,14 @@ class People:
         rows = np.array([*liked, *disliked], dtype=np.int64)
         ages = by_place(len(liked)) if ages is None else ages
         weights = np.concatenate([rule.weights_of(ages), -rule.weights_of(np.zeros(len(disliked)))])
+        counts = self._counts(rows)
         if isinstance(scores, Vectors):
-            rows, weights = rows[weights != 0], weights[weights != 0]  # of a long history, the latest items may decide
+            counts &= weights != 0  # of a long history, the latest items may decide
+            rows, weights = rows[counts], weights[counts]
             return rule.of_vectors(self.catalogue.vectors(rows), weights, rows, self.catalogue.own_lengths(rows))
-        known = rows < self.catalogue.num_bundled
         if self.bundle.kind == "concepts":  # dislikes have no place in this model
-            known &= weights > 0
-        return rule(scores, rows[known], weights[known])
+            counts &= weights > 0
+        return rule(scores, rows[counts], weights[counts])
 
     def asked(self, request: RecommendRequest) -> Asked:
         """Returns what is known about the user of a question."""
@@ -133,13 +134,13 @@ class People:
             if not self.is_known(request.user):
                 return Asked(None, nothing, nothing, [request.user])
             history, disliked = self.history(request.user), self.disliked(request.user)
-            is_blank = not len(history) and not len(disliked)
+            is_blank = not self._counts(np.concatenate([history, disliked])).any()
             return Asked(None if is_blank else self.query(request.user), history, disliked, [])
         liked, unknown = self.catalogue.rows(request.history if request.history is not None else request.positive or [])
         disliked, strangers = self.catalogue.rows(request.negative or [])
         disliked = np.setdiff1d(disliked, liked)
-        if not len(liked):
-            return Asked(None, nothing, disliked, [*unknown, *strangers])
+        if not self._counts(liked).any():
+            return Asked(None, liked, disliked, [*unknown, *strangers])
         ages = None if request.positive is None else np.zeros(len(liked))  # examples have no order
         query = self.fold_in(liked.tolist(), disliked.tolist(), ages=ages)
         return Asked(query, liked, disliked, [*unknown, *strangers])
@@ -183,6 +184,12 @@ class People:
         found = [each for each in list(self._people) if each.startswith(text)]
         bundled = ids.filter(ids.str.starts_with(text)).head(k + len(self._forgotten)).to_list()
         return list(dict.fromkeys([*found, *(each for each in bundled if each not in self._forgotten)]))[:k]
+
+    def _counts(self, rows: np.ndarray) -> np.ndarray:
+        """Returns (n,) bool, which items of a history a fold-in reads: those with a vector, or those of the bundle."""
+        if isinstance(self.bundle.scores, Vectors):
+            return self.catalogue.placed.values[rows]
+        return rows < self.catalogue.num_bundled
 
     def _person(self, user: str) -> Person:
         person = self._people.get(user)

@@ -12,7 +12,7 @@ NUM_PLACES = 2_000
 
 def places(catalogue: Catalogue, ranking: Ranking) -> list[dict[str, Any]]:
     """Returns id, title, x and y in -1..1, popularity and cold of the most popular items."""
-    rows = np.flatnonzero(catalogue.alive.values)
+    rows = np.flatnonzero(catalogue.allowed(None))
     rows = rows[np.argsort(-catalogue.popularity.values[rows], kind="stable")][:NUM_PLACES]
     rows, vectors = ranking.embedding(rows)
     where = _projected(vectors)

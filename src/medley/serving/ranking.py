@@ -19,7 +19,7 @@ NUM_AXES = 16  # of an embedding for the map
 
 
 class Ranking:
-    """Ranks all items that are alive in the catalogue."""
+    """Ranks all items of the catalogue that can be listed."""
 
     def __init__(self, bundle: Bundle, catalogue: Catalogue, *, kind: Kind | None = None):
         self.bundle, self.catalogue = bundle, catalogue
@@ -81,9 +81,9 @@ class Ranking:
         return self.bundle.scores.match(query[None], self.catalogue.vectors(rows))[0]
 
     def rank(self, query: np.ndarray, row: int, hidden: np.ndarray) -> int:
-        """Returns the place of an item, 1 = best, among the items that are alive and not hidden, and itself."""
+        """Returns the place of an item, 1 = best, among the items that can be listed and are not hidden, and itself."""
+        may = self.catalogue.allowed(None)  # before the scores: an item that is added meanwhile is not in it
         scores = self._all(query[None])[0]
-        may = self.catalogue.alive.values[: len(scores)].copy()
         may[hidden[hidden < len(may)]] = False
         may[row] = True
         others = np.flatnonzero(may)
@@ -96,17 +96,15 @@ class Ranking:
             grown = np.zeros(max(row + 1, 2 * len(self._indexed)), dtype=bool)
             grown[: len(self._indexed)] = self._indexed
             self._indexed = grown
-        alive = self.catalogue.alive.values[row] and (
-            row < self.catalogue.num_bundled or row in self.catalogue.own_vectors()
-        )
+        listed = bool(self.catalogue.alive.values[row] and self.catalogue.placed.values[row])
         if self._index is not None:
             rows = np.array([row])
-            if alive:
+            if listed:
                 change = self._index.replace if self._indexed[row] else self._index.add
                 change(rows, self.catalogue.vectors(rows))
             elif self._indexed[row]:
                 self._index.remove(rows)
-        self._indexed[row] = alive
+        self._indexed[row] = listed
 
     def embedding(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns item rows (n,) and their vectors (n, V') for the map: without the offset.

@@ -120,7 +120,7 @@ class RecommendAnswer(Form):
 
 
 class ScoredItem(Form):
-    """The score of one item; None for an unknown item."""
+    """The score of one item; None for an unknown item, and for one of which the model cannot make a vector."""
 
     id: str
     score: float | None
@@ -187,6 +187,7 @@ class ItemAnswer(Form):
     popularity: int = Field(description="number of interactions, feedback included")
     modalities: list[str] = Field(description="modalities that the item has")
     missing: list[str] = Field(description="modalities that the item lacks")
+    listed: bool = Field(True, description="False: the model cannot make a vector of it, so it is listed for nobody")
     media: list[str] = Field(default_factory=list, description="media that can be shown: image")
     similar: dict[str, list[RankedItem]] = Field(default_factory=dict, description="by -> nearest items")
 

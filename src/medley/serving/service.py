@@ -178,6 +178,7 @@ class Service:
         query, _, _, unknown = self.people.asked(asked)
         known = {each: row for each in request.items if (row := self.catalogue.find_alive(each)) is not None}
         unknown += [each for each in request.items if each not in known]
+        known = {each: row for each, row in known.items() if query is None or self.catalogue.placed.values[row]}
         rows = np.array(list(known.values()), dtype=np.int64)
         if query is None:
             values = self.catalogue.popularity.values[rows].astype(np.float32)
@@ -211,8 +212,12 @@ class Service:
 
         Raises:
             NotFoundError: an unknown user or item.
+            InputError: an added item that the model cannot score.
         """
         query, row = self.people.query(user), self.catalogue.row(item)
+        if not self.catalogue.placed.values[row]:
+            got, remedy = f"{item!r}, of which the model makes none", "put features that the bundle has"
+            raise InputError("item", expected="an item with a vector", got=got, remedy=remedy)
         history, hidden = self.people.history(user), self.people.hidden(user)
         why = self.answers.why(query, history, np.array([row]))[0]
         without = {

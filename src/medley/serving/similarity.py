@@ -40,17 +40,15 @@ class Similarity:
         Raises:
             InputError: an unknown `by`, or a modality that the item lacks.
         """
+        if by not in self.kinds:
+            raise InputError("by", expected=" or ".join(self.kinds), got=repr(by))
+        available = self.available(item)
+        if by not in available:
+            remedy = f"choose {' or '.join(available)}" if available else "put features that the bundle has"
+            raise InputError(f"{by} of the item", expected="an item that has it", got="none", remedy=remedy)
         if by == ALL:
             return self._by_all(item)
-        if by == BEHAVIOUR:
-            return self._by_behaviour(item)
-        if by not in self.bundle.features:
-            raise InputError("by", expected=" or ".join(self.kinds), got=repr(by))
-        feature = self.catalogue.features(item).get(by)
-        if feature is None:
-            remedy = f"choose one of {', '.join(self.available(item))}"
-            raise InputError(f"{by} of the item", expected="an item with this modality", got="none", remedy=remedy)
-        return self._by_features(by, feature)
+        return self._by_behaviour(item) if by == BEHAVIOUR else self._by_features(by, self.catalogue.features(item)[by])
 
     def nearest(self, item: int, by: str, k: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the most similar items of one item.
@@ -79,7 +77,8 @@ class Similarity:
 
     def available(self, item: int) -> list[str]:
         """Returns the values of `by` that an item has."""
-        return [BEHAVIOUR, *self.catalogue.features(item), ALL]
+        known = [*([BEHAVIOUR] if self.catalogue.placed.values[item] else []), *self.catalogue.features(item)]
+        return [*known, ALL] if known else []
 
     def _by_all(self, item: int) -> np.ndarray:
         total, count = np.zeros(len(self.catalogue)), np.zeros(len(self.catalogue))

@@ -117,7 +117,7 @@ def test_an_internal_error_says_nothing_but_is_in_the_log(client, monkeypatch, c
     with caplog.at_level(logging.ERROR):
         answer = client.get("/v1/recommend/u1")
     found = error(answer, 500, "internal")
-    assert not {"secret", "RuntimeError", "Traceback", "/srv"} & set(answer.text.split())
+    assert not [word for word in ("secret", "RuntimeError", "Traceback", "/srv") if word in answer.text]
     assert found["request_id"] in caplog.text and "secret /srv/shop/items.npy" in caplog.text
 
 
