@@ -17,6 +17,8 @@ def act(task: tuple[str, Any]) -> Any:
     what, value = task
     if what == "sleep":
         time.sleep(value)
+    elif what == "touch":
+        Path(value).touch()
     elif what == "signal":
         os.kill(os.getpid(), value)
         time.sleep(10)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from medley import models
+from medley.data.simulate import preset, simulate
 from medley.errors import InputError, TrainingError
 from medley.evaluation.evaluator import Evaluator
 from medley.runs import Recipe, Run
@@ -102,7 +103,7 @@ def test_a_seed_gives_the_same_bits_and_leaves_the_callers_random_state_alone(si
     assert not same(weights_of(one), weights_of(different))
 
 
-@pytest.mark.parametrize("name", ["lightgcn", "mmgcn", "vbpr"])
+@pytest.mark.parametrize("name", ["lightgcn", "mmgcn", "vbpr", "mosaic"])
 def test_an_interrupted_run_that_is_resumed_ends_with_the_same_bits(simulated, tmp_path, monkeypatch, name):
     monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
     whole = model_of(simulated, name)
@@ -218,6 +219,29 @@ def test_resuming_with_other_settings_is_refused(simulated, tmp_path):
     with pytest.raises(InputError, match=r"the run to resume: expected lr=0.01, got lr=0.5"):
         changed = SETTINGS.model_copy(update={"lr": 0.5})
         fit(model_of(simulated), simulated, changed, out=tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "message"),
+    [
+        ({"num_epochs": 2}, "num_epochs of the run to resume: expected at least 6, as before, got 2"),
+        ({"patience": 1}, "patience of the run to resume: expected 0, as before, got 1"),
+    ],
+)
+def test_resuming_with_settings_that_would_have_ended_the_run_earlier_is_refused(simulated, tmp_path, earlier, message):
+    fit(model_of(simulated), simulated, SETTINGS, out=tmp_path / "run")
+    before = (tmp_path / "run/run.json").read_bytes()
+    with pytest.raises(InputError, match=message):
+        fit(model_of(simulated), simulated, SETTINGS.model_copy(update=earlier), out=tmp_path / "run", resume=True)
+    assert (tmp_path / "run/run.json").read_bytes() == before
+
+
+def test_a_run_is_not_resumed_on_other_data(simulated, tmp_path):
+    fit(model_of(simulated), simulated, SETTINGS, out=tmp_path / "run")
+    settings = preset("demo", num_users=60, num_items=90, num_interactions=1200, num_clusters=6)
+    other = simulate(tmp_path / "other", settings=settings, seed=2)
+    with pytest.raises(InputError, match="the data set differs from the data set of the run"):
+        fit(model_of(simulated), other, SETTINGS, out=tmp_path / "run", resume=True)
 
 
 def test_resuming_a_finished_run_returns_its_history(simulated, tmp_path):

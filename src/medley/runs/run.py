@@ -11,6 +11,8 @@ test-cold.json           the same with other candidates: test-sampled-1000.json,
 """
 
 import io
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args
@@ -143,7 +145,8 @@ class Run:
         """Returns a new run, or with `resume` the run in the folder if it has the same recipe and data.
 
         Raises:
-            InputError: without `resume`, the folder holds a run; with it, another recipe or other data.
+            InputError: without `resume`, the folder holds a run; with it, another recipe or other data, or settings
+                that would have ended the training earlier.
         """
         folder = Path(folder)
         if not (resume and (folder / "run.json").exists()):
@@ -156,6 +159,7 @@ class Run:
                 "resume with the same options and settings (num_epochs and patience may differ), or choose a new folder"
             )
             raise InputError("the run to resume", file=folder, expected=was, got=is_now, remedy=remedy)
+        _refuse_an_earlier_end(run, differences)
         if changed := run.record.data.differences(data):
             remedy = "train into a new folder"
             got = f"another {' and '.join(changed)}"
@@ -331,6 +335,21 @@ class Run:
     def _evaluation(self, split: str, history: str, candidates: str) -> Path:
         others = [value for value in (history, candidates) if value not in ("train", "all")]
         return self.folder / f"{'-'.join([split, *others])}.json"
+
+
+def _refuse_an_earlier_end(run: Run, differences: Mapping[str, tuple[Any, Any]]) -> None:
+    """Refuses settings under which the training so far would have ended earlier: a run keeps what its recipe gives."""
+    bounds = {name: pair for name, pair in differences.items() if name in EXTENDABLE}
+    if "num_epochs" in bounds:
+        bounds["num_epochs"] = run.record.num_epochs_done, bounds["num_epochs"][1]
+    if "patience" in bounds:
+        was, now = bounds["patience"]
+        bounds["patience"] = was or math.inf, now or math.inf  # 0: without end
+    for name, (least, now) in bounds.items():
+        if now < least:
+            expected = "0, as before" if least == math.inf else f"at least {least}, as before"
+            remedy = "train into a new folder"
+            raise InputError(f"{name} of the run to resume", file=run.folder, expected=expected, got=now, remedy=remedy)
 
 
 def _complete(recipe: Recipe) -> Recipe:

@@ -56,13 +56,13 @@ def test_items_may_be_larger_than_questions(url):
 def test_a_body_that_does_not_arrive_is_given_up(url):
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as slow:
+        began = time.monotonic()
         slow.sendall(
             b"POST /v1/recommend HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             b"Content-Length: 100\r\n\r\n{"
         )
-        began = time.monotonic()
         assert b"408" in slow.recv(4096).split(b"\r\n")[0]
-        assert 0.9 < time.monotonic() - began < 5
+        assert time.monotonic() - began > 0.9
 
 
 def test_the_bytes_of_a_body_are_counted_while_they_come():
@@ -106,11 +106,14 @@ def test_too_many_requests_are_429_with_retry_after_but_health_is_free(start):
 
 def test_more_requests_than_the_server_can_take_are_503(bundle):
     settings, journal = Settings(bundle=bundle, port=0, max_waiting=2, readers=1), Journal()
-    statuses = []
-    with running(settings, lambda each: FakeService.open(each.bundle, journal, 0.02)) as url:
-        threads = [
-            threading.Thread(target=lambda: statuses.append(httpx.get(f"{url}/v1/recommend/u1"))) for _ in range(12)
-        ]
+    statuses, together = [], threading.Barrier(12)
+    with running(settings, lambda each: FakeService.open(each.bundle, journal, 0.2)) as url, httpx.Client() as client:
+
+        def ask():
+            together.wait()
+            statuses.append(client.get(f"{url}/v1/recommend/u1"))
+
+        threads = [threading.Thread(target=ask) for _ in range(12)]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -127,12 +127,12 @@ class Keys:
             except (InputError, OSError):  # a file that cannot be read opens no door
                 self._keys = []
 
-    def _look(self) -> tuple[int, int] | None:
+    def _look(self) -> tuple[int, ...] | None:
         try:
             state = self.path.stat()
         except OSError:
             return None
-        return state.st_mtime_ns, state.st_ino
+        return state.st_mtime_ns, state.st_ino, state.st_size
 
 
 def may(role: Role, needed: Role) -> bool:
