@@ -5,6 +5,7 @@ import pytest
 import medley
 from medley.serving.export import export
 from medley.serving.service import Service
+from medley.serving.store import Store
 
 MODELS = ("freedom", "itemknn", "macridvae")  # vectors, item-to-item, concepts
 
@@ -21,3 +22,10 @@ def trained(request, simulated):
 def service(trained):
     """A service without a store."""
     return Service(trained[2])
+
+
+@pytest.fixture
+def store(tmp_path):
+    """An empty store."""
+    with Store(tmp_path / "shop.sqlite") as store:
+        yield store
