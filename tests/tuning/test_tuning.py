@@ -347,8 +347,8 @@ def test_a_kill_between_the_two_notes_of_an_outcome_loses_no_trial(data, tmp_pat
 def test_ctrl_c_reports_the_best_so_far_and_the_same_call_goes_on(data, tmp_path, monkeypatch):
     process = begin(data, tmp_path / "out", tmp_path)
     process.send_signal(signal.SIGINT)
-    process.communicate()
-    assert process.returncode == 0
+    _, remarks = process.communicate()
+    assert process.returncode == 0, remarks
     result = medley.files.read_json(tmp_path / "out" / "result.json", remedy="")
     assert result["ending"] == "interrupted" and result["num_trials"] < 4
     assert Recipe.load(tmp_path / "out" / "recipe.json").model == "mf"
@@ -359,12 +359,33 @@ def test_ctrl_c_reports_the_best_so_far_and_the_same_call_goes_on(data, tmp_path
 def test_several_jobs_train_in_processes_and_ctrl_c_stops_them(data, tmp_path, monkeypatch):
     process = begin(data, tmp_path / "out", tmp_path, jobs=2)
     process.send_signal(signal.SIGINT)
-    process.communicate()
-    assert process.returncode == 0
+    _, remarks = process.communicate()
+    assert process.returncode == 0, remarks
     result = medley.files.read_json(tmp_path / "out" / "result.json", remedy="")
     assert result["ending"] == "interrupted" and result["num_trials"] >= 1
     tuned, trained = go_on(data, tmp_path / "out", monkeypatch)
     assert len(tuned.trials) == 4 and len(trained) == len(set(trained))
+
+
+@pytest.mark.parametrize("note", [10, 17, 24, 31])
+def test_ctrl_c_while_optuna_takes_its_lock_ends_the_search_as_anywhere_else(data, tmp_path, monkeypatch, note):
+    notes = 0
+
+    def interrupted(path, *args, open_file=os.open):
+        nonlocal notes
+        if str(path).endswith(".journal.lock"):
+            notes += 1
+            if notes == note:
+                signal.raise_signal(signal.SIGINT)
+        return open_file(path, *args)
+
+    monkeypatch.setattr(os, "open", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    tuned = medley.tune("mf", data, trials=4, out=tmp_path / "out", finalists=1, seeds=2, **SHORT)
+    assert tuned.ending == "interrupted" and notes >= note and signal.getsignal(signal.SIGINT) == handler
+    monkeypatch.undo()
+    tuned = medley.tune("mf", data, trials=4, out=tmp_path / "out", finalists=1, seeds=2, **SHORT)
+    assert outcomes(tuned) == outcomes(medley.tune("mf", data, trials=4, finalists=1, seeds=2, **SHORT))
 
 
 def test_two_processes_do_not_tune_in_one_folder(tuned_in, data):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import lru_cache
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 from medley.data.dataset import Dataset
 from medley.errors import InputError, MedleyError
 from medley.training.progress import Progress, ProgressBar
+from medley.tuning.journal import without_interrupts
 from medley.tuning.trials import Outcome, Task, run
 
 WAIT_SECONDS = 5.0  # between two notes of the time while workers train
@@ -85,13 +86,17 @@ def workers(
     stop = context.Event()
     threads = max(1, torch.get_num_threads() // jobs)
 
+    def submit(task: Task) -> "Future[Outcome]":
+        with without_interrupts():
+            return pool.submit(_run_in_worker, data_folder, task)
+
     def interrupt() -> None:
         interrupted()
         stop.set()
 
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(stop, threads)) as pool:
         try:
-            yield Executor(partial(pool.submit, _run_in_worker, data_folder), tick=tick, interrupt=interrupt)
+            yield Executor(submit, tick=tick, interrupt=interrupt)
         finally:
             stop.set()
 

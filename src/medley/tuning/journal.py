@@ -1,9 +1,12 @@
 """All that knows Optuna's storage: trials with their validation curves in one file, which several processes share."""
 
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from medley.errors import MissingExtraError
@@ -32,11 +35,35 @@ def load_optuna() -> Any:
 
 
 @contextmanager
+def without_interrupts() -> Iterator[None]:
+    """Holds Ctrl-C back until the block ends.
+
+    In the middle of it, Optuna would take a lock for its own that another process holds or nobody does, and a pool of
+    processes would wait for a task that it never starts.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+        yield
+        return
+    held: list[tuple[int, FrameType | None]] = []
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        held.append((number, frame))
+
+    handler = signal.signal(signal.SIGINT, hold)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if held and callable(handler):
+            handler(*held[0])
+
+
+@contextmanager
 def quiet(optuna: Any) -> Iterator[None]:
-    """Keeps Optuna's remarks for its own developers off the terminal while the block runs."""
+    """Keeps Optuna's remarks for its own developers off the terminal while the block runs, and Ctrl-C until it ends."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
+    with without_interrupts(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="optuna")
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         try:

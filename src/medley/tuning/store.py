@@ -132,22 +132,26 @@ class Store:
     @property
     def seconds(self) -> float:
         """Seconds that all calls so far have spent."""
-        return float(self.study.user_attrs.get("seconds", 0.0))
+        with quiet(self._optuna):
+            return float(self.study.user_attrs.get("seconds", 0.0))
 
     @seconds.setter
     def seconds(self, value: float) -> None:
-        self.study.set_user_attr("seconds", round(value, 3))
+        with quiet(self._optuna):
+            self.study.set_user_attr("seconds", round(value, 3))
 
     def seeds_of(self, number: int) -> dict[int, Outcome]:
         """Returns seed -> outcome of the further trainings of a finalist."""
         prefix = f"finalist/{number}/"
-        attrs = self.study.user_attrs
+        with quiet(self._optuna):
+            attrs = self.study.user_attrs
         return {int(key.removeprefix(prefix)): Outcome(**attrs[key]) for key in attrs if key.startswith(prefix)}
 
     def keep_seed(self, number: int, seed: int, outcome: Outcome) -> None:
         """Keeps the outcome of a finalist under another seed, unless the training is to go on."""
         if outcome.state != "stopped":
-            self.study.set_user_attr(f"finalist/{number}/{seed}", asdict(outcome))
+            with quiet(self._optuna):
+                self.study.set_user_attr(f"finalist/{number}/{seed}", asdict(outcome))
 
     def run_folder(self, number: int, seed: int) -> Path:
         """Returns the folder of the run of a trial."""
@@ -178,7 +182,8 @@ class Store:
         )
 
     def _frozen(self, *states: Any) -> list[Any]:
-        return self.study.get_trials(deepcopy=False, states=states or None)
+        with quiet(self._optuna):
+            return self.study.get_trials(deepcopy=False, states=states or None)
 
     def _suggest(self, trial: "optuna.trial.Trial") -> dict[str, Any]:
         """Returns the parameters of a trial; those that it has already do not change."""
