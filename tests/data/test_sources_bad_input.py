@@ -2,6 +2,7 @@
 `bad_input`, by kind.
 """
 
+import os
 import pickle
 from pathlib import Path
 
@@ -34,6 +35,15 @@ def test_bad_input_gets_one_clear_error_and_leaves_nothing_behind(case: Case, tm
 def test_a_source_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(InputError, match="nowhere: the source does not exist"):
         import_dataset("csv", tmp_path / "nowhere", tmp_path / "out")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+@pytest.mark.parametrize("format", ["csv", "auto"])
+def test_a_pipe_is_not_read(tmp_path, format):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe: the source: expected a file or a folder, got a pipe or device"):
+        import_dataset(format, tmp_path / "pipe", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_pickle_is_never_loaded(tmp_path):

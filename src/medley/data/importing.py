@@ -17,7 +17,7 @@ from medley.data.manifest import SPLIT_CODES, SPLITS, TRAIN
 from medley.data.options import checked, path_of
 from medley.data.sources import clean
 from medley.data.sources.arrays import BLOCK, check_features, stored_dtype
-from medley.data.sources.finding import unread
+from medley.data.sources.finding import source_of, unread
 from medley.data.sources.raw import RawFeatures, RawLog
 from medley.data.sources.tables import Table
 from medley.data.writer import DatasetWriter
@@ -60,14 +60,12 @@ def import_dataset(
     Raises:
         InputError: the source or an option is wrong; nothing is written.
     """
-    source, out = path_of(source, "source"), path_of(out, "out")
+    source, out = source_of(source), path_of(out, "out")
     if isinstance(format, str) and format == "auto":
         looked = look(source)
         format, options = looked.format, {**looked.options, **options}
     read = sources.find(format)
     settings = checked(ImportOptions, options, of="the import")
-    if not source.exists():
-        raise InputError("the source does not exist", file=source, remedy="check the path")
     if source.resolve().is_relative_to(out.resolve()):
         raise InputError("out would replace the source", file=out, remedy="choose another folder")
     refuse_existing(out, overwrite=overwrite)  # DatasetWriter asks again; here it saves a useless read

@@ -11,7 +11,6 @@ import polars as pl
 
 from medley.data.looks.columns import names_without_header, with_columns
 from medley.data.looks.heads import HEAD, SEPARATORS, TextHead, text_head
-from medley.data.options import path_of
 from medley.data.sources import compressed
 from medley.data.sources.finding import (
     INTERACTIONS,
@@ -30,6 +29,7 @@ from medley.data.sources.finding import (
     is_table,
     listing,
     names_of,
+    source_of,
     stem_and_suffix,
 )
 from medley.data.sources.tables import read_table
@@ -51,9 +51,7 @@ def look(source: str | Path) -> Look:
     Raises:
         InputError: nothing there looks like interactions.
     """
-    source = path_of(source, "source")
-    if not source.exists():
-        raise InputError("the source does not exist", file=source, remedy="check the path")
+    source = source_of(source)
     found = _look_at_file(source, {}) if is_table(source) else _look_at_folder(source)
     seen = {"format": found.format, **found.seen, **_around(found)}
     return found._replace(seen=seen)

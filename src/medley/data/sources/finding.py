@@ -3,8 +3,10 @@
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from medley.data.manifest import SPLITS
+from medley.data.options import path_of
 from medley.data.sources.compressed import inner_name
 from medley.data.sources.tables import Source
 from medley.errors import InputError
@@ -42,6 +44,21 @@ FEATURE_FORMATS = {  # suffix -> what it is, and how its array becomes a .npy fi
     ".hdf5": ("HDF5", "numpy.save('{stem}.npy', h5py.File('{name}')['...'][:])"),
     ".safetensors": ("safetensors", "numpy.save('{stem}.npy', safetensors.numpy.load_file('{name}')['...'])"),
 }
+
+
+def source_of(value: Any) -> Path:
+    """Returns the path of a source.
+
+    Raises:
+        InputError: not a path, nothing is there, or neither a file nor a folder.
+    """
+    source = path_of(value, "source")
+    if not source.exists():
+        raise InputError("the source does not exist", file=source, remedy="check the path")
+    if not source.is_file() and not source.is_dir():
+        expected, remedy = "a file or a folder", "write into a file what comes out of it"
+        raise InputError("the source", file=source, expected=expected, got="a pipe or device", remedy=remedy)
+    return source
 
 
 def home(source: Path) -> Path:
