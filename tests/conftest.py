@@ -1,6 +1,7 @@
 """Data that many tests share."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from medley.types import Inputs
 
 settings.register_profile("medley", deadline=None)  # the first call of a compiled loop takes a second
 settings.load_profile("medley")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts commands in the background without Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

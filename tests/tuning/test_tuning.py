@@ -371,13 +371,13 @@ def test_several_jobs_train_in_processes_and_ctrl_c_stops_them(data, tmp_path, m
 def test_ctrl_c_while_optuna_takes_its_lock_ends_the_search_as_anywhere_else(data, tmp_path, monkeypatch, note):
     notes = 0
 
-    def interrupted(path, *args, open_file=os.open):
+    def interrupted(path, *args, open_file=os.open, **kwargs):
         nonlocal notes
         if str(path).endswith(".journal.lock"):
             notes += 1
             if notes == note:
                 signal.raise_signal(signal.SIGINT)
-        return open_file(path, *args)
+        return open_file(path, *args, **kwargs)
 
     monkeypatch.setattr(os, "open", interrupted)
     handler = signal.getsignal(signal.SIGINT)
