@@ -189,6 +189,11 @@ def test_a_data_set_that_changed_after_training_is_refused(run, tmp_path):
     assert done.returncode == 2 and "not the data set that the run was trained on" in done.stderr
 
 
+def test_the_command_line_is_there_as_a_module_too():
+    done = subprocess.run([sys.executable, "-m", "medley", "models", "mf"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, medley("models", "mf").stdout)
+
+
 def test_help_is_quick_because_torch_is_not_imported_for_it():
     script = """if True:
         import sys
