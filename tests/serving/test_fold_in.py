@@ -78,6 +78,27 @@ def test_new_users_of_known_tastes_get_lists_nearly_as_good_as_with_their_true_v
     assert rule.measured[rule.rule] == max(v for name, v in rule.measured.items() if name != "trained")
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_histories_so_long_that_the_weight_of_an_old_item_is_0_choose_a_recency():
+    rng = np.random.default_rng(0)
+    num_users, num_items, num_old = 40, 240, 160
+    taste = rng.integers(40, size=num_users)  # the latest item and those of validation are of it; six items have it
+    tastes = rng.standard_normal((40, 8))
+    user, item = tastes[taste], tastes[np.arange(num_items) // 6] + 0.5 * rng.standard_normal((num_items, 8))
+    train, valid, age = (np.zeros((num_users, num_items)) for _ in range(3))
+    for row, each in enumerate(taste):
+        latest, *later = 6 * each + np.arange(6)
+        old = rng.choice(np.flatnonzero(np.arange(num_items) // 6 != each), num_old, replace=False)
+        train[row, [*old, latest]], valid[row, later] = 1, 1
+        age[row, [*old, latest]] = np.arange(num_old + 1)[::-1]
+    table = [np.concatenate([one, np.zeros((len(one), 1))], axis=1).astype("f4") for one in (user, item)]
+    pairs = sp.csr_array(train.astype("f4"))
+    ages = age[pairs.nonzero()].astype("i4")
+    rule = fit_fold_in(Vectors(*table, {}), pairs, sp.csr_array(valid.astype("f4")), ages=ages)
+    assert rule.settings["recency"] in (0.3, 0.5) and 0.5**num_old < np.finfo("f4").smallest_subnormal
+    assert rule.measured[rule.rule] > 1.1 * rule.measured["without recency"]
+
+
 def test_columns_that_are_equal_for_all_users_stay_as_they_are(simulated):
     bundle = export(models.build("vbpr", simulated.inputs(), dim=8), simulated)
     query = bundle.fold_in(bundle.history(3))

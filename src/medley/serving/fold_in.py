@@ -122,8 +122,8 @@ class FoldIn:
         if self.rule == "sum":
             length = lengths_of(rows, self.arrays, self.settings, own_lengths)
             return summed(vectors, weights * length, self.arrays, self.settings)
-        vectors, weights, x = vectors[weights != 0], weights[weights != 0], self.arrays["mean"]
-        if len(vectors):
+        x = self.arrays["mean"]
+        if weights.any():
             x = _infer(vectors[:, :-1] - self.arrays["centre"], weights, self.arrays, self.settings)
         return np.concatenate([x, spread(x[None], self.arrays["covariance"])], dtype=np.float32)
 
@@ -149,7 +149,8 @@ def _checked(history: np.ndarray, weights: np.ndarray, num_items: int) -> tuple[
 def _infer(
     v: np.ndarray, weights: np.ndarray, arrays: Mapping[str, np.ndarray], settings: Mapping[str, float]
 ) -> np.ndarray:
-    """Returns the vector (D,) of a user from centred item vectors (n, D) and their weights (n,), none 0."""
+    """Returns the vector (D,) of a user from centred item vectors (n, D) and their weights (n,), not all of them 0."""
+    v, weights = v[weights != 0], weights[weights != 0]  # recency^age of an old item is too small for a number
     x = arrays["mean"]
     if "A" in arrays:
         x = arrays["b"] + arrays["A"] @ _sum(v, weights)
