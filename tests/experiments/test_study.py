@@ -157,6 +157,13 @@ def test_a_search_takes_the_place_of_a_grid_and_is_not_repeated(simulated: Datas
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.safetensors")} == before
 
 
+def test_a_search_of_fewer_points_than_trials_tells_how_many_were_tried(simulated: Dataset, tmp_path: Path):
+    pytest.importorskip("optuna")
+    entries = [Entry("popularity", "Popularity, tuned", {}, trials=50)]
+    (found,) = Study(simulated, tmp_path, seeds=(0,), resources=HERE).run(entries).results
+    assert found.num_tried == 2  # recency 1 and auto
+
+
 def test_ctrl_c_in_a_search_ends_the_study_which_goes_on_with_the_search(
     simulated: Dataset, tmp_path: Path, monkeypatch
 ):

@@ -5,7 +5,7 @@ twice: not by another study, and not by the same study after it was stopped.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from medley import models
 from medley.data.dataset import Dataset
@@ -21,6 +21,9 @@ from medley.experiments.store import Diverged, Protocol, Store, Task, Trained
 from medley.experiments.summary import summarise
 from medley.experiments.watch import Watch
 from medley.runs import Recipe
+
+if TYPE_CHECKING:
+    from medley.tuning import Tuned
 
 __all__ = ["Entry", "Result", "Study"]
 
@@ -63,6 +66,7 @@ class Study:
         self.resources, self.watch, self.peaks = resources or Resources(), watch or Watch(), Peaks()
         self.skipped: dict[str, str] = {}
         self._applies: dict[str, tuple[Protocol, ...]] = {}  # split -> protocols
+        self._num_tried: dict[Key, int] = {}  # settings
 
     def run(self, entries: Sequence[Entry], known: Mapping[str, Options] | None = None) -> Found:
         """Chooses settings on validation, trains with every seed, evaluates on test once per seed.
@@ -106,6 +110,7 @@ class Study:
                         options,
                         trained,
                         place,
+                        num_tried=self._num_tried[split, entry.label],
                         split=split,
                         protocol=protocol,
                         folder=self.store.folder,
@@ -137,12 +142,16 @@ class Study:
                     continue
                 base = chosen[split, entry.variant_of] if entry.variant_of else {}
                 combinations = [{**base, **point} for point in entry.combinations()]
+                self._num_tried[split, entry.label] = len(combinations) if entry.grid or not entry.variant_of else 0
                 if entry.trials:
                     self._needs_validation(split, entry)
                     try:
-                        chosen[split, entry.label] = self._tuned(split, entry, base)
+                        tuned = self._tuned(split, entry, base)
                     except InputError as error:  # the model does not fit the data
                         self._skip(split, entry, str(error))
+                        continue
+                    chosen[split, entry.label] = _settings(tuned.recipe)
+                    self._num_tried[split, entry.label] = len(tuned.trials)
                 elif len(combinations) == 1:
                     chosen[split, entry.label] = combinations[0]
                 else:
@@ -172,7 +181,7 @@ class Study:
                 f"settings of {entry.label}", expected="validation interactions", got="none", remedy=remedy
             )
 
-    def _tuned(self, split: str, entry: Entry, base: Options) -> Options:
+    def _tuned(self, split: str, entry: Entry, base: Options) -> "Tuned":
         """Searches the space of the model in so many trials; the options of the entry are fixed.
 
         Raises:
@@ -198,7 +207,7 @@ class Study:
         )
         if tuned.ending == "interrupted":
             raise KeyboardInterrupt
-        return {key: value for key, value in tuned.recipe.flat().items() if key not in ("model", "seed", "device")}
+        return tuned
 
     def _resize(self, entries: Sequence[Entry], chosen: dict[Key, Options]) -> None:
         """Chooses `dim` of the entries that must be as large as another."""
@@ -273,6 +282,10 @@ class Study:
         if label not in self.skipped:
             self.skipped[label] = reason
             self.watch.note(f"{label} does not apply: {reason}")
+
+
+def _settings(recipe: Recipe) -> Options:
+    return {key: value for key, value in recipe.flat().items() if key not in ("model", "seed", "device")}
 
 
 def _recipe(entry: Entry, options: Options, seed: int) -> Recipe:

@@ -25,6 +25,7 @@ def summarise(
     runs: Sequence[Trained],
     place: int,
     *,
+    num_tried: int,
     split: str,
     protocol: Protocol,
     folder: Path,
@@ -36,6 +37,7 @@ def summarise(
         options: the chosen settings.
         runs: one run per seed.
         place: of the evaluation under this protocol, among those of a run.
+        num_tried: how many settings were tried; 0: those of another entry were taken.
         split: how the log was divided.
         protocol: how the runs were evaluated.
         folder: of the store, to which the folders of the runs are relative.
@@ -50,7 +52,7 @@ def summarise(
     return Result(
         entry=entry,
         chosen=dict(options),
-        num_tried=entry.trials or (len(list(entry.combinations())) if entry.grid or not entry.variant_of else 0),
+        num_tried=num_tried,
         valid=spread([history.best or 0.0 for history in histories]),
         metrics={name: spread([one.metrics[name] for one in evaluations]) for name in measured},
         cpu_to_best=spread([_cpu(one.history, one.history.best_epoch) for one in runs]) if on_cpu else NO_SPREAD,
