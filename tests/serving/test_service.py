@@ -104,15 +104,19 @@ def test_diversity_spreads_a_list_and_keeps_its_first_item(service):
 def test_weights_of_parts_re_rank_and_unknown_parts_are_refused(service):
     with pytest.raises(InputError, match="part of the score"):
         ask(service, user="u00001", weights={"smell": 1.0})
+    assert bool(service.bundle.parts) == (service.bundle.kind == "vectors")  # of the models of these tests
     for part in service.bundle.parts:
         others = {name: 0.0 for name in service.bundle.parts if name != part}
         found = ask(service, user="u00001", k=5, weights=others, explain=True)
+        assert len(found.items) == 5
         assert all(item.why.parts[part] == pytest.approx(item.score, abs=1e-4) for item in found.items)
 
 
 def test_parts_sum_to_the_score_and_reasons_are_items_of_the_user(service):
     history = set(ids_of_history(service, "u00004"))
-    for item in ask(service, user="u00004", k=5, explain=True).items:
+    listed = ask(service, user="u00004", k=5, explain=True).items
+    assert len(listed) == 5 and any(item.why.because for item in listed)
+    for item in listed:
         if service.bundle.parts:
             assert sum(item.why.parts.values()) == pytest.approx(item.score, abs=1e-4)
             assert sum(map(abs, item.why.shares.values())) == pytest.approx(1)
