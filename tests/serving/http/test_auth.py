@@ -7,8 +7,8 @@ import re
 import pytest
 from fastapi.testclient import TestClient
 from tests.serving.http.conftest import until
-from tests.serving.http.real import write_real_bundle
 from tests.serving.http.test_errors import error
+from tests.serving.small_bundle import write_small_bundle
 
 from medley.errors import InputError
 from medley.serving.http import auth
@@ -97,7 +97,7 @@ def test_a_role_may_do_what_lower_roles_may(client, keys, role, allowed, refused
 
 
 def test_a_real_service_answers_every_route_to_its_role_and_refuses_lower_ones(tmp_path, keys):
-    settings = Settings(bundle=write_real_bundle(tmp_path / "shop.medley"), keys=keys[0], host="0.0.0.0")
+    settings = Settings(bundle=write_small_bundle(tmp_path / "shop.medley"), keys=keys[0], host="0.0.0.0")
     with TestClient(create_app(settings), base_url="http://127.0.0.1") as client:
         until(lambda: client.get("/health/ready").status_code == 200)
         for at, requests in enumerate((READ, WRITE, ADMIN)):

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 from tests.serving.asking import ask, ids_of_history
 from tests.serving.http.conftest import until
-from tests.serving.http.real import NUM_USERS, write_real_bundle
+from tests.serving.small_bundle import NUM_USERS, write_small_bundle
 
 from medley.serving.http.app import open_service
 from medley.serving.http.errors import ApiError
@@ -21,7 +21,7 @@ USERS = [f"u{row}" for row in range(NUM_USERS)]
 
 @pytest.fixture
 def settings(tmp_path):
-    return Settings(bundle=write_real_bundle(tmp_path / "shop.medley"))
+    return Settings(bundle=write_small_bundle(tmp_path / "shop.medley"))
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def check(service, numbers, tmp_path, *, seed):
     """Compares a service with one that is opened anew from the same bundle and store."""
     assert all(service.item(f"new{number}").popularity == 3 for number in numbers)
     assert ids_of_history(service, "stranger") == [f"new{number}" for number in reversed(numbers)]
-    bundle = write_real_bundle(tmp_path / "copy.medley", seed=seed)
+    bundle = write_small_bundle(tmp_path / "copy.medley", seed=seed)
     fresh = Service.open(bundle, store=service.store.path)
     assert service.model_version == fresh.model_version and service.items(k=200) == fresh.items(k=200)
     for user in (*USERS, "stranger", *(f"guest{number}" for number in numbers)):
@@ -75,7 +75,7 @@ def test_writes_before_during_and_after_a_swap_are_in_both_services(holder, sett
         return service
 
     monkeypatch.setattr(holder, "_open", open_while_others_write)
-    write_real_bundle(settings.bundle, seed=1)
+    write_small_bundle(settings.bundle, seed=1)
     assert holder.reload().result == "swapped"
     write(old.service, 2)  # by a request that leased the old service before the swap
     holder.catch_up(old)
@@ -111,7 +111,7 @@ def test_a_refused_bundle_leaves_the_live_service_with_its_store(holder, setting
         check(service, range(2), tmp_path, seed=0)
     with pytest.raises(ApiError, match="no earlier bundle"):
         holder.rollback()
-    write_real_bundle(settings.bundle, seed=1)
+    write_small_bundle(settings.bundle, seed=1)
     assert holder.reload().result == "swapped"
     with leased(holder) as service:
         check(service, range(2), tmp_path, seed=1)
@@ -133,7 +133,7 @@ def test_writes_of_a_thread_during_swaps_and_rollbacks_are_each_counted_once(hol
         before = service.item("i3").popularity
 
     def swap(seed):
-        write_real_bundle(settings.bundle, seed=seed)
+        write_small_bundle(settings.bundle, seed=seed)
         holder.reload()
 
     thread = threading.Thread(target=keep_writing)

@@ -1,4 +1,4 @@
-"""Small bundles of a real model, with the ids of the fake one: users u0 to u19, items i0 to i49."""
+"""Small bundles of a real model: users u0 to u19, items i0 to i49, of which i0 has a picture."""
 
 from functools import cache
 from pathlib import Path
@@ -9,13 +9,14 @@ import medley
 from medley.serving.export import export
 
 NUM_USERS, NUM_ITEMS = 20, 50
+PICTURE = b"\xff\xd8"
 
 
-def write_real_bundle(path: Path, *, seed: int = 0) -> Path:
+def write_small_bundle(path: Path, *, seed: int = 0) -> Path:
     """Writes the bundle of a model that is drawn, not trained; another seed is another version."""
     data = _data()
     model = medley.build("vbpr", data, seed=seed, dim=8)
-    export(model, data, path, thumbnails={data.items.row("i0"): b"\xff\xd8"}, overwrite=True)
+    export(model, data, path, thumbnails={data.items.row("i0"): PICTURE}, overwrite=True)
     return path
 
 
