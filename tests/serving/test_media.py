@@ -4,7 +4,7 @@ import base64
 
 import numpy as np
 import pytest
-from tests.serving.small_bundle import write_small_bundle
+from tests.serving.small_bundle import PICTURE, write_small_bundle
 
 from medley.errors import InputError
 from medley.serving.requests import ItemPatch, ItemRequest
@@ -130,3 +130,19 @@ def test_features_and_media_of_different_modalities_go_together(service, encoder
 def test_media_without_content_are_none(service, encoder):
     put(service, text="", image="")
     assert not encoder.asked
+
+
+def test_a_picture_is_shown_until_the_item_is_replaced_without_one_also_after_a_restart(service, opened):
+    def pictures(service):
+        return [(each := service.thumbnail(item)) and each[0] for item in ("fresh", "gone", "i0")]
+
+    for item in ("fresh", "gone", "i0"):
+        put(service, item, image=FILE)
+    assert pictures(service) == pictures(opened()) == [b"small " + CONTENT] * 3
+    service.patch_item("fresh", ItemPatch(attributes={"title": "Kept"}))
+    assert pictures(service) == pictures(opened()) == [b"small " + CONTENT] * 3
+    service.delete_item("gone")
+    for item in ("fresh", "gone", "i0"):
+        put(service, item, features={"visual": VECTOR.tolist()})
+    assert pictures(service) == pictures(opened()) == [None, None, PICTURE]  # the bundle has one of i0
+    assert service.item("fresh").media == []
