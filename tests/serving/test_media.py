@@ -9,6 +9,7 @@ from tests.serving.small_bundle import PICTURE, write_small_bundle
 from medley.errors import InputError
 from medley.serving.requests import ItemPatch, ItemRequest
 from medley.serving.service import Service
+from medley.serving.store import Store
 
 VECTOR = np.arange(8, dtype=np.float32)
 CONTENT = b"\x00 a file"
@@ -19,7 +20,7 @@ class Encoder:
     """Answers what it is told, and keeps what it was asked."""
 
     def __init__(self):
-        self.features, self.asked, self.error = {"visual": VECTOR}, [], None
+        self.features, self.asked, self.error, self.num_closed = {"visual": VECTOR}, [], None, 0
 
     def encode(self, **media):
         self.asked.append({name: medium for name, medium in media.items() if medium is not None})
@@ -28,7 +29,7 @@ class Encoder:
         return dict(self.features), media["image"] and b"small " + media["image"]
 
     def close(self):
-        pass
+        self.num_closed += 1
 
 
 @pytest.fixture
@@ -146,3 +147,19 @@ def test_a_picture_is_shown_until_the_item_is_replaced_without_one_also_after_a_
         put(service, item, features={"visual": VECTOR.tolist()})
     assert pictures(service) == pictures(opened()) == [None, None, PICTURE]  # the bundle has one of i0
     assert service.item("fresh").media == []
+
+
+@pytest.mark.parametrize("fault", ["store", "index"])
+def test_a_service_that_cannot_be_opened_leaves_neither_encoder_nor_store_open(tmp_path, encoder, monkeypatch, fault):
+    bundle, closed, close = write_small_bundle(tmp_path / "shop.medley"), [], Store.close
+    monkeypatch.setattr(Store, "close", lambda store: closed.append(close(store)))
+    if fault == "store":
+        (tmp_path / "shop.store").write_bytes(b"not a store" * 500)
+    with pytest.raises(InputError):
+        Service.open(
+            bundle,
+            store=tmp_path / "shop.store",
+            index="of another kind" if fault == "index" else None,
+            encoder=lambda _: encoder,
+        )
+    assert encoder.num_closed == 1 and len(closed) == (fault == "index")
