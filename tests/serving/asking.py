@@ -1,6 +1,9 @@
 """Short forms of questions to a service, for tests."""
 
-from medley.serving.requests import RecommendRequest
+import numpy as np
+
+from medley.serving.requests import RecommendRequest, ScoreRequest
+from medley.serving.service import Service
 
 
 def ask(service, **question):
@@ -21,3 +24,10 @@ def features_of(service, row):
 def ids_of_history(service, user):
     """Returns the items of a user."""
     return [item.id for item in service.user(user).history]
+
+
+def served(service: Service, **question) -> np.ndarray:
+    """Returns the scores (I,) of the items of the bundle."""
+    everything = service.bundle.items["item_id"].to_list()
+    answer = service.score(ScoreRequest(items=everything, **question))
+    return np.array([item.score for item in answer.items])

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from tests.serving.asking import served
 
 import medley
 from medley.errors import InputError
@@ -14,7 +15,7 @@ from medley.scoring.blocks import sum_of_parts
 from medley.serving.bundle import Bundle
 from medley.serving.export import export
 from medley.serving.fold_in import fit_fold_in
-from medley.serving.requests import Event, RecommendRequest, ScoreRequest, UserRequest
+from medley.serving.requests import Event, RecommendRequest, UserRequest
 from medley.serving.scores import Vectors
 from medley.serving.service import Service
 from medley.types import Interactions, ItemToItem
@@ -40,12 +41,6 @@ def torch_scores(model: Recommender, histories: list[list[int]], ages: list[list
     time = time if ages is None else -np.concatenate(ages)
     history = Interactions(user.astype("i4"), item.astype("i4"), len(histories), model.num_items, time)
     return sum_of_parts(model.scorer_of(history), torch.arange(len(histories))).numpy()
-
-
-def served(service: Service, **question) -> np.ndarray:
-    everything = service.bundle.items["item_id"].to_list()
-    answer = service.score(ScoreRequest(items=everything, **question))
-    return np.array([item.score for item in answer.items])
 
 
 def test_known_users_have_the_scores_of_the_model(exported):
@@ -77,6 +72,7 @@ def test_examples_have_no_order(exported):
         RecommendRequest(positive=[data.items.raw_id(row) for row in rows], k=5, hide_seen=False)
     )
     expected = torch_scores(model, [rows], [[0, 0, 0]])[0]
+    assert len(answer.items) == 5
     for item in answer.items:
         assert item.score == pytest.approx(expected[data.items.row(item.id)], abs=1e-5)
 
@@ -118,7 +114,9 @@ def test_a_dislike_of_an_item_of_train_counts_as_one_of_an_item_of_a_put_history
 def test_a_service_of_a_model_in_memory_weighs_by_recency_too(exported):
     model, data, _ = exported
     expected = sum_of_parts(model.scorer(), torch.arange(1)).numpy()[0]
-    for item in medley.recommend(model, data, user=data.users.raw_id(0), k=5):
+    listed = medley.recommend(model, data, user=data.users.raw_id(0), k=5)
+    assert len(listed) == 5
+    for item in listed:
         assert item.score == pytest.approx(expected[data.items.row(item.item)], abs=1e-5)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from tests.serving.asking import ask, ids, ids_of_history
 
 import medley
@@ -104,15 +105,19 @@ def test_diversity_spreads_a_list_and_keeps_its_first_item(service):
 def test_weights_of_parts_re_rank_and_unknown_parts_are_refused(service):
     with pytest.raises(InputError, match="part of the score"):
         ask(service, user="u00001", weights={"smell": 1.0})
+    assert bool(service.bundle.parts) == (service.bundle.kind == "vectors")  # of the models of these tests
     for part in service.bundle.parts:
         others = {name: 0.0 for name in service.bundle.parts if name != part}
         found = ask(service, user="u00001", k=5, weights=others, explain=True)
+        assert len(found.items) == 5
         assert all(item.why.parts[part] == pytest.approx(item.score, abs=1e-4) for item in found.items)
 
 
 def test_parts_sum_to_the_score_and_reasons_are_items_of_the_user(service):
     history = set(ids_of_history(service, "u00004"))
-    for item in ask(service, user="u00004", k=5, explain=True).items:
+    listed = ask(service, user="u00004", k=5, explain=True).items
+    assert len(listed) == 5 and any(item.why.because for item in listed)
+    for item in listed:
         if service.bundle.parts:
             assert sum(item.why.parts.values()) == pytest.approx(item.score, abs=1e-4)
             assert sum(map(abs, item.why.shares.values())) == pytest.approx(1)
@@ -128,6 +133,22 @@ def test_an_explanation_ranks_the_item_as_the_list_does(service):
         assert explained.without.keys() == service.bundle.parts.keys()
     with pytest.raises(NotFoundError):
         service.explain("u00004", "nothing")
+
+
+def test_the_rank_without_a_part_is_that_among_scores_of_the_model_less_the_part(trained, service):
+    run, data, _ = trained
+    user, log = 4, data.union("train+valid+test")
+    unseen = np.setdiff1d(np.arange(data.manifest.num_items), log.item[log.user == user])
+    parts = {name: x[0].numpy() for name, x in run.model(data).part_scores(torch.tensor([user])).items()}
+    moved = set()
+    for row in (*unseen[::9], log.item[log.user == user][0]):  # a seen item is ranked among the unseen ones
+        found = service.explain(data.users.raw_id(user), data.items.raw_id(int(row)))
+        others = unseen[unseen != row]
+        for part in parts:
+            score = sum(x for name, x in parts.items() if name != part)
+            assert found.without[part] == 1 + (score[others] > score[row]).sum(), (row, part)
+            moved |= {part} if found.without[part] != found.rank else set()
+    assert moved == parts.keys() == service.bundle.parts.keys()
 
 
 def test_scores_of_given_items_come_in_the_order_of_the_question(service):

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from tests.serving.asking import served
 
 import medley
 from medley.errors import InputError
@@ -14,7 +15,7 @@ from medley.models.mosaic import Mosaic
 from medley.serving.bundle import Bundle
 from medley.serving.export import export, listed
 from medley.serving.export.sum_rule import sum_rule
-from medley.serving.requests import Event, ItemRequest, RecommendRequest, ScoreRequest, UserRequest
+from medley.serving.requests import Event, ItemRequest, RecommendRequest, UserRequest
 from medley.serving.scores import Vectors
 from medley.serving.service import Service
 from medley.testing import drawn
@@ -40,13 +41,6 @@ def torch_scores(model: Recommender, history: list[int], ages: np.ndarray | None
     with torch.no_grad():
         found = model.eval().scorer_of(Interactions(np.zeros_like(item), item, 1, model.num_items, time))
         return (found.user @ found.item.T).numpy()[0]
-
-
-def served(service: Service, **question) -> np.ndarray:
-    """(I,), the scores of the items of the bundle."""
-    everything = service.bundle.items["item_id"].to_list()
-    answer = service.score(ScoreRequest(items=everything, **question))
-    return np.array([item.score for item in answer.items])
 
 
 def raw_ids(data, rows) -> list[str]:
@@ -119,6 +113,7 @@ def test_a_disliked_item_weighs_as_much_as_the_latest_with_a_minus(exported):
     service = Service(bundle)
     answer = service.recommend(RecommendRequest(positive=liked, negative=disliked, k=90, hide_seen=False))
     expected = by_hand(model, {7: latest, 33: latest, 50: -latest})  # examples have no order
+    assert len(answer.items) == model.num_items - 1  # all but the disliked one
     for item in answer.items:
         assert item.score == pytest.approx(expected[data.items.row(item.id)], abs=1e-5)
     service.put_user("new", UserRequest(history=liked))
@@ -140,6 +135,7 @@ def test_parts_of_a_new_user_sum_to_the_score_and_can_be_weighted(exported):
     model, data, bundle = exported
     service, history = Service(bundle), raw_ids(data, [5, 17, 2])
     answer = service.recommend(RecommendRequest(history=history, k=5, explain=True))
+    assert len(answer.items) == 5
     for item in answer.items:
         assert set(item.why.parts) == set(model.parts())
         assert sum(item.why.parts.values()) == pytest.approx(item.score, abs=1e-5)

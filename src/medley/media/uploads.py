@@ -14,6 +14,8 @@ from medley.media.pieces import Made, Medium, Preparations, Task
 from medley.media.thumbnails import THUMBNAIL, preparation
 from medley.media.workers import Failed, Workers
 
+IN_VIDEO = {"image", "sound"}  # what encoders read of a video
+
 
 class Uploads:
     """Turns uploaded media into features and a thumbnail. Threads may share one object; `close` ends its processes."""
@@ -66,10 +68,11 @@ class Uploads:
             InputError: a medium cannot be used, or no encoder of the catalogue reads it.
         """
         encoder, workers = self._loading.result()
-        given = {"text": text, "image": image, "sound": audio}
-        for what, medium in given.items():
-            if medium is not None and what not in self.reads.values():
-                expected = " or ".join(sorted(set(self.reads.values())))
+        reads = encoder.reads
+        for what, medium in {"text": text, "image": image, "sound": audio, "video": video}.items():
+            usable = IN_VIDEO if what == "video" else {what}
+            if medium is not None and usable.isdisjoint(reads.values()):
+                expected = " or ".join(sorted(set(reads.values())))
                 raise InputError("media of an item", expected=f"media that the catalogue encodes: {expected}", got=what)
         media = ItemMedia(
             images=() if image is None else (image,),
@@ -81,6 +84,8 @@ class Uploads:
             features = encoder.encode(media, workers=workers)
         except MediaError as error:
             raise InputError("media of an item", got=str(error), remedy="send another file") from None
+        if video is not None and not any(reads[modality] in IN_VIDEO for modality in features):
+            raise InputError("media of an item", got="a video without usable sound", remedy="send another file")
         return features, None if image is None else _thumbnail(image, workers)
 
     def close(self) -> None:

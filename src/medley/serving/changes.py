@@ -248,8 +248,11 @@ class Changes:
         self, raw_id: str, attributes: Mapping[str, Any], features: Mapping[str, np.ndarray], thumbnail: bytes | None
     ) -> int:
         row = self.catalogue.put(raw_id, attributes, features)
-        if thumbnail is not None:
-            self.answers.thumbnails[row] = thumbnail
+        picture = self.bundle.thumbnails.get(row) if thumbnail is None else thumbnail
+        if picture is None:
+            self.answers.thumbnails.pop(row, None)  # of the item before it was replaced
+        else:
+            self.answers.thumbnails[row] = picture
         self.ranking.update(row)
         return row
 

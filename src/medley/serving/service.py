@@ -11,6 +11,7 @@ Shapes: B questions, Q and V columns of queries and item vectors, N items with t
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,14 @@ class Service:
             InputError: not a bundle, a damaged one, or a damaged store.
         """
         read = Bundle.read(bundle, verify=verify)
-        media = None if encoder is None else encoder(read)
-        return cls(read, store=None if store is None else Store(store), index=index, media=media)
+        with ExitStack() as undo:
+            media = None if encoder is None else encoder(read)
+            if media is not None:
+                undo.callback(media.close)
+            kept = None if store is None else undo.enter_context(Store(store))
+            service = cls(read, store=kept, index=index, media=media)
+            undo.pop_all()
+        return service
 
     def close(self) -> None:
         """Closes the store, and ends the processes that decode media."""

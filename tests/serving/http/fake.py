@@ -71,14 +71,13 @@ class FakeService:
         """Refuses all further calls."""
         self.closed = True
 
-    def catch_up(self) -> int:
+    def catch_up(self) -> None:
         """Applies what other services of the store wrote."""
         with self.journal.lock:
             new = self.journal.changes[self.applied :]
             self.applied = len(self.journal.changes)
         for name, arguments in new:
             getattr(self, f"_{name}")(*arguments)
-        return len(new)
 
     def model(self) -> forms.ModelAnswer:
         """Describes the model."""

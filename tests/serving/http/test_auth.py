@@ -5,10 +5,14 @@ import os
 import re
 
 import pytest
+from fastapi.testclient import TestClient
+from tests.serving.http.conftest import until
 from tests.serving.http.test_errors import error
+from tests.serving.small_bundle import write_small_bundle
 
 from medley.errors import InputError
 from medley.serving.http import auth
+from medley.serving.http.app import create_app
 from medley.serving.http.auth import Keys, is_same_origin, new_key, read_keys
 from medley.serving.http.server import check_host
 from medley.serving.http.settings import Settings
@@ -90,6 +94,20 @@ def test_a_role_may_do_what_lower_roles_may(client, keys, role, allowed, refused
         assert answer.status_code in (200, 202, 409), (path, answer.text)  # 409: nothing to roll back to
     for method, path, body in refused:
         assert error(ask(client, method, path, body, key), 403, "role")["got"] == role
+
+
+def test_a_real_service_answers_every_route_to_its_role_and_refuses_lower_ones(tmp_path, keys):
+    settings = Settings(bundle=write_small_bundle(tmp_path / "shop.medley"), keys=keys[0], host="0.0.0.0")
+    with TestClient(create_app(settings), base_url="http://127.0.0.1") as client:
+        until(lambda: client.get("/health/ready").status_code == 200)
+        for at, requests in enumerate((READ, WRITE, ADMIN)):
+            for method, path, body in requests:
+                for lower in auth.ROLES[:at]:
+                    error(ask(client, method, path, body, keys[1][lower]), 403, "role")
+                answer = ask(client, method, path, body, keys[1][auth.ROLES[at]])
+                expected = 409 if path.endswith("rollback") else 202 if path.endswith("feedback") else 200
+                assert answer.status_code == expected, (path, answer.text)
+        assert client.get("/v1/items/i1", headers={"X-API-Key": keys[1]["read"]}).json()["title"] == "Item 1"
 
 
 def test_a_caller_without_a_role_is_refused_before_the_body_is_read(client):

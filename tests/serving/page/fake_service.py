@@ -64,22 +64,22 @@ class FakeService:
             items=[self._ranked(i) for i in found[start : start + k]], cursor=following, total=len(found)
         )
 
-    def item(self, id: str) -> forms.ItemAnswer:
-        self._known(id)
-        missing = self.missing.get(id, [])
+    def item(self, raw_id: str) -> forms.ItemAnswer:
+        self._known(raw_id)
+        missing = self.missing.get(raw_id, [])
         return forms.ItemAnswer(
-            id=id, title=self.titles[id], attributes=self._attributes(id), cold=not self.popularity[id],
-            popularity=self.popularity[id], modalities=[m for m in MODALITIES if m not in missing], missing=missing,
-            similar=self._similar(id, missing),
+            id=raw_id, title=self.titles[raw_id], attributes=self._attributes(raw_id), missing=missing,
+            cold=not self.popularity[raw_id], popularity=self.popularity[raw_id],
+            modalities=[m for m in MODALITIES if m not in missing], similar=self._similar(raw_id, missing),
         )  # fmt: skip
 
-    def user(self, id: str) -> forms.UserAnswer:
-        if id not in self.tastes:
-            raise NotFoundError(f"user {id!r}", remedy="search for a user")
-        sizes = self.tastes[id].reshape(3, 3).sum(axis=1)
+    def user(self, raw_id: str) -> forms.UserAnswer:
+        if raw_id not in self.tastes:
+            raise NotFoundError(f"user {raw_id!r}", remedy="search for a user")
+        sizes = self.tastes[raw_id].reshape(3, 3).sum(axis=1)
         weights = dict(zip(MODALITIES, (sizes / sizes.sum()).tolist(), strict=True))
         return forms.UserAnswer(
-            id=id, history=[self._ranked(i) for i in self.seen[id]], folded_in=False, weights=weights
+            id=raw_id, history=[self._ranked(i) for i in self.seen[raw_id]], folded_in=False, weights=weights
         )
 
     def recommend(self, request: forms.RecommendRequest) -> forms.RecommendAnswer:
@@ -107,7 +107,7 @@ class FakeService:
             why=self._why(products[item], seen), without=without,
         )  # fmt: skip
 
-    def put_item(self, id: str, request: forms.ItemRequest) -> forms.ItemAnswer:
+    def put_item(self, raw_id: str, request: forms.ItemRequest) -> forms.ItemAnswer:
         vector = np.zeros((3, 3))
         media = request.media or forms.Media()
         for n, word in enumerate(WORDS):
@@ -119,11 +119,11 @@ class FakeService:
             except (binascii.Error, UnidentifiedImageError):
                 raise InputError("image", expected="a JPEG, PNG or WebP file", got="something else") from None
             vector[0, int(np.argmax(pixel))] = 1
-            self.pictures[id] = content
-        self.titles[id] = request.attributes.get("title", id)
-        self.vectors[id], self.popularity[id] = 1.1 * vector.ravel(), 0
-        self.missing[id] = [m for n, m in enumerate(MODALITIES) if not vector[n].any()]
-        return self.item(id)
+            self.pictures[raw_id] = content
+        self.titles[raw_id] = request.attributes.get("title", raw_id)
+        self.vectors[raw_id], self.popularity[raw_id] = 1.1 * vector.ravel(), 0
+        self.missing[raw_id] = [m for n, m in enumerate(MODALITIES) if not vector[n].any()]
+        return self.item(raw_id)
 
     def add(self, id: str, title: str) -> None:
         """Adds an item with interactions that is like item i1."""
@@ -136,8 +136,8 @@ class FakeService:
             for id, v in self.vectors.items()
         ]  # fmt: skip
 
-    def thumbnail(self, id: str) -> tuple[bytes, str] | None:
-        return (self.pictures[id], "image/png") if id in self.pictures else None
+    def thumbnail(self, raw_id: str) -> tuple[bytes, str] | None:
+        return (self.pictures[raw_id], "image/png") if raw_id in self.pictures else None
 
     def _similar(self, item: str, missing: list[str]) -> dict[str, list[forms.RankedItem]]:
         columns = {m: slice(3 * n, 3 * n + 3) for n, m in enumerate(MODALITIES) if m not in missing}
