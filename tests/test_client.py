@@ -109,20 +109,32 @@ def test_a_key_is_sent(tmp_path):
             client.model()
 
 
-class Moody(httpx.BaseTransport):
-    """Answers with the given statuses; 0: the connection fails."""
+LOST, CODES = -1, {404: "not_found"}
 
-    def __init__(self, *statuses):
-        self.statuses, self.requests = list(statuses), []
+
+class Moody(httpx.BaseTransport):
+    """Answers with the given statuses; 0: the connection fails, LOST: the answer does not arrive."""
+
+    def __init__(self, *statuses, wait="0"):
+        self.statuses, self.requests, self.wait = list(statuses), [], wait
 
     def handle_request(self, request):
         self.requests.append(request.read())
         status = self.statuses.pop(0)
         if not status:
             raise httpx.ConnectError("refused")
-        body = {"code": "x", "message": "no", "expected": None, "got": None, "remedy": None, "request_id": "r"}
+        if status == LOST:
+            raise httpx.ReadTimeout("no answer")
+        body = {
+            "code": CODES.get(status, "x"),
+            "message": "no",
+            "expected": None,
+            "got": None,
+            "remedy": None,
+            "request_id": "r",
+        }
         answer = {"accepted": 1, "duplicate": 0} if status == 202 else body
-        return httpx.Response(status, json=answer, headers={"Retry-After": "0"})
+        return httpx.Response(status, json=answer, headers={"Retry-After": self.wait})
 
 
 def test_a_busy_service_is_asked_again_with_the_same_events():
@@ -141,6 +153,52 @@ def test_tries_end(monkeypatch):
         client.model()
     with Client("http://shop", transport=Moody(0)) as client:
         assert not client.is_ready()
+
+
+@pytest.mark.parametrize("status", [400, 401, 409, 500, 502])
+def test_a_refusal_and_a_failure_of_the_service_are_not_asked_again(status):
+    moody = Moody(status, 202)
+    with Client("http://shop", transport=moody) as client, pytest.raises((InputError, ServiceError)):
+        client.model()
+    assert len(moody.requests) == 1
+
+
+def test_without_retries_nothing_is_asked_again():
+    for status in (0, LOST, 429, 503):
+        moody = Moody(status, 202)
+        with Client("http://shop", transport=moody, retries=0) as client, pytest.raises(ServiceError):
+            client.model()
+        assert len(moody.requests) == 1
+
+
+def test_a_rollback_that_may_have_arrived_is_not_sent_again(monkeypatch):
+    monkeypatch.setattr("medley.client.time.sleep", lambda _: None)
+    for statuses, sent in (((LOST, 202), 1), ((0, 503, 202), 3)):
+        moody = Moody(*statuses)
+        with Client("http://shop", transport=moody) as client:
+            if sent == 1:
+                with pytest.raises(ServiceError, match="no answer"):
+                    client.rollback()
+            else:
+                client.rollback()
+        assert len(moody.requests) == sent
+
+
+def test_a_deletion_whose_answer_was_lost_is_done(monkeypatch):
+    monkeypatch.setattr("medley.client.time.sleep", lambda _: None)
+    with Client("http://shop", transport=Moody(LOST, 404)) as client:
+        client.delete_item("i1")
+    with Client("http://shop", transport=Moody(404)) as client, pytest.raises(NotFoundError):
+        client.delete_item("i1")
+
+
+@pytest.mark.parametrize(("wait", "seconds"), [("3", 3.0), ("3600", 10.0), ("Fri, 27 Nov 2026 07:00:00 GMT", 1.0)])
+def test_the_client_waits_as_long_as_the_service_asks_but_not_for_ever(wait, seconds, monkeypatch):
+    waits = []
+    monkeypatch.setattr("medley.client.time.sleep", waits.append)
+    with Client("http://shop", transport=Moody(429, 202, wait=wait)) as client:
+        client.feedback([{"user": "u", "item": "i"}])
+    assert waits == [seconds]
 
 
 def test_an_answer_of_something_else_is_not_taken_for_one_of_the_service():

@@ -46,8 +46,9 @@ class Client:
         url: of the service, as `medley serve` prints it.
         key: API key, for a service that has keys.
         timeout: seconds for one answer.
-        retries: how often a question is asked again if the service is busy or the connection fails. Every method can
-            be repeated without harm: events get an id, so they count once.
+        retries: how often a question is asked again if the service is busy or the connection fails. This does no harm:
+            events get an id, so they count once; a rollback, which a second one would undo, is asked again only if it
+            cannot have arrived.
         transport: of httpx, for tests.
     """
 
@@ -180,7 +181,7 @@ class Client:
 
     def rollback(self) -> dict[str, Any]:
         """Makes the service go back to the bundle before."""
-        return self._json("POST", "/v1/admin/rollback")
+        return self._json("POST", "/v1/admin/rollback", once=True)
 
     def _ask(self, form: type[T], method: str, path: str, query: Mapping[str, Any] | None = None, **more: Any) -> T:
         document = self._json(method, path, query, **more)
@@ -202,14 +203,16 @@ class Client:
             if len(tries) < 2:
                 raise
 
-    def _send(self, method: str, path: str, *, tries: list[int] | None = None, **more: Any) -> "httpx.Response":
+    def _send(
+        self, method: str, path: str, *, tries: list[int] | None = None, once: bool = False, **more: Any
+    ) -> "httpx.Response":
         for left in range(self.retries, -1, -1):
             if tries is not None:
                 tries.append(left)
             try:
                 answer = self._http.request(method, path, **more)
             except httpx.TransportError as error:
-                if not left:
+                if not left or (once and not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)):
                     raise ServiceError(None, "no_answer", f"{self._http.base_url}: no answer: {error!r}") from error
                 time.sleep(0.1)
                 continue

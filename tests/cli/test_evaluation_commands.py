@@ -97,6 +97,14 @@ def test_a_p_value_that_is_tiny_is_not_shown_as_zero(runs):
     assert "<0.0001" in printed("compare", runs / "popularity", runs / "mf", "--metric", "novelty@20", "--test", "t")
 
 
+def test_the_split_of_a_comparison_is_the_chosen_one(runs):
+    folder = runs / "popularity"
+    for split in ("valid", "test"):
+        printed("evaluate", folder, "--split", split)
+        (row,) = json.loads(printed("compare", folder, "--split", split, "--json"))["runs"]
+        assert row["metrics"] == json.loads((folder / f"{split}.json").read_text())["metrics"]
+
+
 def test_fresh_histories_are_judged_beside_those_of_train(runs):
     for history in ("train", "fresh"):
         shown = printed("evaluate", runs / "popularity", "--history", history)

@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 from tests.cli import running
+from tests.media import toys
 
 import medley
 from medley import models
@@ -26,6 +28,35 @@ def test_export_writes_a_bundle_and_says_what_it_holds(run, tmp_path):
     assert document["parts"].split(", ") == ["id", "visual", "acoustic", "textual"]
     code, _, err = running.medley("export", run, "-o", tmp_path / "shop.medley")
     assert code == 2 and "exists already" in err and "--overwrite" in err
+
+
+def test_overwrite_replaces_a_bundle(run, tmp_path):
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/letter.txt").write_text("dear")
+    assert running.medley("export", run, "-o", tmp_path / "shop").returncode == 2
+    running.printed("export", run, "-o", tmp_path / "shop", "--overwrite")
+    assert Bundle.read(tmp_path / "shop").manifest.model == "vbpr"
+
+
+def test_new_items_are_placed_and_shown_as_asked(simulated, tmp_path):
+    medley.train("mf", simulated, out=tmp_path / "run", dim=4, num_epochs=1, progress=False)
+    bundles = {}
+    for name, options in {"plain": (), "placed": ("--cold", "features"), "often": ("--exposure", 3)}.items():
+        running.printed("export", tmp_path / "run", "-o", tmp_path / name, *options)
+        bundles[name] = Bundle.read(tmp_path / name)
+    assert {name: one.manifest.new_items["exposure"] for name, one in bundles.items()} == {
+        **{"plain": 1.0, "placed": 1.0, "often": 3.0},
+    }
+    plain, placed = (bundles[name].scores.item for name in ("plain", "placed"))
+    cold = np.bincount(simulated.train.item, minlength=len(plain)) == 0
+    assert cold.any() and np.array_equal((plain != placed).any(axis=1), cold)
+
+
+def test_pictures_for_the_page_come_from_media(run, simulated, tmp_path):
+    pytest.importorskip("PIL")
+    toys.paint(tmp_path / "media", f"{simulated.items.raw_id(4)}.png", seed=0)
+    running.printed("export", run, "-o", tmp_path / "shop", "--media", tmp_path / "media")
+    assert list(Bundle.read(tmp_path / "shop").thumbnails) == [4]
 
 
 def test_a_moved_data_set_is_checked(run, tmp_path, simulated):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from tests.cli.running import medley
-from tests.media import toys
+from tests.media import making, toys
 
 from medley.data.dataset import Dataset
 
@@ -50,6 +50,27 @@ def test_inspect_shows_who_made_a_modality_and_what_failed(folder):
 def test_text_comes_from_columns_of_the_items(folder):
     code, _, _ = medley("extract", folder / "data", "--text", "title, item_id", "--textual", toys.WORDS)
     assert code == 0 and Dataset(folder / "data").features["textual"].present.all()
+
+
+def test_a_rule_for_names_finds_items_whose_files_are_named_otherwise(folder):
+    (folder / "media/0.png").rename(folder / "media/0000.png")
+    command = ["extract", folder / "data", "--media", folder / "media", "--visual", toys.COLOURS, "--jobs", 1]
+    medley(*command)
+    assert not Dataset(folder / "data").features["visual"].present[0]
+    medley(*command, "--id-rule", "strip-zeros")
+    assert Dataset(folder / "data").features["visual"].present[0]
+
+
+def test_sounds_have_their_encoder(folder):
+    pytest.importorskip("soundfile")
+    (folder / "media/4.wav").write_bytes(making.sounded(making.tone()))
+    command = ["extract", folder / "data", "--media", folder / "media", "--acoustic", "logmel", "--jobs", 1]
+    code, _, err = medley(*command, "--device", "gpu9")
+    assert code == 2 and "gpu9" in err
+    code, _, err = medley(*command, "--as", "sound")
+    assert code == 0, err
+    data = Dataset(folder / "data")
+    assert data.features["sound"].present.tolist() == [False, False, False, False, True]
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,7 @@ def test_a_bundle_is_asked_without_torch(bundle, simulated, tmp_path):
         (["recommend", "{bundle}", "--user", "nobody"], "unknown user id: got 'nobody'"),
         (["recommend", "{bundle}", "--user", "u00001", "--dataset", "{tmp}"], "a bundle needs no data set"),
         (["recommend", "{bundle}", "--user", "u00001", "--store", "{tmp}/none"], "no store"),
+        (["similar", "{bundle}", "--item", "v00001", "--store", "{tmp}/none"], "no store"),
         (["recommend", "{run}", "--user", "u00001", "--store", "{tmp}/none"], "--store: expected a bundle"),
         (["recommend", "{tmp}", "--user", "u00001"], "not a run and not a bundle: got a folder without"),
         (["recommend", "{tmp}/none.medley", "--user", "u00001"], "not a run and not a bundle: got no such file"),

@@ -5,6 +5,7 @@ import json
 import pytest
 from tests.cli.running import medley
 
+from medley import tuning
 from medley.cli.tune import parse_duration
 from medley.errors import InputError
 from medley.runs import Run
@@ -47,6 +48,19 @@ def test_train_reads_the_recipe(search, simulated, tmp_path):
     run = Run(tmp_path / "run")
     assert run.record.recipe.settings.metric == "ndcg@10"
     assert run.record.best == result["finalists"][0]["values"][0]
+
+
+def test_time_seed_and_jobs_reach_the_search(simulated, tmp_path, monkeypatch):
+    asked = {}
+
+    def search(model, data, **options):
+        asked.update(options)
+        raise InputError("enough")
+
+    monkeypatch.setattr(tuning, "tune", search)
+    options = ("--time", "1h30m", "--seed", 7, "--jobs", 2)
+    assert medley("tune", "mf", simulated.folder, "-o", tmp_path / "out", *options).returncode == 2
+    assert (asked["seconds"], asked["seed"], asked["jobs"], asked["trials"]) == (5400, 7, 2, None)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from medley.experiments import declaration
 from medley.experiments.declaration import Declaration
 from medley.experiments.entries import Entry
 from medley.experiments.studies import catalogue, tiktok
+from medley.models import learns
 
 MINE = """
 title = "Mine"
@@ -144,5 +145,12 @@ def test_a_quick_entry_has_two_epochs_small_vectors_and_two_points():
         quick = entry.quick()
         points = list(quick.combinations())
         assert len(points) <= 2 and all(point.get("dim", 8) == 8 for point in points)
-        if "num_epochs" in entry.options:
+        if learns(entry.model):
             assert all(point["num_epochs"] == 2 for point in points)
+
+
+def test_a_quick_entry_that_names_no_option_has_two_epochs_and_small_vectors_too():
+    assert Entry("mf", "MF", {}).quick().options == {"num_epochs": 2, "dim": 8}
+    assert Entry("mf", "MF", {"dim": 4}).quick().options == {"num_epochs": 2, "dim": 4}
+    assert Entry("ease", "EASE", {}).quick().options == {}
+    assert Entry("mf", "MF: free", {"reg": 0.0}, variant_of="MF").quick().options == {"reg": 0.0}

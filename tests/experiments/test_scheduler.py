@@ -1,14 +1,17 @@
 """Tasks within a limit of memory, and what people see of them."""
 
+import contextlib
 import io
 import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from medley.data.dataset import Dataset
-from medley.errors import InputError
+from medley.errors import InputError, TrainingError
 from medley.experiments import scheduler
 from medley.experiments.scheduler import Peaks, Resources, _Pool, free_gb, run_all
 from medley.experiments.store import Store, Task, Trained
@@ -107,6 +110,54 @@ def test_a_process_that_is_killed_while_it_is_idle_is_replaced(simulated: Datase
     tasks = [store.task(f"MF {seed}", Recipe.of({**short, "seed": seed}), simulated) for seed in (0, 1)]
     outcomes = run_all("test", tasks, Resources(jobs=1, threads=1), Killer(), Peaks())
     assert len(killed) == 1 and all(isinstance(each, Trained) for each in outcomes)
+
+
+class Noted(Watch):
+    """Notes which tasks start and whose process is killed."""
+
+    def __init__(self):
+        super().__init__()
+        self.notes: list[str] = []
+
+    def started(self, task: Task) -> None:
+        super().started(task)
+        self.notes.append(f"{task.label} starts")
+
+    def stopped(self, task: Task) -> None:
+        super().stopped(task)
+        self.notes.append(f"{task.label} stops")
+
+    def finished(self, task: Task, outcome: scheduler.Outcome, *, is_new: bool) -> None:
+        super().finished(task, outcome, is_new=is_new)
+        self.notes.append(f"{task.label} ends")
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="quick processes need fork")
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_task_whose_process_is_killed_is_tried_once_more(times: int, tmp_path: Path, monkeypatch):
+    def work(pipe, threads: int) -> None:  # a process that trains nothing, and is killed so many times by MMGCN
+        while True:
+            if pipe.recv().recipe.model == "mmgcn":
+                with (tmp_path / "tries").open("a") as tries:
+                    tries.write(".")
+                if (tmp_path / "tries").stat().st_size <= times:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            pipe.send(("done", (True, False)))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(scheduler, "_work", work)
+    monkeypatch.setattr(scheduler, "get_context", lambda _: multiprocessing.get_context("fork"))
+    monkeypatch.setattr(scheduler, "_result_of", lambda task, peaks: trained(task))
+    watch, tasks = Noted(), [task("mmgcn"), task("mf")]
+    given_up = pytest.raises(
+        TrainingError, match=r"mmgcn 0: its process was killed twice, .*Remedy: a machine with more"
+    )
+    with given_up if times == 2 else contextlib.nullcontext():
+        outcomes = run_all("test", tasks, Resources(jobs=1, threads=1), watch, Peaks())
+        assert [each.recipe.model for each in outcomes] == ["mmgcn", "mf"]
+    begin = ["mmgcn 0 starts", "mmgcn 0 stops", "mf 0 starts", "mf 0 ends", "mmgcn 0 starts"]
+    assert watch.notes == [*begin, *["mmgcn 0 ends"] * (times == 1)]
+    assert (tmp_path / "tries").stat().st_size == 2 and not multiprocessing.active_children()
 
 
 def test_equal_tasks_are_run_once_and_refused_ones_are_returned(simulated: Dataset, tmp_path: Path):

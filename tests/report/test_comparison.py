@@ -4,12 +4,10 @@ import csv
 import io
 
 import pytest
-from typer.testing import CliRunner
+from tests.cli.running import printed
 
 import medley
 from medley import api
-from medley.cli.app import app
-from medley.errors import InputError
 from medley.report.comparison import compared_table
 
 
@@ -25,9 +23,7 @@ def folders(simulated, tmp_path_factory):
 
 
 def test_csv_holds_the_numbers_of_the_comparison(folders):
-    answer = CliRunner().invoke(app, ["compare", *map(str, folders), "--format", "csv"])
-    assert answer.exit_code == 0, answer.output
-    first, second = csv.DictReader(io.StringIO(answer.stdout))
+    first, second = csv.DictReader(io.StringIO(printed("compare", *folders, "--format", "csv")))
     rows = medley.compare(folders)
     assert first["run"] == "popularity (popularity)" and first["difference"] == first["p"] == ""
     assert float(second["recall@20"]) == rows[1].metrics["recall@20"]
@@ -43,7 +39,5 @@ def test_one_run_has_no_differences(folders):
 
 
 def test_an_unknown_format_is_refused(folders):
-    answer = CliRunner().invoke(app, ["compare", *map(str, folders), "--format", "word"])
-    assert isinstance(answer.exception, InputError) and "expected markdown or latex or csv or html" in str(
-        answer.exception
-    )
+    refused = printed("compare", *folders, "--format", "word", exit_code=2)
+    assert "expected markdown or latex or csv or html" in refused

@@ -1,14 +1,13 @@
 """Pictures of a trained model, and the command that draws them."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner
+from tests.cli.running import printed
 
 from medley import api
-from medley.cli.pictures import pictures as command
 from medley.errors import InputError
 from medley.models.huign import all_modalities
 from medley.report.pictures import draw, pictures
@@ -59,16 +58,24 @@ def test_intents_show_the_items_that_belong_to_them_most(simulated, tmp_path):
 
 def test_the_command_writes_files_that_say_where_they_come_from(simulated, tmp_path):
     run = api.train("mf", simulated, out=tmp_path / "run", **OPTIONS)
-    app = typer.Typer()
-    app.command()(command)
     out = tmp_path / "pictures"
-    answer = CliRunner().invoke(app, [str(run.folder), "--out", str(out), "--format", "svg", "--json"])
-    assert answer.exit_code == 0, answer.output
-    files = json.loads(answer.stdout)["files"]
+    command = ("pictures", run.folder, "--out", out, "--format", "svg", "--json")
+    files = json.loads(printed(*command, "--seed", 3))["files"]
     assert files == [str(out / "users.svg"), str(out / "items.svg")]
     text = (out / "users.svg").read_text()
     assert run.record.recipe.fingerprint[:16] in text and run.record.data.parts["log"][:12] in text
-    assert "few items" in text  # mf has no parts: users are grouped by activity
+    assert "--seed 3" in text and "few items" in text  # mf has no parts: users are grouped by activity
+
+
+def test_the_command_draws_from_a_moved_data_set_and_refuses_other_features(simulated, tmp_path):
+    run = api.train("vbpr", simulated, out=tmp_path / "run", **OPTIONS)
+    command = ["pictures", run.folder, "--out", tmp_path / "pictures", "--format", "svg"]
+    command += ["--dataset", tmp_path / "moved"]
+    shutil.copytree(simulated.folder, tmp_path / "moved")
+    printed(*command)
+    values = np.ones((simulated.manifest.num_items, 2))
+    api.load(tmp_path / "moved").with_modality("visual", values, replace=True)
+    assert "another features/visual" in printed(*command, exit_code=2)
 
 
 def test_a_model_without_trained_vectors_is_refused(simulated, tmp_path):

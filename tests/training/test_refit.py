@@ -5,10 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
+from tests.cli.running import printed
 
 import medley
-from medley.cli.app import app
 from medley.errors import InputError
 from medley.scoring.blocks import sum_of_parts
 from medley.training.fit import fit
@@ -118,10 +117,9 @@ def test_fingerprints_of_recipes_without_the_setting_stay(run):
 
 
 def test_the_command_refits_a_run_and_refuses_what_it_would_ignore(run, tmp_path):
-    called = CliRunner().invoke(app, ["train", "--refit", str(run.folder), "--out", str(tmp_path / "x"), "--json"])
-    assert called.exit_code == 0, called.output
-    assert json.loads(called.stdout)["best"] is None
-    for extra in (["mf", "data"], ["--set", "lr=1"], ["--recipe", "mmgcn/tiktok"]):
-        arguments = ["train", "--refit", str(run.folder), "--out", str(tmp_path / "y"), *extra]
-        assert isinstance(CliRunner().invoke(app, arguments).exception, InputError)
-    assert isinstance(CliRunner().invoke(app, ["train", "--include-test", "-o", "z"]).exception, InputError)
+    shown = printed("train", "--refit", run.folder, "--out", tmp_path / "x", "--json")
+    assert json.loads(shown)["best"] is None
+    for extra in (["mf", "data"], ["--set", "lr=1"], ["--seed", 0], ["--recipe", "mmgcn/tiktok"]):
+        refused = printed("train", "--refit", run.folder, "--out", tmp_path / "y", *extra, exit_code=2)
+        assert "expected DATASET at most, and --out" in refused
+    assert "expected --refit RUN beside it" in printed("train", "--include-test", "-o", tmp_path / "z", exit_code=2)

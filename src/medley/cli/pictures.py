@@ -23,9 +23,8 @@ def pictures(
     from medley.report.pictures import draw
 
     opened = api.Run(run)
-    data = api.load(dataset) if dataset is not None else opened.dataset()
     endings = [f".{each.removeprefix('.')}" for each in format or ("svg", "pdf")]
-    paths = draw(opened, data, out=out, formats=endings, seed=seed)
+    paths = draw(opened, opened.dataset(dataset), out=out, formats=endings, seed=seed)
     if json:
         show_json({"run": str(run), "files": [str(path) for path in paths]})
         return

@@ -77,7 +77,7 @@ def train(
 
 def _only_folder(arguments: list[str], refused: dict[str, Any]) -> str | None:
     """Returns the folder of the data set beside --refit, which takes everything else from the run."""
-    given = [flag for flag, value in refused.items() if value]
+    given = [flag for flag, value in refused.items() if value not in (None, [])]
     if len(arguments) > 1 or given:
         got = " ".join([*arguments, *given])
         raise InputError("arguments of medley train --refit RUN", expected="DATASET at most, and --out", got=got)

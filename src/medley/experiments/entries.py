@@ -7,7 +7,7 @@ from typing import Any
 
 Options = Mapping[str, Any]
 
-QUICK: dict[str, Any] = {"num_epochs": 2, "dim": 8}  # of a quick study, where an entry has such an option
+QUICK: dict[str, Any] = {"num_epochs": 2, "dim": 8}  # of a quick study, where a model has such an option
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,17 @@ class Entry:
         grid = {key: tuple(values) for key, values in self.grid.items() if key not in QUICK}
         many = next((key for key, values in grid.items() if len(values) > 1), None)
         grid = {key: values[: 2 if key == many else 1] for key, values in grid.items()}
-        is_trained = "num_epochs" in self.options or "num_epochs" in self.grid
-        changes = {"num_epochs": QUICK["num_epochs"]} if is_trained else {}
-        changes |= {"dim": QUICK["dim"]} if self.options.get("dim", 0) > QUICK["dim"] else {}
+        options = {**self._defaults(), **self.options}
+        changes = {"num_epochs": QUICK["num_epochs"]} if "num_epochs" in {**options, **self.grid} else {}
+        changes |= {"dim": QUICK["dim"]} if options.get("dim", 0) > QUICK["dim"] else {}
         return replace(self, options={**self.options, **changes}, grid=grid, trials=min(self.trials, 2))
+
+    def _defaults(self) -> dict[str, Any]:
+        """Returns the values that a quick study may have to lower; a variant takes what it does not name."""
+        from medley.models import describe, learns
+        from medley.runs.settings import TrainSettings
+
+        if self.variant_of:
+            return {}
+        dim = describe(self.model)["options"].get("dim", {}).get("default", 0)
+        return {"dim": dim} | ({"num_epochs": TrainSettings().num_epochs} if learns(self.model) else {})

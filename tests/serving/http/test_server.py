@@ -137,7 +137,7 @@ def test_the_store_stands_beside_the_bundle_whatever_its_version(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "values", [{"port": -1}, {"rate": 0}, {"burst": 0}, {"watch": -1}, {"max_body": 1}, {"colour": 1}]
+    "values", [{"port": -1}, {"rate": 0}, {"burst": 0}, {"burst": 9}, {"watch": -1}, {"max_body": 1}, {"colour": 1}]
 )
 def test_settings_out_of_range_are_refused(tmp_path, values):
     with pytest.raises(InputError, match=re.escape(next(iter(values)))):

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from medley.errors import invalid
+from medley.errors import InputError, invalid
 
 MIB = 1 << 20
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -42,12 +42,16 @@ class Settings(BaseModel):
         """Checks settings.
 
         Raises:
-            InputError: a value out of its range.
+            InputError: a value out of its range, or a burst without a rate.
         """
         try:
-            return cls(**values)
+            settings = cls(**values)
         except ValidationError as error:
             raise invalid(error, "setting", of="the server") from None
+        if settings.burst is not None and settings.rate is None:
+            expected = "a rate beside it, without which nothing is limited"
+            raise InputError("setting 'burst' of the server", expected=expected, got=f"{settings.burst} alone")
+        return settings
 
     @property
     def store_path(self) -> Path:
