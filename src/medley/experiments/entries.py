@@ -5,6 +5,9 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
+from medley import models
+from medley.runs.settings import TrainSettings
+
 Options = Mapping[str, Any]
 
 QUICK: dict[str, Any] = {"num_epochs": 2, "dim": 8}  # of a quick study, where a model has such an option
@@ -45,10 +48,7 @@ class Entry:
 
     def _defaults(self) -> dict[str, Any]:
         """Returns the values that a quick study may have to lower; a variant takes what it does not name."""
-        from medley.models import describe, learns
-        from medley.runs.settings import TrainSettings
-
         if self.variant_of:
             return {}
-        dim = describe(self.model)["options"].get("dim", {}).get("default", 0)
-        return {"dim": dim} | ({"num_epochs": TrainSettings().num_epochs} if learns(self.model) else {})
+        dim = models.describe(self.model)["options"].get("dim", {}).get("default", 0)
+        return {"dim": dim} | ({"num_epochs": TrainSettings().num_epochs} if models.learns(self.model) else {})
