@@ -181,7 +181,7 @@ class Client:
 
     def rollback(self) -> dict[str, Any]:
         """Makes the service go back to the bundle before."""
-        return self._json("POST", "/v1/admin/rollback", once=True)
+        return self._json("POST", "/v1/admin/rollback", once=True, timeout=RELOAD_TIMEOUT)
 
     def _ask(self, form: type[T], method: str, path: str, query: Mapping[str, Any] | None = None, **more: Any) -> T:
         document = self._json(method, path, query, **more)
@@ -195,25 +195,35 @@ class Client:
         return self._send(method, path, params=query, content=content, headers=headers, **more).json()
 
     def _delete(self, path: str) -> None:
-        """Deletes. A second try that finds nothing follows a first one that succeeded but whose answer was lost."""
-        tries: list[int] = []
+        """Deletes. A second try that finds nothing may follow a first one that succeeded but whose answer was lost."""
+        lost: list[Exception] = []
         try:
-            self._send("DELETE", path, tries=tries)
+            self._send("DELETE", path, lost=lost)
         except NotFoundError:
-            if len(tries) < 2:
+            if not lost:
                 raise
 
     def _send(
-        self, method: str, path: str, *, tries: list[int] | None = None, once: bool = False, **more: Any
+        self, method: str, path: str, *, lost: list[Exception] | None = None, once: bool = False, **more: Any
     ) -> "httpx.Response":
+        """Asks, and asks again as `retries` says.
+
+        Args:
+            method: of the request.
+            path: of the request.
+            lost: takes the errors of tries that may have arrived all the same.
+            once: whether such a try is the last.
+            more: arguments of httpx.
+        """
         for left in range(self.retries, -1, -1):
-            if tries is not None:
-                tries.append(left)
             try:
                 answer = self._http.request(method, path, **more)
             except httpx.TransportError as error:
-                if not left or (once and not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)):
+                may_have_arrived = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+                if not left or (once and may_have_arrived):
                     raise ServiceError(None, "no_answer", f"{self._http.base_url}: no answer: {error!r}") from error
+                if lost is not None and may_have_arrived:
+                    lost.append(error)
                 time.sleep(0.1)
                 continue
             if answer.status_code in BUSY and left:

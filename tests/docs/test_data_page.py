@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from tests.cli import running
 
-from medley.cli.app import app
 from medley.data.dataset import Dataset
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
@@ -34,9 +33,9 @@ ARRAYS = {"lastfm/all-MiniLM-L6-v2.npy": (3, 4), "lastfm/vggish.npy": (3, 2)}
 
 def run(command: str, folder: Path, monkeypatch) -> str:
     monkeypatch.chdir(folder)
-    done = CliRunner().invoke(app, shlex.split(command)[1:], catch_exceptions=False)
-    assert done.exit_code == 0, f"{command}: {done.output}"
-    return done.output
+    done = running.medley(*shlex.split(command)[1:])
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+    return done.stdout + done.stderr
 
 
 def test_the_page_shows_every_format_and_every_option():

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from typer.testing import CliRunner
+from tests.cli import running
 
 import medley
-from medley.cli.app import app
 from medley.client import Client
 from medley.experiments.demo import CATALOGUE, COMMON, TRAINING
 
@@ -96,8 +95,8 @@ def test_the_commands_run_as_they_stand_one_after_another(simulated, tmp_path, m
         if words[1] == "serve":
             serves([sys.executable, "-c", "from medley.cli import main; main()", *words[1:]], tmp_path)
             continue
-        called = CliRunner().invoke(app, [*words[1:], *quick])
-        assert called.exit_code == 0, f"{command}: {called.output} {called.exception!r}"
+        called = running.medley(*words[1:], *quick)
+        assert called.returncode == 0, f"{command}: {called.stderr}"
     assert (tmp_path / "runs/mosaic/test.json").exists()
     modalities = medley.load(tmp_path / "data/mine").manifest.modalities
     assert modalities["photos"].num_present == NUM_PICTURES and "words" in modalities
