@@ -145,7 +145,7 @@ def test_a_run_killed_at_any_moment_and_resumed_ends_with_the_same_bits(simulate
         "from medley.training import recorder; from medley.training.fit import fit;"
         "from medley.runs import TrainSettings;"
         "recorder.CHECKPOINT_SECONDS = 0.0; data = Dataset(sys.argv[1]);"
-        "settings = TrainSettings(lr=0.01, batch_size=64, num_epochs=30, patience=0, device='cpu');"
+        "settings = TrainSettings(lr=0.01, batch_size=64, num_epochs=80, patience=0, device='cpu');"
         "model = models.build('lightgcn', data.inputs(), dim=8);"
         "fit(model, data, settings, out=sys.argv[2], resume=True)"
     )
