@@ -19,7 +19,6 @@ def top_k(
     seen: sp.csr_array,
     k: int,
     *,
-    allowed: np.ndarray | None = None,
     place: np.ndarray | None = None,
     memory_mb: int = 64,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -30,7 +29,6 @@ def top_k(
         users: (B,) user rows.
         seen: (U, I), non-zero where an item must not be listed.
         k: length of a list.
-        allowed: (I,) bool, which items may be listed; None: all.
         place: (I,) distinct numbers; equal scores are ordered by ascending place instead.
         memory_mb: bound on a block of scores (at least one row).
 
@@ -52,8 +50,6 @@ def top_k(
         refuse_nan(int(scores.isnan().sum()))
         of_rows = sp.csr_array(seen[users[rows]])
         unseen = ~item_mask(of_rows.indptr, of_rows.indices, num_items, scores.device)  # (B, I)
-        if allowed is not None:
-            unseen &= torch.from_numpy(allowed).to(scores.device)
         masked = scores.masked_fill(~unseen, -torch.inf)
         least = masked.topk(min(k, num_items), sorted=False).values.amin(dim=1, keepdim=True)  # (B, 1)
         chosen = unseen & (masked >= least)
