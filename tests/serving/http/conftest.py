@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from fastapi.testclient import TestClient
 from tests.serving.http.fake import FakeService, Journal, write_bundle
 
 from medley.serving.http.app import create_app
+from medley.serving.http.reload import Holder
 from medley.serving.http.server import address, bind, config_of
 from medley.serving.http.settings import Settings
 
@@ -43,6 +45,26 @@ def start(bundle) -> Iterator[Callable[..., TestClient]]:
 @pytest.fixture
 def client(start) -> TestClient:
     return start()
+
+
+@contextlib.contextmanager
+def holding(bundle: Path, open: Callable[[], Any]) -> Iterator[Holder]:
+    """A holder with a live service, which is closed afterwards."""
+    held = Holder(bundle, open)
+    held.load()
+    yield held
+    held.close()
+
+
+@contextlib.contextmanager
+def leased(holder: Holder) -> Iterator[Any]:
+    """The live service for one request, as the server leases it."""
+    lease = holder.acquire()
+    try:
+        yield lease.service
+    finally:
+        holder.catch_up(lease)
+        holder.release(lease)
 
 
 @contextlib.contextmanager

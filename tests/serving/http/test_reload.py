@@ -4,18 +4,16 @@ import logging
 import os
 import threading
 import time
-from contextlib import contextmanager
 
 import httpx
 import pytest
-from tests.serving.http.conftest import running, until
+from tests.serving.http.conftest import holding, leased, running, until
 from tests.serving.http.fake import FakeService, Journal, write_bundle
 from tests.serving.http.test_errors import error
 
 from medley.errors import MedleyError
 from medley.serving.http import reload
 from medley.serving.http.errors import ApiError
-from medley.serving.http.reload import Holder
 from medley.serving.http.settings import Settings
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
@@ -24,17 +22,8 @@ A, B, C = "a" * 64, "b" * 64, "c" * 64
 @pytest.fixture
 def holder(bundle):
     journal = Journal()
-    held = Holder(bundle, lambda: FakeService.open(bundle, journal))
-    held.load()
-    yield held
-    held.close()
-
-
-@contextmanager
-def leased(holder):
-    lease = holder.acquire()
-    yield lease.service
-    holder.release(lease)
+    with holding(bundle, lambda: FakeService.open(bundle, journal)) as held:
+        yield held
 
 
 def test_a_reload_swaps_and_a_rollback_brings_the_one_before_back(client, bundle):

@@ -1,16 +1,14 @@
 """Hot swaps of real services over one store: no write is lost or counted twice, whichever service took it."""
 
 import threading
-from contextlib import contextmanager
 
 import pytest
 from tests.serving.asking import ask, ids_of_history
-from tests.serving.http.conftest import until
+from tests.serving.http.conftest import holding, leased, until
 from tests.serving.small_bundle import NUM_USERS, write_small_bundle
 
 from medley.serving.http.app import open_service
 from medley.serving.http.errors import ApiError
-from medley.serving.http.reload import Holder
 from medley.serving.http.settings import Settings
 from medley.serving.requests import Event, ItemRequest, UserRequest
 from medley.serving.service import Service
@@ -26,21 +24,8 @@ def settings(tmp_path):
 
 @pytest.fixture
 def holder(settings):
-    held = Holder(settings.bundle, lambda: open_service(settings))
-    held.load()
-    yield held
-    held.close()
-
-
-@contextmanager
-def leased(holder):
-    """The live service for one request, as the server leases it."""
-    lease = holder.acquire()
-    try:
-        yield lease.service
-    finally:
-        holder.catch_up(lease)
-        holder.release(lease)
+    with holding(settings.bundle, lambda: open_service(settings)) as held:
+        yield held
 
 
 def write(service, number):
