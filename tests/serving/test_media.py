@@ -91,6 +91,11 @@ def give_another_length(encoder):
     return {"image": FILE}, "8 finite numbers"
 
 
+def give_an_unknown_modality(encoder):
+    encoder.features = {"textual": VECTOR}
+    return {"text": "words"}, "modality: expected visual, got 'textual'"
+
+
 def come_with_features(encoder):
     return {"image": FILE, "features": {"visual": [1.0] * 8}}, "features or media of a modality, got both of visual"
 
@@ -99,7 +104,10 @@ def be_no_base64(encoder):
     return {"image": "?"}, "expected base64"
 
 
-FAULTS = [fail_as_damaged, give_what_is_not_finite, give_another_length, come_with_features, be_no_base64]
+FAULTS = [
+    *(fail_as_damaged, give_what_is_not_finite, give_another_length, give_an_unknown_modality),
+    *(come_with_features, be_no_base64),
+]
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -120,12 +128,6 @@ def test_media_that_are_refused_change_nothing_in_the_service_or_its_store(servi
     good, bad = ItemRequest(features={"visual": [2.0] * 8}), ItemRequest(features=features, media=question)
     answers = service.put_items([("bad", bad), ("good", good)])
     assert isinstance(answers[0], InputError) and answers[1].id == "good" and service.catalogue.find("bad") is None
-
-
-def test_features_and_media_of_different_modalities_go_together(service, encoder):
-    encoder.features = {"textual": VECTOR}  # which the bundle does not know
-    answer = put(service, features={"visual": VECTOR.tolist()}, text="words")
-    assert answer.modalities == ["visual"] and encoder.asked == [{"text": "words"}]
 
 
 def test_media_without_content_are_none(service, encoder):

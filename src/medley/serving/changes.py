@@ -232,7 +232,7 @@ class Changes:
         encoded, thumbnail = self.media.encode(text=media.text, **files)
         if twice := sorted(encoded.keys() & found.keys()):
             raise InputError("item", expected="features or media of a modality", got=f"both of {', '.join(twice)}")
-        found |= {m: vector for m, vector in encoded.items() if m in self.bundle.features}
+        found |= encoded
         self._check(found)
         return found, thumbnail
 
